@@ -1,0 +1,53 @@
+// Bytes <-> messages: pure functions. Peer bytes are never trusted: every length, offset, count and
+// enum is checked against its limit, and an error names the message and the field.
+#ifndef FAULTLINE_PROTOCOL_CODEC_H_
+#define FAULTLINE_PROTOCOL_CODEC_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "protocol/messages.h"
+
+namespace faultline {
+
+// A control message is a header {u16 type, u16 zero, u32 payload bytes} and its payload.
+inline constexpr size_t kMessageHeaderBytes = 8;
+inline constexpr size_t kMessagePayloadBytesMax = 1 << 20;
+inline constexpr size_t kRangesPerMessageMax = 32768;
+inline constexpr size_t kDeviceStateChunkBytesMax = 256 * 1024;
+inline constexpr size_t kErrorTextBytesMax = 4096;
+
+// The first message of a connection (Hello, and its answer) starts with kProtocolMagic in its
+// payload, so that a stranger is recognised by its first bytes.
+
+// Appends header and payload to `out`. Texts that are too long are cut; everything else must be
+// within its limits.
+void EncodeMessage(const Message& message, std::vector<std::byte>* out);
+
+// What `bytes` begins with: the message and how many bytes it took; 0 bytes: more are needed.
+struct DecodedMessage {
+  size_t bytes_used = 0;
+  Message message;
+};
+absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
+
+// Lane frames have a fixed size.
+inline constexpr size_t kPageRequestBytes = 16;  // {u32 region, u32 zero, u64 page}
+inline constexpr size_t kPageFrameBytes = 24;  // {u32 kind, u32 region, u64 first page, u64 pages}
+
+void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out);
+void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameBytes> out);
+
+// The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
+// page).
+absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
+                                              const MemoryLayout& layout);
+absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
+                                          const MemoryLayout& layout, uint64_t run_bytes_max);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_PROTOCOL_CODEC_H_

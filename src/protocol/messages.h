@@ -1,0 +1,196 @@
+// The messages of the control channel and the frames of the lanes: docs/protocol.md has the
+// sequence, this header the content. Wire values reserve 0 and are never renumbered; all integers
+// are little-endian.
+#ifndef FAULTLINE_PROTOCOL_MESSAGES_H_
+#define FAULTLINE_PROTOCOL_MESSAGES_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "pages/memory_layout.h"
+#include "pages/page_range_set.h"
+#include "pages/page_types.h"
+
+namespace faultline {
+
+inline constexpr uint32_t kProtocolMagic = 0x4e4c5446;  // "FTLN"
+inline constexpr uint16_t kProtocolVersionMin = 1;
+inline constexpr uint16_t kProtocolVersionMax = 1;
+
+using MigrationId = std::array<uint8_t, 16>;
+using SessionToken = std::array<uint8_t, 16>;
+
+// What a new connection is for.
+enum class ConnectionRole : uint8_t {
+  kControl = 1,
+  kDemand = 2,
+  kBulk = 3,
+  // A control connection that only tells how a migration ended whose first one was lost.
+  kOutcome = 4,
+};
+
+// First bytes of every connection, source to destination. For kDemand, kBulk and kOutcome the token
+// is the one that the destination gave in Welcome; for kControl it is zero.
+struct Hello {
+  uint16_t version_min = kProtocolVersionMin;
+  uint16_t version_max = kProtocolVersionMax;
+  ConnectionRole role = ConnectionRole::kControl;
+  uint8_t lane_index = 0;
+  MigrationId migration_id{};
+  SessionToken token{};
+  friend bool operator==(const Hello&, const Hello&) = default;
+};
+
+// Why a peer turned a connection down, or gave the migration up.
+enum class PeerErrorCode : uint16_t {
+  kVersion = 1,     // no common protocol version
+  kBusy = 2,        // another migration is under way here
+  kToken = 3,       // the lane does not belong to a migration here
+  kBadMessage = 4,  // a message that breaks the protocol; the text names the field
+  kPrepare = 5,     // this side's VM or host is not fit; the text says why
+  kVmm = 6,         // the hypervisor failed (freeze, load)
+  kCancelled = 7,   // a person cancelled
+  kTimeout = 8,
+  kMemory = 9,  // installing or reading memory failed
+  kInternal = 10,
+};
+
+// destination -> source: the answer to Hello. `token` opens the other connections.
+struct Welcome {
+  uint16_t version = kProtocolVersionMax;
+  SessionToken token{};
+  friend bool operator==(const Welcome&, const Welcome&) = default;
+};
+
+// either -> either, and in place of Welcome: it is over. Before Commit: the VM is the source's.
+struct PeerError {
+  PeerErrorCode code = PeerErrorCode::kInternal;
+  std::string text;
+  friend bool operator==(const PeerError&, const PeerError&) = default;
+};
+
+// source -> destination: the VM that wants to come.
+struct Offer {
+  MemoryLayout layout;
+  std::string vmm_version;
+  friend bool operator==(const Offer&, const Offer&) = default;
+};
+
+// destination -> source: layouts match, memory is armed, the lanes may connect.
+struct Accepted {
+  std::string vmm_version;
+  friend bool operator==(const Accepted&, const Accepted&) = default;
+};
+
+// source -> destination: the VM stands still; its layout as it is now.
+struct Frozen {
+  MemoryLayout layout;
+  friend bool operator==(const Frozen&, const Frozen&) = default;
+};
+
+// source -> destination, after Frozen, as many as needed: pages that hold data. What no message
+// names is absent (zero).
+struct AllocatedRanges {
+  RegionIndex region = 0;
+  std::vector<PageRange> ranges;  // ascending, separate
+  friend bool operator==(const AllocatedRanges&, const AllocatedRanges&) = default;
+};
+
+// source -> destination: the allocation map is whole; pages may be asked for.
+struct AllocationMapEnd {
+  uint64_t data_pages = 0;  // a check sum of sorts: the pages that AllocatedRanges named in all
+  friend bool operator==(const AllocationMapEnd&, const AllocationMapEnd&) = default;
+};
+
+// source -> destination: the next piece of the hypervisor's device state.
+struct DeviceState {
+  std::vector<std::byte> bytes;
+  friend bool operator==(const DeviceState&, const DeviceState&) = default;
+};
+
+// source -> destination: that was all of it.
+struct DeviceStateEnd {
+  uint64_t bytes_total = 0;
+  friend bool operator==(const DeviceStateEnd&, const DeviceStateEnd&) = default;
+};
+
+// destination -> source: the VM is loaded and paused here. From here on the destination cannot tell
+// by itself whose the VM is.
+struct Loaded {
+  friend bool operator==(const Loaded&, const Loaded&) = default;
+};
+
+// source -> destination: the handover. The VM is the destination's.
+struct Commit {
+  bool run = true;           // false: it was paused, leave it so
+  uint64_t downtime_us = 0;  // so far, on the source's clock
+  friend bool operator==(const Commit&, const Commit&) = default;
+};
+
+// destination -> source: the VM runs here (or stands paused, as asked).
+struct Running {
+  uint64_t downtime_us = 0;  // in all: Commit's figure and what the destination added
+  friend bool operator==(const Running&, const Running&) = default;
+};
+
+// destination -> source, now and then after the handover.
+struct Progress {
+  uint64_t pages_missing = 0;
+  uint64_t pages_demand = 0;
+  uint64_t pages_pushed = 0;
+  friend bool operator==(const Progress&, const Progress&) = default;
+};
+
+// destination -> source: every page is there; the source may forget the VM.
+struct Completed {
+  uint64_t pages_demand = 0;
+  uint64_t pages_pushed = 0;
+  uint64_t total_us = 0;  // from the handover to the last page, on the destination's clock
+  friend bool operator==(const Completed&, const Completed&) = default;
+};
+
+// source -> destination: the answer to Completed; both may close.
+struct Goodbye {
+  friend bool operator==(const Goodbye&, const Goodbye&) = default;
+};
+
+// either -> either: sign of life, whenever nothing else was sent for a while.
+struct Heartbeat {
+  friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
+};
+
+// In the order of their wire types, which start at 1 (codec.cc).
+using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
+                             Progress, Completed, Goodbye, Heartbeat>;
+
+// The name of a message's type, for errors.
+const char* MessageName(const Message& message);
+
+// --- Lanes ---
+
+// Demand lane, destination to source: one page, please.
+struct PageRequest {
+  PageId page;
+  friend bool operator==(const PageRequest&, const PageRequest&) = default;
+};
+
+// Before the bytes of pages, source to destination, on both lanes.
+enum class PageFrameKind : uint32_t {
+  kData = 1,      // `run`'s bytes follow, run.count pages
+  kZero = 2,      // the pages are zero, nothing follows
+  kFinished = 3,  // bulk lane: no frame follows any more; run is empty
+};
+struct PageFrame {
+  PageFrameKind kind = PageFrameKind::kData;
+  PageRun run;
+  friend bool operator==(const PageFrame&, const PageFrame&) = default;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_PROTOCOL_MESSAGES_H_

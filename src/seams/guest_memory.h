@@ -1,0 +1,91 @@
+// The destination VM's memory: who waits for which page, and putting pages in.
+#ifndef FAULTLINE_SEAMS_GUEST_MEMORY_H_
+#define FAULTLINE_SEAMS_GUEST_MEMORY_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "pages/page_table.h"
+#include "pages/page_types.h"
+#include "seams/vm_description.h"
+
+namespace faultline {
+
+enum class InstallOutcome : uint8_t {
+  kDone = 1,     // the page is there now, and who waited for it was woken
+  kPresent = 2,  // a page was there already; it was left alone, and who waited was woken
+  kRetry = 3,    // the mapping is changing: again after the next events have been read
+  kNoSpace = 4,  // this host is out of memory for the VM: again when there is room
+  kGone = 5,     // the mapping or its process is gone
+  kFailed = 6,   // anything else; LastError says what
+};
+
+// How far an installation got: `pages` from the run's start were done or present, then `outcome`
+// stopped it (kDone: the whole run; kPresent: page number `pages` was there already).
+struct InstallResult {
+  InstallOutcome outcome = InstallOutcome::kDone;
+  uint64_t pages = 0;
+  int error_number = 0;
+};
+
+struct MemoryEvents {
+  std::vector<PageRun> discards;  // given up by the guest; apply before the faults
+  std::vector<PageId> faults;     // somebody waits for this page
+
+  void Clear() {
+    discards.clear();
+    faults.clear();
+  }
+};
+
+class GuestMemory {
+ public:
+  // Called on the executor that the memory was made with.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    // ReadEvents would find something.
+    virtual void OnEventsReady() = 0;
+  };
+
+  virtual ~GuestMemory() = default;
+
+  virtual PageTable& table() = 0;
+
+  // Begins and ends the calls of `listener`. Own executor's thread.
+  virtual void StartEvents(Listener* listener) = 0;
+  virtual void StopEvents() = 0;
+  // Appends all that waits to be read, without blocking. Own executor's thread. An error means that
+  // the VM's process is gone.
+  virtual absl::Status ReadEvents(MemoryEvents* events) = 0;
+
+  // Puts whole pages into `run` and wakes who waits for them. data.size() is run.count pages. Never
+  // overwrites a page that is there. Any thread; never blocks on events being read.
+  virtual InstallResult Install(PageRun run, std::span<const std::byte> data) = 0;
+  // The same with zeros.
+  virtual InstallResult InstallZeros(PageRun run) = 0;
+  // Takes pages out of the RAM file again if there are any in `run` (after a guest's discard).
+  virtual absl::Status Punch(PageRun run) = 0;
+  // Wakes who waits in `run`, so that they fault again or go on. Any thread.
+  virtual absl::Status Wake(PageRun run) = 0;
+  // Every page is there or is zero: holes become zeros from now on and no event comes any more.
+  virtual absl::Status Disarm() = 0;
+};
+
+// Takes hold of a destination's memory.
+class GuestMemoryFactory {
+ public:
+  virtual ~GuestMemoryFactory() = default;
+  // Checks that the memory is empty (or may be emptied) and that the host has room for all of it,
+  // then arms it: from the return on every touch of a missing page waits. Control thread; may take
+  // milliseconds. The regions' order is the source's.
+  virtual absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_SEAMS_GUEST_MEMORY_H_

@@ -1,0 +1,43 @@
+// The source VM's memory, read from outside its process.
+#ifndef FAULTLINE_SEAMS_SOURCE_MEMORY_H_
+#define FAULTLINE_SEAMS_SOURCE_MEMORY_H_
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "pages/memory_layout.h"
+#include "pages/page_range_set.h"
+#include "pages/page_types.h"
+#include "seams/vm_description.h"
+
+namespace faultline {
+
+// For each region the pages that hold data; all others read zero.
+using AllocationMap = std::vector<PageRangeSet>;
+
+class SourceMemory {
+ public:
+  virtual ~SourceMemory() = default;
+
+  virtual const MemoryLayout& layout() const = 0;
+  // Reads which pages the VM ever allocated. The VM must stand still for the answer to last.
+  // Control thread; milliseconds for a GiB.
+  virtual absl::StatusOr<AllocationMap> ReadAllocationMap() = 0;
+  // The bytes of `run`, valid as long as this object. `run` must lie in the allocation map: reading
+  // a hole would allocate it. Any thread.
+  virtual std::span<const std::byte> View(PageRun run) const = 0;
+};
+
+class SourceMemoryFactory {
+ public:
+  virtual ~SourceMemoryFactory() = default;
+  // Maps the VM's RAM files for reading. Control thread.
+  virtual absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& vm) = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_SEAMS_SOURCE_MEMORY_H_

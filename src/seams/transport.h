@@ -1,0 +1,72 @@
+// Setting up the connections of one migration.
+//
+// All methods are called on the control executor's thread and return at once; callbacks run there.
+// The lanes that they give out belong to the transport, live as long as it does, and are used on
+// their own executors' threads (demand, bulk).
+#ifndef FAULTLINE_SEAMS_TRANSPORT_H_
+#define FAULTLINE_SEAMS_TRANSPORT_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "pages/memory_layout.h"
+#include "protocol/messages.h"
+#include "seams/control_channel.h"
+#include "seams/page_exporter.h"
+#include "seams/page_reader.h"
+#include "seams/push_lane.h"
+
+namespace faultline {
+
+// The source's end: it connects.
+class SourceTransport {
+ public:
+  struct Lanes {
+    PageExporter* exporter = nullptr;
+    PushLane* push = nullptr;
+  };
+  using Connected = std::function<void(absl::StatusOr<std::unique_ptr<ControlChannel>>)>;
+  using LanesOpen = std::function<void(absl::StatusOr<Lanes>)>;
+
+  virtual ~SourceTransport() = default;
+  // Opens a control connection and sends `hello` (role kControl or kOutcome); the peer's answer is
+  // the channel's first message. DeadlineExceeded after `timeout_us`.
+  virtual void Connect(const Hello& hello, int64_t timeout_us, Connected done) = 0;
+  // Opens the demand and the bulk lane and joins them to the migration with `token`.
+  virtual void OpenLanes(const MigrationId& id, const SessionToken& token,
+                         const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) = 0;
+  virtual uint64_t bytes_wire() const = 0;  // sent and received on all connections; any thread
+  virtual std::string name() const = 0;     // "tcp"
+};
+
+// The destination's end: it listens.
+class DestinationTransport {
+ public:
+  struct Lanes {
+    PageReader* reader = nullptr;
+    PushReceiver* push = nullptr;
+  };
+  // A connection whose Hello (role kControl or kOutcome) was well-formed, of a common version, and
+  // for kOutcome carried the token. The listener answers it (Welcome, or PeerError and close).
+  using Arrived = std::function<void(Hello, std::unique_ptr<ControlChannel>)>;
+  using LanesOpen = std::function<void(absl::StatusOr<Lanes>)>;
+
+  virtual ~DestinationTransport() = default;
+  // Begins to accept. Strangers are turned down by the transport itself. AlreadyExists if the
+  // address is taken.
+  virtual absl::Status Listen(Arrived arrived) = 0;
+  // The address in use, with the real port: "tcp://127.0.0.1:4444".
+  virtual std::string address() const = 0;
+  // Lanes that come with this id and token join; `done` when both are there or after `timeout_us`.
+  virtual void ExpectLanes(const MigrationId& id, const SessionToken& token,
+                           const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) = 0;
+  virtual uint64_t bytes_wire() const = 0;
+  virtual std::string name() const = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_SEAMS_TRANSPORT_H_

@@ -1,0 +1,39 @@
+// What a VMM driver tells of its VM.
+#ifndef FAULTLINE_SEAMS_VM_DESCRIPTION_H_
+#define FAULTLINE_SEAMS_VM_DESCRIPTION_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "pages/memory_layout.h"
+
+namespace faultline {
+
+// One RAM block and the file that holds it.
+struct RamRegion {
+  RegionLayout layout;
+  // Open for reading (source) or reading and writing (destination); owned by the VMM driver, which
+  // outlives whoever uses it. -1: RAM that has no file (C ABI with an own userfaultfd only).
+  int file = -1;
+  uint64_t file_offset_bytes = 0;
+  // Where the region is mapped in the VM's process; 0 if the driver does not know.
+  uint64_t host_address = 0;
+};
+
+struct VmDescription {
+  std::vector<RamRegion> regions;
+  bool running = false;            // its CPUs run (false: paused by its operator)
+  bool guest_may_discard = false;  // a balloon, free-page reporting or virtio-mem is present
+  std::string vmm_version;         // for people: "QEMU 7.2.22"
+
+  MemoryLayout layout() const {
+    MemoryLayout layout;
+    for (const RamRegion& region : regions) layout.push_back(region.layout);
+    return layout;
+  }
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_SEAMS_VM_DESCRIPTION_H_

@@ -1,0 +1,72 @@
+// The hypervisor, as the engine sees it: a driver for QEMU's monitor, or a program's own callbacks
+// behind the C ABI.
+//
+// All methods are called on the control executor and return at once; each `done` runs there later,
+// exactly once, also after a failure. At most one operation is under way, except where said.
+#ifndef FAULTLINE_SEAMS_VMM_H_
+#define FAULTLINE_SEAMS_VMM_H_
+
+#include <cstddef>
+#include <functional>
+#include <span>
+
+#include "base/status.h"
+#include "seams/vm_description.h"
+
+namespace faultline {
+
+using VmmDone = std::function<void(absl::Status)>;
+using VmmDescribed = std::function<void(absl::StatusOr<VmDescription>)>;
+// Receives device state in order, on the control executor. The bytes are valid during the call.
+using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
+
+// The VM that goes away.
+class SourceVmm {
+ public:
+  virtual ~SourceVmm() = default;
+
+  // Discovers the VM and checks that it can move. Changes nothing that Rollback does not undo.
+  virtual void Prepare(VmmDescribed done) = 0;
+  // Brings the VM to a stop at a point where memory and devices stand still, and describes it once
+  // more. Device state may flow to `sink` from here on. Downtime begins.
+  virtual void Freeze(DeviceStateSink sink, VmmDescribed done) = 0;
+  // Lets the rest of the device state flow. When `done` runs, all of it has been given to the sink
+  // and the VMM cannot start the VM by itself any more.
+  virtual void SaveDevices(VmmDone done) = 0;
+  // Puts the VM back to what it was doing before Prepare, from any state before the handover, also
+  // while another operation is under way (whose `done` then gets a Cancelled status first). `done`
+  // is ok when the VM is again as it was.
+  virtual void Rollback(VmmDone done) = 0;
+  // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.
+  virtual void Retire(bool quit, VmmDone done) = 0;
+};
+
+// The VM that comes to be.
+class DestinationVmm {
+ public:
+  virtual ~DestinationVmm() = default;
+
+  // Discovers the waiting VM and checks that it can take one over.
+  virtual void Prepare(VmmDescribed done) = 0;
+  // Describes it once more (memory may have been plugged since Prepare).
+  virtual void DescribeAgain(VmmDescribed done) = 0;
+  // Begins to load; device state follows through FeedDeviceState while this is under way. `done`
+  // when the VM is loaded and stands paused, or with the reason why it could not be.
+  virtual void Load(VmmDone done) = 0;
+  virtual void FeedDeviceState(std::span<const std::byte> bytes) = 0;
+  virtual void EndDeviceState() = 0;
+  // The handover happened. The VM is this side's: run it (and announce it to the network), or leave
+  // it paused if it was paused before.
+  virtual void TakeOver(bool run, VmmDone done) = 0;
+  // Stops and continues the VM's CPUs after the handover (out of memory on this host).
+  virtual void SetPaused(bool paused, VmmDone done) = 0;
+  // All memory is there: nothing more is needed.
+  virtual void Finish(VmmDone done) = 0;
+  // Before the handover only: the VM must end here, also while another operation is under way
+  // (whose `done` then gets a Cancelled status first).
+  virtual void Discard(VmmDone done) = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_SEAMS_VMM_H_
