@@ -1,0 +1,54 @@
+// Whole migrations from options: the only place that names implementations.
+#ifndef FAULTLINE_ASSEMBLY_SESSIONS_H_
+#define FAULTLINE_ASSEMBLY_SESSIONS_H_
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "engine/session_report.h"
+#include "seams/journal.h"
+
+namespace faultline {
+
+struct MigrateOptions {
+  std::string to_uri;        // tcp://HOST:PORT
+  std::string qmp_path;      // the source QEMU's monitor socket
+  std::string migration_id;  // 32 hexadecimal digits
+  std::string journal_path;  // where the guardian finds the journal; empty: no guardian
+  uint64_t bandwidth_bytes_per_second = 0;  // bulk only; 0: no limit
+  bool insecure = false;
+  bool quit_source = false;
+  int64_t connect_timeout_ms = 10000;
+};
+
+struct ReceiveOptions {
+  std::string listen_uri;  // tcp://HOST:PORT, port 0 for any
+  std::string qmp_path;
+  std::string hook_path;
+  std::string run_directory;  // where the journal will lie, named after the id that arrives
+  int qemu_pid = 0;           // a QEMU that this command started, 0: none
+  bool insecure = false;
+};
+
+// One side of one migration. Run blocks on its own loops until the migration has ended.
+class Session {
+ public:
+  virtual ~Session() = default;
+  virtual SessionResult Run(SessionObserver* observer) = 0;
+  // Asks it to end before the handover; after it, has no effect but a notice. Any thread.
+  virtual void Cancel(const std::string& reason) = 0;
+};
+
+// Options that make no sense together are InvalidArgument, with the sentence for the user (plain
+// TCP beyond loopback without insecure is one). `journal` outlives the session.
+absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions& options,
+                                                            Journal* journal);
+absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions& options,
+                                                            Journal* journal);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ASSEMBLY_SESSIONS_H_

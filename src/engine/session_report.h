@@ -1,0 +1,74 @@
+// What a session tells the outside while it runs and when it ends.
+#ifndef FAULTLINE_ENGINE_SESSION_REPORT_H_
+#define FAULTLINE_ENGINE_SESSION_REPORT_H_
+
+#include <cstdint>
+#include <string>
+
+#include "base/histogram.h"
+#include "base/status.h"
+
+namespace faultline {
+
+enum class Role : uint8_t { kSource = 1, kDestination = 2 };
+enum class VmOwner : uint8_t {
+  kSource = 1,
+  kDestination = 2,
+  kUndecided = 3,  // destination only: loaded, and the source's decision did not arrive
+};
+
+// Both sides go through these in this order; a failure jumps to kFailed.
+enum class Phase : uint8_t {
+  kConnecting = 1,   // source: connecting; destination: listening
+  kPreparing = 2,    // VM runs on the source
+  kFreezing = 3,     // the VM is being stopped
+  kHandingOver = 4,  // device state travels and is loaded; the VM stands still
+  kPostCopy = 5,     // VM runs on the destination
+  kCompleted = 6,
+  kFailed = 7,
+};
+
+const char* PhaseName(Phase phase);    // "post-copy"
+const char* OwnerName(VmOwner owner);  // "source" | "destination" | "undecided"
+
+// Counters at one moment. Figures that a side does not know yet are 0.
+struct ProgressSnapshot {
+  Phase phase = Phase::kConnecting;
+  uint64_t pages_total = 0;      // of all regions
+  uint64_t pages_missing = 0;    // not on the destination yet
+  uint64_t pages_absent = 0;     // never allocated on the source
+  uint64_t pages_demand = 0;     // installed because somebody waited
+  uint64_t pages_pushed = 0;     // installed because they were pushed
+  uint64_t pages_discarded = 0;  // given up by the guest meanwhile
+  uint64_t faults = 0;           // events read (destination)
+  uint64_t bytes_total = 0;      // of all regions
+  uint64_t bytes_wire = 0;
+  uint64_t elapsed_us = 0;    // since the session began
+  uint64_t post_copy_us = 0;  // since the handover, 0 before
+};
+
+// How a session ended.
+struct SessionResult {
+  absl::Status status;  // ok: completed
+  VmOwner owner = VmOwner::kSource;
+  std::string migration_id;  // 32 hexadecimal digits; empty if none was agreed
+  std::string transport;     // "tcp"
+  ProgressSnapshot last;
+  uint64_t downtime_us = 0;
+  uint64_t total_us = 0;              // from the handover to the last page
+  HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
+};
+
+// Calls come on the session's control thread.
+class SessionObserver {
+ public:
+  virtual ~SessionObserver() = default;
+  virtual void OnListening(const std::string& address) = 0;  // destination
+  virtual void OnPhase(Phase phase, const std::string& migration_id) = 0;
+  virtual void OnProgress(const ProgressSnapshot& snapshot) = 0;  // a few times a second
+  virtual void OnNotice(const std::string& text) = 0;             // for people: a warning, an event
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_SESSION_REPORT_H_
