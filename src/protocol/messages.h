@@ -163,10 +163,15 @@ struct Heartbeat {
   friend bool operator==(const Heartbeat&, const Heartbeat&) = default;
 };
 
+// destination -> source, after Accepted: the lanes have joined and the VMM waits for device state.
+struct Ready {
+  friend bool operator==(const Ready&, const Ready&) = default;
+};
+
 // In the order of their wire types, which start at 1 (codec.cc).
 using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
                              AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
-                             Progress, Completed, Goodbye, Heartbeat>;
+                             Progress, Completed, Goodbye, Heartbeat, Ready>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);

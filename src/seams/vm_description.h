@@ -26,6 +26,8 @@ struct VmDescription {
   bool running = false;            // its CPUs run (false: paused by its operator)
   bool guest_may_discard = false;  // a balloon, free-page reporting or virtio-mem is present
   std::string vmm_version;         // for people: "QEMU 7.2.22"
+  // From Freeze: when the CPUs stopped, on the executors' clock; 0 if the driver cannot tell.
+  int64_t stopped_at_ns = 0;
 
   MemoryLayout layout() const {
     MemoryLayout layout;

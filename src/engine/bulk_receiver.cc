@@ -1,0 +1,98 @@
+#include "engine/bulk_receiver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "engine/install_error.h"
+
+namespace faultline {
+namespace {
+
+// What one pass through the gate installs at most: a fault that comes meanwhile waits for it (about
+// 20 us).
+constexpr uint64_t kPassBytesMax = 64 * 1024;
+
+constexpr int64_t kRetryDelayUs = 1000;
+constexpr int64_t kNoSpaceDelayUs = 100'000;
+
+}  // namespace
+
+BulkReceiver::BulkReceiver(Executor* executor, GuestMemory* memory, InstallGate* gate,
+                           TransferCounters* counters, TransferListener* listener)
+    : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {}
+
+void BulkReceiver::Start(PushReceiver* receiver) {
+  receiver_ = receiver;
+  receiver_->Start(this);
+}
+
+void BulkReceiver::Stop() {
+  resume_timer_.reset();
+  if (receiver_ != nullptr) std::exchange(receiver_, nullptr)->Stop();
+}
+
+InstallResult BulkReceiver::InstallMissing(PageRun run, std::span<const std::byte> bytes) {
+  PageTable& table = memory_->table();
+  const uint64_t page_bytes = table.layout()[run.region].page_size_bytes;
+  const uint64_t pass_pages = std::max<uint64_t>(1, kPassBytesMax / page_bytes);
+  uint64_t next = run.first;
+  while (next < run.end()) {
+    InstallGate::Pass pass(gate_);
+    PageRun missing = table.FindMissing({run.region, next, run.end() - next});
+    if (missing.empty()) break;
+    missing.count = std::min(missing.count, pass_pages);
+    InstallResult result = memory_->Install(
+        missing,
+        bytes.subspan((missing.first - run.first) * page_bytes, missing.count * page_bytes));
+    // A page that is present while still called missing: the demand lane has just put it in.
+    uint64_t handled = result.pages + (result.outcome == InstallOutcome::kPresent ? 1 : 0);
+    uint64_t installed =
+        table.ChangeMissing({run.region, missing.first, handled}, PageState::kInstalled);
+    counters_->pages_pushed.fetch_add(installed, std::memory_order_relaxed);
+    if (result.outcome != InstallOutcome::kDone && result.outcome != InstallOutcome::kPresent) {
+      return result;
+    }
+    next = missing.first + handled;
+  }
+  return InstallResult{};
+}
+
+bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes) {
+  InstallResult result = InstallMissing(run, bytes);
+  bool no_space = result.outcome == InstallOutcome::kNoSpace;
+  if (no_space != out_of_memory_) {
+    out_of_memory_ = no_space;
+    listener_->OnOutOfMemory(no_space);
+  }
+  switch (result.outcome) {
+    case InstallOutcome::kDone:
+    case InstallOutcome::kPresent:
+      if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
+      return true;
+    case InstallOutcome::kRetry:
+      ResumeAfter(kRetryDelayUs);
+      return false;
+    case InstallOutcome::kNoSpace:
+      ResumeAfter(kNoSpaceDelayUs);
+      return false;
+    case InstallOutcome::kGone:
+    case InstallOutcome::kFailed:
+      break;
+  }
+  listener_->OnTransferFailed(InstallError(result, memory_->table().layout(), run));
+  return true;
+}
+
+void BulkReceiver::ResumeAfter(int64_t delay_us) {
+  resume_timer_ = executor_->RunAfter(delay_us, [this] {
+    if (receiver_ != nullptr) receiver_->Resume();
+  });
+}
+
+void BulkReceiver::OnPushFinished() { listener_->OnPushFinished(); }
+
+void BulkReceiver::OnReceiverFailed(absl::Status status) {
+  listener_->OnTransferFailed(Annotate(status, "bulk lane"));
+}
+
+}  // namespace faultline

@@ -1,0 +1,49 @@
+// Installs what the source pushes.
+//
+// Thread safety: lives on the bulk executor's thread.
+#ifndef FAULTLINE_ENGINE_BULK_RECEIVER_H_
+#define FAULTLINE_ENGINE_BULK_RECEIVER_H_
+
+#include <memory>
+#include <span>
+
+#include "engine/install_gate.h"
+#include "engine/transfer.h"
+#include "seams/executor.h"
+#include "seams/guest_memory.h"
+#include "seams/push_lane.h"
+
+namespace faultline {
+
+class BulkReceiver : public PushReceiver::Listener {
+ public:
+  // All arguments outlive the receiver.
+  BulkReceiver(Executor* executor, GuestMemory* memory, InstallGate* gate,
+               TransferCounters* counters, TransferListener* listener);
+
+  void Start(PushReceiver* receiver);
+  // Nothing happens after this returns.
+  void Stop();
+
+  bool OnRun(PageRun run, std::span<const std::byte> bytes) override;
+  void OnPushFinished() override;
+  void OnReceiverFailed(absl::Status status) override;
+
+ private:
+  // Installs the pages of `run` that are missing, a few at a time. Says what stopped it.
+  InstallResult InstallMissing(PageRun run, std::span<const std::byte> bytes);
+  void ResumeAfter(int64_t delay_us);
+
+  Executor* const executor_;
+  GuestMemory* const memory_;
+  InstallGate* const gate_;
+  TransferCounters* const counters_;
+  TransferListener* const listener_;
+  PushReceiver* receiver_ = nullptr;  // null unless started
+  bool out_of_memory_ = false;
+  std::unique_ptr<Timer> resume_timer_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_BULK_RECEIVER_H_

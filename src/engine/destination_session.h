@@ -1,0 +1,170 @@
+// The destination's half of a migration: arms memory, loads the devices, takes the VM over, and
+// brings its memory in while it runs.
+//
+// Before Loaded was sent every failure ends with the VM gone here. Between Loaded and Commit only
+// the source can say whose the VM is: it stays paused here until the source has said so. After
+// Commit it is this side's.
+//
+// Thread safety: lives on the control executor's thread, except where a method says otherwise.
+#ifndef FAULTLINE_ENGINE_DESTINATION_SESSION_H_
+#define FAULTLINE_ENGINE_DESTINATION_SESSION_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/bulk_receiver.h"
+#include "engine/fault_handler.h"
+#include "engine/peer_watch.h"
+#include "engine/session_limits.h"
+#include "engine/session_report.h"
+#include "engine/transfer.h"
+#include "seams/executor.h"
+#include "seams/guest_memory.h"
+#include "seams/journal.h"
+#include "seams/transport.h"
+#include "seams/vmm.h"
+
+namespace faultline {
+
+class DestinationSession : public ControlChannel::Listener, public TransferListener {
+ public:
+  // What the session is made of; all of it outlives the session.
+  struct Parts {
+    Executor* control = nullptr;
+    Executor* demand = nullptr;
+    Executor* bulk = nullptr;
+    DestinationVmm* vmm = nullptr;
+    GuestMemoryFactory* memory_factory = nullptr;
+    DestinationTransport* transport = nullptr;
+    Journal* journal = nullptr;
+    SessionObserver* observer = nullptr;
+  };
+  struct Options {
+    SessionToken token{};  // random, a new one for each session
+    SessionLimits limits;
+  };
+  using Done = std::function<void(SessionResult)>;
+
+  DestinationSession(Parts parts, Options options);
+
+  // Waits for a source and runs the migration; `done` once, when nothing of it is left on any
+  // executor.
+  void Start(Done done);
+  void Cancel(const std::string& reason);
+
+  void OnMessage(Message message) override;
+  void OnChannelClosed(absl::Status reason) override;
+  void OnAllPresent() override;                         // lane threads
+  void OnPushFinished() override;                       // bulk thread
+  void OnOutOfMemory(bool out) override;                // lane threads
+  void OnTransferFailed(absl::Status status) override;  // lane threads
+
+ private:
+  enum class Step : uint8_t {
+    kIdle,
+    kDescribing,  // waiting for the VMM's description
+    kListening,   // waiting for a source
+    kGreeted,     // waiting for Offer
+    kJoining,     // waiting for the lanes
+    kChecking,    // waiting for the VMM's second description
+    kReceiving,   // waiting for Frozen, the allocation map, the device state
+    kLoading,     // all of it is here; waiting for the VMM to have loaded it
+    kUndecided,   // Loaded was sent; waiting for Commit, or for word that there will be none
+    kTakingOver,  // the VM is ours; waiting for it to run
+    kRunning,     // waiting for the rest of the memory
+    kClosing,     // Completed was sent; waiting for Goodbye and the VMM
+    kDiscarding,  // waiting for the VM to be gone
+    kEnding,      // waiting for the lanes to stop
+    kEnded,
+  };
+
+  // Hears a later connection of the source that only tells how it ended.
+  class OutcomeListener : public ControlChannel::Listener {
+   public:
+    OutcomeListener(DestinationSession* session, std::unique_ptr<ControlChannel> channel);
+    void OnMessage(Message message) override;
+    void OnChannelClosed(absl::Status reason) override;
+
+   private:
+    DestinationSession* const session_;
+    const std::unique_ptr<ControlChannel> channel_;
+  };
+
+  bool owned() const { return result_.owner == VmOwner::kDestination; }
+  std::string peer() const;
+  void EnterPhase(Phase phase);
+
+  // Each step and what ends it.
+  void OnDescribed(absl::StatusOr<VmDescription> vm);
+  void OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel);
+  bool HandleMessage(Message& message);
+  void OnOffer(const Offer& offer);
+  absl::Status ArmMemory(const MemoryLayout& source_layout);
+  void OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes> lanes);
+  void OnDescribedAgain(absl::StatusOr<VmDescription> vm);
+  void OnFrozen(const Frozen& frozen);
+  absl::Status OnAllocatedRanges(const AllocatedRanges& message);
+  absl::Status OnAllocationMapEnd(const AllocationMapEnd& message);
+  absl::Status OnDeviceState(const DeviceState& message);
+  absl::Status OnDeviceStateEnd(const DeviceStateEnd& message);
+  void OnLoaded(absl::Status status);
+  void SendLoadedIfWhole();
+  void OnCommit(const Commit& commit);
+  void OnTakenOver(absl::Status status);
+  void CompleteIfPresent();
+  void OnDisarmed(absl::Status status);
+
+  void OnOutcome(const Message& outcome);
+  // Ends the migration with `status`: the VM goes here before Loaded, stays paused and undecided
+  // after it, stays ours after Commit.
+  void Fail(absl::Status status, PeerErrorCode code);
+  void DiscardVm();
+  void End();
+  void Finish();
+
+  void Report();
+  ProgressSnapshot Snapshot() const;
+
+  const Parts parts_;
+  const Options options_;
+  Done done_;
+
+  Step step_ = Step::kIdle;
+  SessionResult result_;
+  Phase phase_ = Phase::kConnecting;
+  int64_t started_ns_ = 0;
+  int64_t committed_ns_ = 0;
+  uint64_t source_downtime_us_ = 0;
+  bool channel_lost_ = false;
+  absl::Status broken_;  // what failed while undecided
+  bool vmm_loaded_ = false;
+  bool all_present_ = false;
+  bool guest_paused_for_memory_ = false;
+
+  VmDescription vm_;  // regions in the source's order once armed
+  MigrationId id_{};
+  bool frozen_ = false;
+  bool map_complete_ = false;
+  uint64_t data_pages_ = 0;
+  uint64_t device_state_bytes_ = 0;
+  std::vector<uint64_t> map_cursor_;  // per region: pages before it have their state
+  DestinationTransport::Lanes lanes_;
+
+  InstallGate gate_;
+  TransferCounters counters_;
+  std::unique_ptr<GuestMemory> memory_;
+  std::unique_ptr<FaultHandler> fault_handler_;  // demand thread
+  std::unique_ptr<BulkReceiver> bulk_receiver_;  // bulk thread
+
+  std::unique_ptr<ControlChannel> channel_;
+  std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first
+  std::unique_ptr<OutcomeListener> outcome_listener_;
+  std::unique_ptr<Timer> deadline_;
+  std::unique_ptr<Timer> report_timer_;
+  int lanes_stopping_ = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_DESTINATION_SESSION_H_

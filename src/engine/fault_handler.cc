@@ -1,0 +1,224 @@
+#include "engine/fault_handler.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "engine/install_error.h"
+
+namespace faultline {
+namespace {
+
+constexpr int64_t kRetryDelayUs = 1000;
+constexpr int64_t kNoSpaceDelayUs = 100'000;
+// Pages asked for at a time once the pusher is through; the guest's own faults come on top.
+constexpr size_t kRestInFlightMax = 64;
+constexpr int64_t kNobodyWaits = -1;
+
+}  // namespace
+
+FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
+                           TransferCounters* counters, TransferListener* listener)
+    : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {}
+
+void FaultHandler::Start() {
+  started_ = true;
+  memory_->StartEvents(this);
+}
+
+void FaultHandler::Serve(PageReader* reader) {
+  FAULTLINE_CHECK(started_ && reader_ == nullptr);
+  reader_ = reader;
+  reader_->Start(this);
+  AnswerFaults(std::exchange(held_, {}));
+}
+
+absl::Status FaultHandler::Disarm() {
+  absl::Status status = memory_->Disarm();
+  Stop();
+  return status;
+}
+
+void FaultHandler::Stop() {
+  retry_timer_.reset();
+  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
+  if (std::exchange(started_, false)) memory_->StopEvents();
+}
+
+void FaultHandler::OnEventsReady() {
+  if (!ReadEvents()) return;
+  if (reader_ == nullptr) {
+    held_.insert(held_.end(), events_.faults.begin(), events_.faults.end());
+    return;
+  }
+  AnswerFaults(events_.faults);
+  if (!deferred_.empty()) RetryDeferred();
+}
+
+// Takes in everything that waits; discards are in force before it returns.
+bool FaultHandler::ReadEvents() {
+  if (failed_) return false;
+  events_.Clear();
+  absl::Status status;
+  {
+    InstallGate::Closure closure(gate_);
+    status = memory_->ReadEvents(&events_);
+    for (const PageRun& run : events_.discards) ApplyDiscard(run);
+  }
+  counters_->faults.fetch_add(events_.faults.size(), std::memory_order_relaxed);
+  if (!status.ok()) {
+    failed_ = true;
+    listener_->OnTransferFailed(Annotate(status, "read the guest's page faults"));
+    return false;
+  }
+  if (!events_.discards.empty() && memory_->table().missing_pages() == 0) {
+    listener_->OnAllPresent();
+  }
+  return true;
+}
+
+// The hypervisor took the pages out of the file before the event came; a copy may have landed in
+// between, so what is there is taken out again.
+void FaultHandler::ApplyDiscard(PageRun run) {
+  memory_->table().Discard(run);
+  counters_->pages_discarded.fetch_add(run.count, std::memory_order_relaxed);
+  absl::Status status = memory_->Punch(run);
+  if (!status.ok()) listener_->OnTransferFailed(Annotate(status, "discard pages for the guest"));
+}
+
+void FaultHandler::AnswerFaults(std::span<const PageId> pages) {
+  for (PageId page : pages) AnswerFault(page);
+  SendWanted();
+}
+
+void FaultHandler::AnswerFault(PageId page) {
+  if (memory_->table().Get(page) == PageState::kMissing) {
+    Fetch(page);
+  } else if (!Install(page, {})) {
+    Defer({.page = page, .answered = false, .bytes = {}});
+  }
+}
+
+void FaultHandler::SendWanted() {
+  if (!wanted_.empty() && reader_ != nullptr) reader_->Read(wanted_);
+  wanted_.clear();
+}
+
+void FaultHandler::Fetch(PageId page) {
+  auto [entry, is_new] = in_flight_.try_emplace(page, executor_->NowNanos());
+  if (is_new) {
+    wanted_.push_back(page);
+  } else if (entry->second == kNobodyWaits) {
+    entry->second = executor_->NowNanos();
+  }
+}
+
+void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes) {
+  auto entry = in_flight_.find(page);
+  if (entry == in_flight_.end()) return;  // the peer's mistake; harmless
+  if (entry->second == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
+    in_flight_.erase(entry);
+  } else if (!Install(page, bytes)) {
+    Defer({.page = page, .answered = true, .bytes = {bytes.begin(), bytes.end()}});
+  }
+  if (fetching_rest_) FetchMore();
+}
+
+bool FaultHandler::Install(PageId page, std::span<const std::byte> bytes) {
+  const PageState state = memory_->table().Get(page);
+  const PageRun run{page.region, page.index, 1};
+  InstallResult result = state == PageState::kMissing && !bytes.empty()
+                             ? memory_->Install(run, bytes)
+                             : memory_->InstallZeros(run);
+  switch (result.outcome) {
+    case InstallOutcome::kDone:
+    case InstallOutcome::kPresent:
+      SetOutOfMemory(false);
+      Settle(page, state == PageState::kMissing);
+      return true;
+    case InstallOutcome::kRetry:
+      return false;
+    case InstallOutcome::kNoSpace:
+      SetOutOfMemory(true);
+      return false;
+    case InstallOutcome::kGone:
+    case InstallOutcome::kFailed:
+      break;
+  }
+  failed_ = true;
+  listener_->OnTransferFailed(
+      InstallError(result, memory_->table().layout(), {page.region, page.index, 1}));
+  return true;
+}
+
+// The page is there, and whoever waited was woken.
+void FaultHandler::Settle(PageId page, bool was_missing) {
+  if (was_missing && memory_->table().Change(page, PageState::kMissing, PageState::kInstalled)) {
+    counters_->pages_demand.fetch_add(1, std::memory_order_relaxed);
+  }
+  auto entry = in_flight_.find(page);
+  if (entry != in_flight_.end()) {
+    if (was_missing && entry->second != kNobodyWaits) {
+      int64_t waited_ns = executor_->NowNanos() - entry->second;
+      counters_->fault_latency_us.Record(static_cast<uint64_t>(waited_ns) / 1000);
+    }
+    in_flight_.erase(entry);
+  }
+  if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
+}
+
+void FaultHandler::Defer(Deferred deferred) {
+  deferred_.push_back(std::move(deferred));
+  if (retry_timer_ == nullptr) {
+    retry_timer_ = executor_->RunAfter(out_of_memory_ ? kNoSpaceDelayUs : kRetryDelayUs,
+                                       [this] { RetryDeferred(); });
+  }
+}
+
+void FaultHandler::RetryDeferred() {
+  retry_timer_.reset();
+  for (Deferred& deferred : std::exchange(deferred_, {})) {
+    if (!deferred.answered) {
+      AnswerFault(deferred.page);
+    } else if (!Install(deferred.page, deferred.bytes)) {
+      Defer(std::move(deferred));
+    }
+  }
+  SendWanted();
+}
+
+void FaultHandler::SetOutOfMemory(bool out) {
+  if (out == out_of_memory_) return;
+  out_of_memory_ = out;
+  listener_->OnOutOfMemory(out);
+}
+
+void FaultHandler::FetchRest() {
+  if (reader_ == nullptr) return;
+  fetching_rest_ = true;
+  rest_cursor_ = {};
+  FetchMore();
+}
+
+void FaultHandler::FetchMore() {
+  const MemoryLayout& layout = memory_->table().layout();
+  while (in_flight_.size() < kRestInFlightMax && rest_cursor_.region < layout.size()) {
+    uint64_t page_count = layout[rest_cursor_.region].page_count();
+    PageRun missing = memory_->table().FindMissing(
+        {rest_cursor_.region, rest_cursor_.index, page_count - rest_cursor_.index});
+    if (missing.empty()) {
+      rest_cursor_ = {rest_cursor_.region + 1, 0};
+      continue;
+    }
+    rest_cursor_.index = missing.first + 1;
+    PageId page{missing.region, missing.first};
+    if (in_flight_.try_emplace(page, kNobodyWaits).second) wanted_.push_back(page);
+  }
+  SendWanted();
+}
+
+void FaultHandler::OnReaderFailed(absl::Status status) {
+  failed_ = true;
+  listener_->OnTransferFailed(Annotate(status, "demand lane"));
+}
+
+}  // namespace faultline

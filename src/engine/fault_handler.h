@@ -1,0 +1,90 @@
+// Answers the guest's touches of missing pages.
+//
+// It reads the memory's events, fetches what is missing over the demand lane, and installs it. The
+// page's state decides what a fault gets, not the event alone: missing is fetched; absent,
+// discarded and installed-but-gone-again are zero.
+//
+// Thread safety: lives on the demand executor's thread.
+#ifndef FAULTLINE_ENGINE_FAULT_HANDLER_H_
+#define FAULTLINE_ENGINE_FAULT_HANDLER_H_
+
+#include <memory>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/install_gate.h"
+#include "engine/transfer.h"
+#include "seams/executor.h"
+#include "seams/guest_memory.h"
+#include "seams/page_reader.h"
+
+namespace faultline {
+
+class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
+ public:
+  // All arguments outlive the handler.
+  FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
+               TransferCounters* counters, TransferListener* listener);
+
+  // Begins to read events. Faults are held until Serve: before the allocation map has come, nobody
+  // can say what a page holds.
+  void Start();
+  // The map has been entered into the page-state table: answers what was held, and goes on.
+  void Serve(PageReader* reader);
+  // The source pushes nothing more: asks for every page that is missing still.
+  void FetchRest();
+  // Every page is present: ends fault handling for good. Who waits is woken.
+  absl::Status Disarm();
+  // Nothing happens after this returns. Memory stays armed, so that no hole turns into zeros.
+  void Stop();
+
+  void OnEventsReady() override;
+  void OnPage(PageId page, std::span<const std::byte> bytes) override;
+  void OnReaderFailed(absl::Status status) override;
+
+ private:
+  // What could not be done at once: a fault to look at again, or an answer to put in.
+  struct Deferred {
+    PageId page;
+    bool answered = false;
+    std::vector<std::byte> bytes;  // of the answer; empty: zeros
+  };
+
+  bool ReadEvents();
+  void ApplyDiscard(PageRun run);
+  void AnswerFaults(std::span<const PageId> pages);
+  void Fetch(PageId page);
+  void FetchMore();
+  void AnswerFault(PageId page);
+  // Puts `bytes` (or zeros) into `page`, whatever its state asks for. False: to be tried again.
+  bool Install(PageId page, std::span<const std::byte> bytes);
+  void Settle(PageId page, bool was_missing);
+  void Defer(Deferred deferred);
+  void RetryDeferred();
+  void SendWanted();
+  void SetOutOfMemory(bool out);
+
+  Executor* const executor_;
+  GuestMemory* const memory_;
+  InstallGate* const gate_;
+  TransferCounters* const counters_;
+  TransferListener* const listener_;
+
+  PageReader* reader_ = nullptr;  // null until Serve
+  bool started_ = false;
+  bool failed_ = false;
+  bool out_of_memory_ = false;
+  MemoryEvents events_;         // reused
+  std::vector<PageId> wanted_;  // reused: what the current round asks for
+  std::vector<PageId> held_;    // faults that came before Serve
+  std::unordered_map<PageId, int64_t, PageIdHash> in_flight_;  // -> when the fault was read, or -1
+  std::vector<Deferred> deferred_;
+  std::unique_ptr<Timer> retry_timer_;
+  bool fetching_rest_ = false;
+  PageId rest_cursor_;  // everything before it has been asked for
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_FAULT_HANDLER_H_

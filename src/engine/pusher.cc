@@ -1,0 +1,43 @@
+#include "engine/pusher.h"
+
+#include <utility>
+
+namespace faultline {
+
+Pusher::Pusher(std::unique_ptr<PushOrder> order, Failed failed)
+    : order_(std::move(order)), failed_(std::move(failed)) {}
+
+void Pusher::Start(PushLane* lane, const SourceMemory* memory, const AllocationMap* map) {
+  order_->Start(memory->layout(), *map);
+  lane_ = lane;
+  lane_->Start(memory, this);
+  Fill();
+}
+
+void Pusher::OnDemand(PageId page) {
+  if (lane_ == nullptr || finished_) return;
+  order_->OnDemand(page);
+}
+
+void Pusher::Stop() {
+  if (lane_ != nullptr) std::exchange(lane_, nullptr)->Stop();
+}
+
+void Pusher::OnLaneWritable() { Fill(); }
+
+void Pusher::Fill() {
+  while (lane_ != nullptr && !finished_) {
+    if (next_.empty()) next_ = order_->Next(lane_->run_bytes_max());
+    if (next_.empty()) {
+      finished_ = true;
+      lane_->Finish();
+      return;
+    }
+    if (!lane_->TryPush(next_)) return;
+    next_ = {};
+  }
+}
+
+void Pusher::OnLaneFailed(absl::Status status) { failed_(Annotate(status, "bulk lane")); }
+
+}  // namespace faultline

@@ -1,0 +1,30 @@
+// How long each side waits for the other, and how often it gives a sign of life.
+#ifndef FAULTLINE_ENGINE_SESSION_LIMITS_H_
+#define FAULTLINE_ENGINE_SESSION_LIMITS_H_
+
+#include <cstdint>
+
+namespace faultline {
+
+struct SessionLimits {
+  int64_t connect_timeout_us = 10'000'000;
+  int64_t heartbeat_interval_us = 200'000;
+  // A peer that was silent for this long is dead. While the VM stands still it must be found out
+  // soon, so that the VM can go on where it was.
+  int64_t silence_preparing_us = 10'000'000;
+  int64_t silence_frozen_us = 1'500'000;
+  int64_t silence_post_copy_us = 60'000'000;
+  // From the VM's stop to the handover; beyond it the migration is given up.
+  int64_t handover_timeout_us = 10'000'000;
+  int64_t goodbye_timeout_us = 10'000'000;
+  int64_t progress_interval_us = 200'000;
+  // Telling a destination whose connection was lost how the migration ended.
+  int64_t outcome_retry_us = 500'000;
+  int outcome_tries_max = 20;
+  // Offered device state beyond this is refused.
+  uint64_t device_state_bytes_max = uint64_t{1} << 30;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_SESSION_LIMITS_H_

@@ -1,0 +1,148 @@
+// The source's half of a migration: prepares, freezes, hands over, and serves memory until the
+// destination has all of it.
+//
+// Until Commit has been recorded in the journal every failure ends with the VM back at work here;
+// from then on this side never starts it again.
+//
+// Thread safety: lives on the control executor's thread, except where a method says otherwise.
+#ifndef FAULTLINE_ENGINE_SOURCE_SESSION_H_
+#define FAULTLINE_ENGINE_SOURCE_SESSION_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine/peer_watch.h"
+#include "engine/pusher.h"
+#include "engine/session_limits.h"
+#include "engine/session_report.h"
+#include "seams/executor.h"
+#include "seams/journal.h"
+#include "seams/push_order.h"
+#include "seams/source_memory.h"
+#include "seams/transport.h"
+#include "seams/vmm.h"
+
+namespace faultline {
+
+class SourceSession : public ControlChannel::Listener, public PageExporter::Listener {
+ public:
+  // What the session is made of; all of it outlives the session.
+  struct Parts {
+    Executor* control = nullptr;
+    Executor* demand = nullptr;
+    Executor* bulk = nullptr;
+    SourceVmm* vmm = nullptr;
+    SourceMemoryFactory* memory_factory = nullptr;
+    SourceTransport* transport = nullptr;
+    std::unique_ptr<PushOrder> push_order;
+    Journal* journal = nullptr;
+    SessionObserver* observer = nullptr;
+  };
+  struct Options {
+    MigrationId id{};
+    bool quit_source = false;
+    SessionLimits limits;
+  };
+  using Done = std::function<void(SessionResult)>;
+
+  SourceSession(Parts parts, Options options);
+
+  // Runs the migration; `done` once, when nothing of it is left on any executor.
+  void Start(Done done);
+  void Cancel(const std::string& reason);
+
+  void OnMessage(Message message) override;
+  void OnChannelClosed(absl::Status reason) override;
+  void OnDemand(PageId page) override;                  // demand thread
+  void OnExporterFailed(absl::Status status) override;  // demand thread
+
+ private:
+  enum class Step : uint8_t {
+    kIdle,
+    kDescribing,   // waiting for the VMM's description
+    kConnecting,   // waiting for the connection
+    kGreeting,     // waiting for Welcome
+    kOffered,      // waiting for Accepted
+    kJoining,      // waiting for the lanes, and for Ready
+    kFreezing,     // waiting for the VM to stand still
+    kSaving,       // waiting for the device state
+    kLoading,      // waiting for Loaded
+    kCommitted,    // waiting for Running
+    kRunning,      // waiting for Completed
+    kRetiring,     // waiting for the VMM to be let go
+    kRollingBack,  // waiting for the VM to run here again
+    kTelling,      // the connection was lost: telling the destination how it ended
+    kEnding,       // waiting for the lanes to stop
+    kEnded,
+  };
+
+  bool committed() const { return result_.owner == VmOwner::kDestination; }
+  std::string peer() const;
+  void EnterPhase(Phase phase);
+
+  // Each step and what ends it.
+  void OnDescribed(absl::StatusOr<VmDescription> vm);
+  void OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
+  void OnWelcome(const Welcome& welcome);
+  void OnAccepted(const Accepted& accepted);
+  void OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes);
+  void FreezeIfReady();
+  void OnFrozen(absl::StatusOr<VmDescription> vm);
+  absl::Status SendAllocationMap();
+  void OnDeviceState(std::span<const std::byte> bytes);
+  void OnSaved(absl::Status status);
+  void CommitHandover();
+  void OnRunning(const Running& running);
+  void OnProgressMessage(const Progress& progress);
+  void OnCompleted(const Completed& completed);
+
+  // Ends the migration with `status`: rolls back before the handover, gives up after it.
+  void Fail(absl::Status status, PeerErrorCode code);
+  void OnRolledBack(absl::Status status);
+  // Opens a new connection to deliver `outcome` where the first one was lost.
+  void TellOutcome(Message outcome);
+  void OnOutcomeConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
+  void End();
+  void Finish();
+
+  void Report();
+  ProgressSnapshot Snapshot() const;
+
+  Parts parts_;
+  const Options options_;
+  Done done_;
+  Pusher pusher_;  // bulk thread
+
+  Step step_ = Step::kIdle;
+  SessionResult result_;
+  Phase phase_ = Phase::kConnecting;
+  int64_t started_ns_ = 0;
+  int64_t frozen_ns_ = 0;
+  int64_t committed_ns_ = 0;
+  bool was_running_ = false;
+  bool channel_open_ = false;
+  bool destination_may_be_loaded_ = false;  // it has all it needs to load the VM
+
+  MemoryLayout layout_;
+  std::string destination_vmm_;
+  std::unique_ptr<SourceMemory> memory_;
+  AllocationMap map_;
+  uint64_t device_state_bytes_ = 0;
+  SessionToken token_{};
+  SourceTransport::Lanes lanes_;
+  bool destination_ready_ = false;
+  Progress peer_progress_;
+
+  std::unique_ptr<ControlChannel> channel_;
+  std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first
+  std::unique_ptr<Timer> deadline_;
+  std::unique_ptr<Timer> report_timer_;
+  Message outcome_;
+  int outcome_tries_ = 0;
+  int lanes_stopping_ = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_SOURCE_SESSION_H_

@@ -1,0 +1,39 @@
+// What the destination's lanes share: counters, and how they report to the session.
+#ifndef FAULTLINE_ENGINE_TRANSFER_H_
+#define FAULTLINE_ENGINE_TRANSFER_H_
+
+#include <atomic>
+#include <cstdint>
+
+#include "base/histogram.h"
+#include "base/status.h"
+
+namespace faultline {
+
+// Each counter is written by one thread (named) and read by any.
+struct TransferCounters {
+  std::atomic<uint64_t> faults{0};           // demand
+  std::atomic<uint64_t> pages_demand{0};     // demand
+  std::atomic<uint64_t> pages_discarded{0};  // demand
+  std::atomic<uint64_t> pages_pushed{0};     // bulk
+  Histogram fault_latency_us;                // demand
+};
+
+// Called on the lanes' threads.
+class TransferListener {
+ public:
+  virtual ~TransferListener() = default;
+  // No page is missing any more. May come more than once.
+  virtual void OnAllPresent() = 0;
+  // The source has pushed everything that it meant to push.
+  virtual void OnPushFinished() = 0;
+  // This host has no memory for the next page (true), or has again (false). Installing goes on by
+  // itself.
+  virtual void OnOutOfMemory(bool out) = 0;
+  // A lane or the guest's memory broke; no more pages will come.
+  virtual void OnTransferFailed(absl::Status status) = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_TRANSFER_H_
