@@ -1,0 +1,154 @@
+#include "hook/armed_memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "hook/kernel_abi.h"
+#include "hook/memory_map.h"
+
+void HookCloseSlot(_Atomic int* fd) {
+  int old = atomic_exchange(fd, -1);
+  if (old >= 0) close(old);
+}
+
+void HookArmedMemoryInit(struct HookArmedMemory* memory) {
+  atomic_store(&memory->uffd, -1);
+  atomic_store(&memory->page_state, -1);
+}
+
+bool HookIsArmed(const struct HookArmedMemory* memory) { return atomic_load(&memory->uffd) >= 0; }
+
+void HookArmedMemoryForget(struct HookArmedMemory* memory) {
+  HookCloseSlot(&memory->uffd);
+  HookCloseSlot(&memory->page_state);
+}
+
+// A new userfaultfd, or -1 with errno. Faults that KVM takes in the kernel must be served too, so
+// never UFFD_USER_MODE_ONLY.
+static int OpenUserfaultfd(int device_fd) {
+  int flags = O_CLOEXEC | O_NONBLOCK;
+  int fd = (int)syscall(SYS_userfaultfd, flags);
+  if (fd >= 0 || device_fd < 0) return fd;
+  return ioctl(device_fd, KERNEL_USERFAULTFD_IOC_NEW, flags);
+}
+
+// Does the API handshake with `features`. Returns 0 or errno; `*features` becomes the offer.
+static int Handshake(int uffd, uint64_t* features) {
+  struct KernelUffdApi api = {.api = KERNEL_UFFD_API, .features = *features};
+  if (ioctl(uffd, KERNEL_UFFDIO_API, &api) < 0) return errno;
+  *features = api.features;
+  return 0;
+}
+
+// A userfaultfd with `wanted` features. The kernel's offer is read on a throwaway descriptor first,
+// because a handshake happens once per descriptor and a refused one says nothing.
+static enum HookStatus MakeUserfaultfd(int device_fd, uint64_t wanted, int* uffd, uint64_t* offered,
+                                       struct HookRefusal* refusal) {
+  int probe = OpenUserfaultfd(device_fd);
+  if (probe < 0) {
+    refusal->error_number = errno;
+    return errno == EPERM || errno == EACCES || errno == ENOSYS ? kHookStatusNotPermitted
+                                                                : kHookStatusSystem;
+  }
+  *offered = 0;
+  refusal->error_number = Handshake(probe, offered);
+  close(probe);
+  if (refusal->error_number != 0) return kHookStatusSystem;
+  if ((wanted & ~*offered) != 0) {
+    refusal->detail = *offered;
+    return kHookStatusFeatureMissing;
+  }
+  *uffd = OpenUserfaultfd(device_fd);
+  if (*uffd < 0) {
+    refusal->error_number = errno;
+    return kHookStatusSystem;
+  }
+  uint64_t features = wanted;
+  refusal->error_number = Handshake(*uffd, &features);
+  if (refusal->error_number == 0) return kHookStatusOk;
+  close(*uffd);
+  *uffd = -1;
+  return kHookStatusSystem;
+}
+
+// While pages are missing, a huge page would let KVM map 2 MiB of which most has not arrived.
+// hugetlb knows no such advice. EINVAL: a kernel without transparent huge pages.
+static int AdviseHugePages(const struct HookArmedRegion* armed, bool allow) {
+  if (armed->region.page_size != (uint64_t)sysconf(_SC_PAGESIZE)) return 0;
+  void* address = (void*)(uintptr_t)armed->host_address;
+  if (madvise(address, armed->region.size, allow ? MADV_HUGEPAGE : MADV_NOHUGEPAGE) == 0) return 0;
+  return errno == EINVAL ? 0 : errno;
+}
+
+// Registers `memory->regions`. On failure the caller closes the descriptor, which undoes it.
+static enum HookStatus RegisterRegions(struct HookArmedMemory* memory, int uffd,
+                                       struct HookRefusal* refusal) {
+  for (uint32_t i = 0; i < memory->region_count; ++i) {
+    struct HookArmedRegion* armed = &memory->regions[i];
+    refusal->detail = i;
+    refusal->error_number = AdviseHugePages(armed, false);
+    if (refusal->error_number != 0) return kHookStatusSystem;
+    struct KernelUffdRegister request = {
+        .range = {.start = armed->host_address, .length = armed->region.size},
+        .mode = KERNEL_UFFD_REGISTER_MISSING};
+    if (ioctl(uffd, KERNEL_UFFDIO_REGISTER, &request) < 0) {
+      refusal->error_number = errno;
+      return kHookStatusRegisterRefused;
+    }
+    armed->ioctls = request.ioctls;
+  }
+  refusal->detail = 0;
+  return kHookStatusOk;
+}
+
+// QEMU asks for huge pages on all guest RAM, so that is what it gets back.
+static void RestoreHugePages(const struct HookArmedMemory* memory) {
+  for (uint32_t i = 0; i < memory->region_count; ++i) {
+    (void)AdviseHugePages(&memory->regions[i], true);
+  }
+}
+
+enum HookStatus HookArmMemory(struct HookArmedMemory* memory, const struct HookRequest* request,
+                              int maps_fd, int page_state_fd, int device_fd,
+                              struct HookRefusal* refusal) {
+  uint64_t addresses[HOOK_REGIONS_MAX];
+  uint32_t count = request->arm.region_count;
+  enum HookStatus status = HookFindRegions(maps_fd, request->regions, count, addresses,
+                                           &refusal->detail, &refusal->error_number);
+  if (status != kHookStatusOk) return status;
+  int uffd = -1;
+  status = MakeUserfaultfd(device_fd, request->arm.features, &uffd, &memory->features, refusal);
+  if (status != kHookStatusOk) return status;
+
+  memory->region_count = count;
+  for (uint32_t i = 0; i < count; ++i) {
+    memory->regions[i] =
+        (struct HookArmedRegion){.region = request->regions[i], .host_address = addresses[i]};
+  }
+  status = RegisterRegions(memory, uffd, refusal);
+  if (status != kHookStatusOk) {
+    close(uffd);
+    RestoreHugePages(memory);
+    memory->region_count = 0;
+    return status;
+  }
+  atomic_store(&memory->page_state, page_state_fd);
+  atomic_store(&memory->uffd, uffd);
+  return kHookStatusOk;
+}
+
+void HookReleaseMemory(struct HookArmedMemory* memory) {
+  int uffd = atomic_load(&memory->uffd);
+  for (uint32_t i = 0; i < memory->region_count; ++i) {
+    const struct HookArmedRegion* armed = &memory->regions[i];
+    struct KernelUffdRange range = {.start = armed->host_address, .length = armed->region.size};
+    (void)ioctl(uffd, KERNEL_UFFDIO_UNREGISTER, &range);
+  }
+  RestoreHugePages(memory);
+  HookCloseSlot(&memory->uffd);
+  HookCloseSlot(&memory->page_state);
+  memory->region_count = 0;
+}
