@@ -29,7 +29,7 @@ static void LoadModule(const char* name) {
 
 void DevicesLoad(void) {
   if (!options.disk && !options.balloon && !options.address[0]) return;
-  static const char* const virtio[] = {"virtio", "virtio_ring", "virtio_pci_legacy_dev",
+  static const char* const virtio[] = {"virtio_ring", "virtio", "virtio_pci_legacy_dev",
                                        "virtio_pci_modern_dev", "virtio_pci"};
   for (size_t i = 0; i < sizeof(virtio) / sizeof(virtio[0]); ++i) LoadModule(virtio[i]);
   if (options.disk) LoadModule("virtio_blk");
