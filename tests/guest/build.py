@@ -1,0 +1,119 @@
+#!/usr/bin/env python3
+"""Builds the test guests into build/guest: vmlinuz, initramfs.cpio and boot.img.
+
+The kernel is Debian's cloud kernel, unpacked there and never installed. Each artefact is made again
+only when what it is made of is newer.
+"""
+
+import pathlib
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+OUT = ROOT / "build" / "guest"
+KERNEL_PACKAGE = "linux-image-cloud-amd64"
+MODULES = [
+    "drivers/virtio/virtio", "drivers/virtio/virtio_ring", "drivers/virtio/virtio_pci_legacy_dev",
+    "drivers/virtio/virtio_pci_modern_dev", "drivers/virtio/virtio_pci",
+    "drivers/virtio/virtio_balloon", "drivers/block/virtio_blk", "net/core/failover",
+    "drivers/net/net_failover", "drivers/net/virtio_net",
+]
+
+
+def run(*command, **options):
+    return subprocess.run([str(word) for word in command], check=True, **options)
+
+
+def stale(target, sources):
+    return not target.exists() or any(
+        source.stat().st_mtime > target.stat().st_mtime for source in sources)
+
+
+def apt(*words):
+    return run("apt-get", "-q", "-o", "APT::Sandbox::User=root", *words, cwd=OUT,
+               stdout=subprocess.DEVNULL)
+
+
+def kernel_package():
+    """The versioned package that Debian's cloud kernel name stands for."""
+    text = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], check=True, text=True,
+                          capture_output=True).stdout
+    for line in text.splitlines():
+        word = line.split()[-1] if line.split() else ""
+        if word.startswith("linux-image-") and word != KERNEL_PACKAGE:
+            return word
+    raise SystemExit(f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update")
+
+
+def fetch_kernel():
+    if (OUT / "vmlinuz").exists() and (OUT / "modules" / "virtio.ko").exists():
+        return
+    package = kernel_package()
+    print(f"guest: unpacking {package} into {OUT}", flush=True)
+    try:
+        apt("download", package)
+    except subprocess.CalledProcessError:
+        apt("update")  # the lists were older than the archive
+        package = kernel_package()
+        apt("download", package)
+    tree = OUT / "kernel"
+    archive = next(OUT.glob(f"{package}_*.deb"))
+    run("dpkg-deb", "-x", archive, tree)
+    modules = OUT / "modules"
+    modules.mkdir(exist_ok=True)
+    base = next((tree / "lib" / "modules").iterdir()) / "kernel"
+    for name in MODULES:
+        shutil.copy(base / f"{name}.ko", modules)
+    shutil.copy(next((tree / "boot").glob("vmlinuz-*")), OUT / "vmlinuz")
+    shutil.rmtree(tree)
+    archive.unlink()
+
+
+def cpio_entry(name, mode, data=b"", device=(0, 0)):
+    """One file in the kernel's initramfs format ("newc")."""
+    path = name.encode() + b"\0"
+    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
+    head = b"070701" + b"".join(b"%08X" % number for number in numbers) + path
+    return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
+
+
+def build_initramfs():
+    sources = [HERE / name for name in ("main.c", "memory.c", "devices.c")]
+    target = OUT / "initramfs.cpio"
+    if not stale(target, [*sources, HERE / "guest.h", OUT / "vmlinuz"]):
+        return
+    program = OUT / "faultline-guest"
+    run("cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread",
+        "-o", program, *sources)
+    run("strip", program)
+    image = cpio_entry("dev", 0o040755) + cpio_entry("dev/console", 0o020600, device=(5, 1))
+    image += cpio_entry("modules", 0o040755)
+    for module in sorted((OUT / "modules").glob("*.ko")):
+        image += cpio_entry(f"modules/{module.name}", 0o100644, module.read_bytes())
+    image += cpio_entry("init", 0o100755, program.read_bytes())
+    target.write_bytes(image + cpio_entry("TRAILER!!!", 0))
+
+
+def build_boot_sector():
+    source = HERE / "boot_sector.S"
+    target = OUT / "boot.img"
+    if not stale(target, [source]):
+        return
+    code = OUT / "boot_sector.o"
+    run("as", "--32", "-o", code, source)
+    run("ld", "-m", "elf_i386", "-Ttext=0x7c00", "--oformat=binary", "-o", target, code)
+    if target.stat().st_size != 512:
+        raise SystemExit(f"{target}: {target.stat().st_size} bytes, a boot sector has 512")
+
+
+def main():
+    OUT.mkdir(parents=True, exist_ok=True)
+    fetch_kernel()
+    build_initramfs()
+    build_boot_sector()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

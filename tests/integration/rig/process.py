@@ -1,0 +1,90 @@
+"""Child processes that never outlive the test."""
+
+import ctypes
+import os
+import signal
+import subprocess
+import time
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+def _die_with_parent():
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Process:
+    """A command in its own process group; stderr (and stdout, unless piped) goes to a file."""
+
+    def __init__(self, words, log_path, stdout=None, netns=None, env=None):
+        self.words = [str(word) for word in words]
+        if netns:
+            self.words = ["ip", "netns", "exec", netns] + self.words
+        self.log_path = log_path
+        with open(log_path, "ab") as log:
+            self.child = subprocess.Popen(
+                self.words, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
+                start_new_session=True, preexec_fn=_die_with_parent,
+                env=None if env is None else {**os.environ, **env})
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def alive(self):
+        return self.child.poll() is None
+
+    def signal(self, number):
+        """Signals the command itself, not what it started."""
+        self.child.send_signal(number)
+
+    def wait(self, timeout_s):
+        """The exit status; a shell-like 128+N if signal N ended it."""
+        try:
+            status = self.child.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(
+                f"{self.words[0]} still ran after {timeout_s} s; it said:\n{self.log()}") from None
+        return status if status >= 0 else 128 - status
+
+    def kill(self):
+        """Kills the command and its process group."""
+        try:
+            os.killpg(self.child.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        try:
+            self.child.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+
+    def log(self, lines=30):
+        try:
+            with open(self.log_path, errors="replace") as file:
+                return "\n".join(file.read().splitlines()[-lines:])
+        except FileNotFoundError:
+            return ""
+
+
+def wait_until(condition, timeout_s, what, interval_s=0.02):
+    """Polls until condition() is true and returns its value; fails with `what` after timeout_s."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s} s in vain: {what}")
+        time.sleep(interval_s)
+
+
+def run(*words, check=True, timeout_s=60, netns=None):
+    """Runs a short command; returns its stdout. Fails with its stderr."""
+    words = [str(word) for word in words]
+    if netns:
+        words = ["ip", "netns", "exec", netns] + words
+    result = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
+    if check and result.returncode != 0:
+        raise AssertionError(f"{' '.join(words)}: exit {result.returncode}: {result.stderr}")
+    return result.stdout

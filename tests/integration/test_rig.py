@@ -1,0 +1,58 @@
+"""The rig against plain QEMU: what the other tests stand on holds."""
+
+from rig import memory, stock
+from rig.case import MigrationCase
+from rig.guest import experience
+from rig.net import EchoClient, GUEST, HOSTS, Lan, nic_words
+
+
+class Rig(MigrationCase):
+    def test_stock_post_copy_moves_the_checking_guest(self):
+        source, destination = self.pair(mib=256, kernel="fl.mib=96", hook=False)
+        source.wait_ready()
+        source.serial.wait_reports(10)
+        times = stock.post_copy(source, destination)
+        destination.serial.wait_reports(20)
+        seen = experience(source.serial, destination.serial, times.begin_s, times.end_s)
+        self.assertEqual(0, seen.wrong)
+        self.assertGreater(seen.before_ops_s, 1000)
+        self.assertGreater(seen.blackout_ms, 0)
+        self.assertLess(seen.blackout_ms, 5000)
+        self.assertEqual(0, destination.serial.verify())
+
+    def test_a_wrong_byte_is_noticed(self):
+        vm = self.vm("vm", mib=256, kernel="fl.mib=96", hook=False).start()
+        vm.wait_ready()
+        # Overwrites the middle of the RAM file behind the guest's back.
+        with open(vm.backends[0].path, "r+b") as file:
+            for page in range(20000, 30000):
+                file.seek(page * 4096)
+                file.write(bytes(64))
+        vm.serial.wait_line("FL wrong", timeout_s=20)
+
+    def test_boot_sector_under_kvm(self):
+        vm = self.vm("vm", mib=64, boot_sector=True, accel="kvm", hook=False).start()
+        vm.serial.wait_line("R 00000003 00000000")
+
+    def test_free_page_reporting_shrinks_the_ram_file(self):
+        vm = self.vm("vm", mib=384, kernel="fl.mib=32 fl.discard=128 fl.balloon", hook=False,
+                     extra=("-device", "virtio-balloon-pci,free-page-reporting=on")).start()
+        vm.wait_ready()
+        before = memory.allocated_bytes(vm.backends[0].path)
+        vm.serial.ask("discard", "discarded")
+        self.wait_until(
+            lambda: memory.allocated_bytes(vm.backends[0].path) < before - (100 << 20), 30,
+            "QEMU punched the memory that the guest freed")
+        self.assertEqual("0", vm.serial.ask("refill", "refilled")["not_zero"])
+
+    def test_tcp_reaches_the_guest_over_the_lan(self):
+        lan = Lan()
+        self.addCleanup(lan.close)
+        vm = self.vm("vm", mib=256, kernel=f"fl.mib=32 fl.net={GUEST}", hook=False, netns="h1",
+                     extra=nic_words()).start()
+        vm.wait_ready()
+        client = EchoClient()
+        self.addCleanup(client.stop)
+        self.wait_until(lambda: client.echoed > 100, 20, "100 numbers echoed")
+        self.assertIsNone(client.broken)
+        self.assertIn("h1", HOSTS)

@@ -1,0 +1,34 @@
+#!/usr/bin/env python3
+"""Runs every check in this folder: each check_*.py has CHECKS, functions that return the faults."""
+
+import argparse
+import importlib
+import json
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--results", help="file for the totals, JSON")
+    options = parser.parse_args()
+    passed = failed = 0
+    for path in sorted(HERE.glob("check_*.py")):
+        for check in importlib.import_module(path.stem).CHECKS:
+            faults = list(check(HERE.parent.parent))
+            print(f"{'FAIL' if faults else 'ok  '} lint {check.__name__}")
+            for fault in faults:
+                print(f"     {fault}")
+            failed += bool(faults)
+            passed += not faults
+    if options.results:
+        totals = {"passed": passed, "failed": failed, "skipped": 0}
+        pathlib.Path(options.results).write_text(json.dumps(totals))
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
