@@ -1,0 +1,43 @@
+#include "protocol/handshake.h"
+
+#include <fmt/format.h>
+
+namespace faultline {
+
+std::optional<PeerError> RefuseVersion(const Hello& hello) {
+  if (hello.version_min <= kProtocolVersionMax && hello.version_max >= kProtocolVersionMin) {
+    return std::nullopt;
+  }
+  return PeerError{
+      PeerErrorCode::kVersion,
+      fmt::format("no common protocol version: the source speaks {} to {}, the "
+                  "destination {} to {}; install the same Faultline on both hosts",
+                  hello.version_min, hello.version_max, kProtocolVersionMin, kProtocolVersionMax)};
+}
+
+absl::Status StatusOfPeerError(const PeerError& error) {
+  std::string text = "the peer refused: " + error.text;
+  switch (error.code) {
+    case PeerErrorCode::kBusy:
+      return absl::UnavailableError(text);
+    case PeerErrorCode::kToken:
+      return absl::PermissionDeniedError(text);
+    case PeerErrorCode::kBadMessage:
+      return absl::InvalidArgumentError(text);
+    case PeerErrorCode::kVersion:
+    case PeerErrorCode::kPrepare:
+      return absl::FailedPreconditionError(text);
+    case PeerErrorCode::kCancelled:
+      return absl::CancelledError(text);
+    case PeerErrorCode::kTimeout:
+      return absl::DeadlineExceededError(text);
+    case PeerErrorCode::kMemory:
+      return absl::ResourceExhaustedError(text);
+    case PeerErrorCode::kVmm:
+    case PeerErrorCode::kInternal:
+      return absl::InternalError(text);
+  }
+  return absl::InternalError(text);
+}
+
+}  // namespace faultline

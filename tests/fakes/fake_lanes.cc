@@ -1,0 +1,234 @@
+#include "fakes/fake_lanes.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "protocol/codec.h"
+
+namespace faultline {
+namespace {
+
+FakeSocket::Bytes FrameOf(const PageFrame& frame) {
+  FakeSocket::Bytes bytes(kPageFrameBytes);
+  EncodePageFrame(frame, std::span(bytes).first<kPageFrameBytes>());
+  return bytes;
+}
+
+FakeSocket::Bytes FrameOf(const PageFrame& frame, std::span<const std::byte> data) {
+  FakeSocket::Bytes bytes = FrameOf(frame);
+  bytes.insert(bytes.end(), data.begin(), data.end());
+  return bytes;
+}
+
+// A chunk is one frame with all its bytes; anything else is a peer's error.
+absl::StatusOr<PageFrame> ParseChunk(std::span<const std::byte> bytes, const MemoryLayout& layout) {
+  if (bytes.size() < kPageFrameBytes) return absl::InvalidArgumentError("half a page frame");
+  ASSIGN_OR_RETURN(PageFrame frame,
+                   DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kFakeRunBytesMax));
+  uint64_t data_bytes = frame.kind == PageFrameKind::kData
+                            ? frame.run.count * layout[frame.run.region].page_size_bytes
+                            : 0;
+  if (bytes.size() != kPageFrameBytes + data_bytes) {
+    return absl::InvalidArgumentError("a page frame with the wrong number of bytes");
+  }
+  return frame;
+}
+
+}  // namespace
+
+FakePageExporter::FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
+                                   MemoryLayout layout)
+    : demand_(demand), layout_(std::move(layout)), socket_(std::move(socket)) {}
+
+void FakePageExporter::Start(const SourceMemory* memory, const AllocationMap* map,
+                             Listener* listener) {
+  FAULTLINE_CHECK(demand_->IsCurrent() && listener_ == nullptr);
+  memory_ = memory;
+  map_ = map;
+  listener_ = listener;
+  socket_->Receive(
+      demand_, [this](const FakeSocket::Bytes& bytes) { OnBytes(bytes); },
+      [this](const absl::Status& status) { Fail(status); });
+}
+
+void FakePageExporter::Stop() {
+  FAULTLINE_CHECK(demand_->IsCurrent());
+  listener_ = nullptr;
+  socket_.reset();
+}
+
+void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
+  std::span<const std::byte> left(bytes);
+  while (left.size() >= kPageRequestBytes && listener_ != nullptr) {
+    auto request = DecodePageRequest(left.first<kPageRequestBytes>(), layout_);
+    if (!request.ok()) return Fail(request.status());
+    left = left.subspan(kPageRequestBytes);
+    Answer(request->page);
+  }
+  if (!left.empty() && listener_ != nullptr) Fail(absl::InvalidArgumentError("half a request"));
+}
+
+void FakePageExporter::Answer(PageId page) {
+  PageRun run{page.region, page.index, 1};
+  if ((*map_)[page.region].Contains(page.index)) {
+    socket_->Send(FrameOf({PageFrameKind::kData, run}, memory_->View(run)));
+  } else {
+    socket_->Send(FrameOf({PageFrameKind::kZero, run}));
+  }
+  listener_->OnDemand(page);
+}
+
+void FakePageExporter::Fail(const absl::Status& status) {
+  socket_.reset();
+  if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnExporterFailed(status);
+}
+
+FakePageReader::FakePageReader(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
+                               MemoryLayout layout)
+    : demand_(demand), layout_(std::move(layout)), socket_(std::move(socket)) {}
+
+void FakePageReader::Start(Listener* listener) {
+  FAULTLINE_CHECK(demand_->IsCurrent() && listener_ == nullptr);
+  listener_ = listener;
+  socket_->Receive(
+      demand_, [this](const FakeSocket::Bytes& bytes) { OnBytes(bytes); },
+      [this](const absl::Status& status) { Fail(status); });
+}
+
+void FakePageReader::Read(std::span<const PageId> pages) {
+  FAULTLINE_CHECK(demand_->IsCurrent());
+  if (socket_ == nullptr) return;
+  FakeSocket::Bytes bytes(pages.size() * kPageRequestBytes);
+  for (size_t i = 0; i < pages.size(); ++i) {
+    EncodePageRequest({pages[i]},
+                      std::span(bytes).subspan(i * kPageRequestBytes).first<kPageRequestBytes>());
+  }
+  socket_->Send(std::move(bytes));
+}
+
+void FakePageReader::Stop() {
+  FAULTLINE_CHECK(demand_->IsCurrent());
+  listener_ = nullptr;
+  socket_.reset();
+}
+
+void FakePageReader::OnBytes(const FakeSocket::Bytes& bytes) {
+  auto frame = ParseChunk(bytes, layout_);
+  if (!frame.ok()) return Fail(frame.status());
+  if (frame->kind == PageFrameKind::kFinished || frame->run.count != 1) {
+    return Fail(absl::InvalidArgumentError("bad page frame from the peer: not one page"));
+  }
+  listener_->OnPage({frame->run.region, frame->run.first},
+                    std::span(bytes).subspan(kPageFrameBytes));
+}
+
+void FakePageReader::Fail(const absl::Status& status) {
+  socket_.reset();
+  if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnReaderFailed(status);
+}
+
+FakePushLane::FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket)
+    : bulk_(bulk), socket_(std::move(socket)) {}
+
+void FakePushLane::Start(const SourceMemory* memory, Listener* listener) {
+  FAULTLINE_CHECK(bulk_->IsCurrent() && listener_ == nullptr);
+  memory_ = memory;
+  listener_ = listener;
+  socket_->Receive(
+      bulk_,
+      [this](const FakeSocket::Bytes&) {
+        Fail(absl::InvalidArgumentError("the peer sent something on the bulk lane"));
+      },
+      [this](const absl::Status& status) { Fail(status); });
+  socket_->set_on_drained([this] { OnDrained(); });
+}
+
+bool FakePushLane::TryPush(PageRun run) {
+  FAULTLINE_CHECK(bulk_->IsCurrent() && memory_ != nullptr && !run.empty());
+  std::span<const std::byte> data = memory_->View(run);
+  FAULTLINE_CHECK(run.count == 1 || data.size() <= kFakeRunBytesMax);
+  if (socket_ == nullptr) return false;
+  if (socket_->bytes_in_flight() >= socket_->network()->push_window_bytes()) {
+    writable_wanted_ = true;
+    return false;
+  }
+  socket_->Send(FrameOf({PageFrameKind::kData, run}, data));
+  bytes_sent_ += kPageFrameBytes + data.size();
+  return true;
+}
+
+void FakePushLane::Finish() {
+  FAULTLINE_CHECK(bulk_->IsCurrent());
+  if (socket_ != nullptr) socket_->Send(FrameOf({PageFrameKind::kFinished, {}}));
+}
+
+void FakePushLane::Stop() {
+  FAULTLINE_CHECK(bulk_->IsCurrent());
+  listener_ = nullptr;
+  socket_.reset();
+}
+
+void FakePushLane::OnDrained() {
+  if (listener_ == nullptr || !writable_wanted_) return;
+  if (socket_->bytes_in_flight() >= socket_->network()->push_window_bytes()) return;
+  writable_wanted_ = false;
+  listener_->OnLaneWritable();
+}
+
+void FakePushLane::Fail(const absl::Status& status) {
+  socket_.reset();
+  if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnLaneFailed(status);
+}
+
+FakePushReceiver::FakePushReceiver(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket,
+                                   MemoryLayout layout)
+    : bulk_(bulk), layout_(std::move(layout)), socket_(std::move(socket)) {}
+
+void FakePushReceiver::Start(Listener* listener) {
+  FAULTLINE_CHECK(bulk_->IsCurrent() && listener_ == nullptr);
+  listener_ = listener;
+  socket_->Receive(
+      bulk_, [this](FakeSocket::Bytes bytes) { OnBytes(std::move(bytes)); },
+      [this](const absl::Status& status) { Fail(status); });
+}
+
+void FakePushReceiver::Resume() {
+  FAULTLINE_CHECK(bulk_->IsCurrent());
+  if (listener_ != nullptr && !held_.empty()) Offer();
+}
+
+void FakePushReceiver::Stop() {
+  FAULTLINE_CHECK(bulk_->IsCurrent());
+  listener_ = nullptr;
+  socket_.reset();
+}
+
+void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
+  auto frame = ParseChunk(bytes, layout_);
+  if (!frame.ok()) return Fail(frame.status());
+  if (frame->kind == PageFrameKind::kFinished) return listener_->OnPushFinished();
+  if (frame->kind != PageFrameKind::kData) {
+    return Fail(absl::InvalidArgumentError("bad page frame from the peer: zeros on the bulk lane"));
+  }
+  held_run_ = frame->run;
+  held_ = std::move(bytes);
+  Offer();
+}
+
+void FakePushReceiver::Offer() {
+  bool taken = listener_->OnRun(held_run_, std::span(held_).subspan(kPageFrameBytes));
+  if (taken) held_.clear();
+  if (socket_ == nullptr) return;
+  if (taken) {
+    socket_->Resume();
+  } else {
+    socket_->Pause();
+  }
+}
+
+void FakePushReceiver::Fail(const absl::Status& status) {
+  socket_.reset();
+  if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnReceiverFailed(status);
+}
+
+}  // namespace faultline

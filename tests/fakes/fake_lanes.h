@@ -1,0 +1,98 @@
+// The demand and bulk lanes over a FakeNetwork. They carry the real frames, through the codec.
+#ifndef FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
+#define FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
+
+#include <memory>
+#include <vector>
+
+#include "fakes/fake_network.h"
+#include "fakes/manual_executor.h"
+#include "seams/page_exporter.h"
+#include "seams/page_reader.h"
+#include "seams/push_lane.h"
+
+namespace faultline {
+
+inline constexpr uint64_t kFakeRunBytesMax = 256 * 1024;
+
+class FakePageExporter : public PageExporter {
+ public:
+  FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  void Start(const SourceMemory* memory, const AllocationMap* map, Listener* listener) override;
+  void Stop() override;
+
+ private:
+  void OnBytes(const FakeSocket::Bytes& bytes);
+  void Answer(PageId page);
+  void Fail(const absl::Status& status);
+
+  ManualExecutor* const demand_;
+  const MemoryLayout layout_;
+  std::unique_ptr<FakeSocket> socket_;
+  const SourceMemory* memory_ = nullptr;
+  const AllocationMap* map_ = nullptr;
+  Listener* listener_ = nullptr;
+};
+
+class FakePageReader : public PageReader {
+ public:
+  FakePageReader(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  void Start(Listener* listener) override;
+  void Read(std::span<const PageId> pages) override;
+  void Stop() override;
+
+ private:
+  void OnBytes(const FakeSocket::Bytes& bytes);
+  void Fail(const absl::Status& status);
+
+  ManualExecutor* const demand_;
+  const MemoryLayout layout_;
+  std::unique_ptr<FakeSocket> socket_;
+  Listener* listener_ = nullptr;
+};
+
+class FakePushLane : public PushLane {
+ public:
+  FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket);
+  void Start(const SourceMemory* memory, Listener* listener) override;
+  uint64_t run_bytes_max() const override { return kFakeRunBytesMax; }
+  bool TryPush(PageRun run) override;
+  void Finish() override;
+  uint64_t bytes_sent() const override { return bytes_sent_; }
+  void Stop() override;
+
+ private:
+  void OnDrained();
+  void Fail(const absl::Status& status);
+
+  ManualExecutor* const bulk_;
+  std::unique_ptr<FakeSocket> socket_;
+  const SourceMemory* memory_ = nullptr;
+  Listener* listener_ = nullptr;
+  bool writable_wanted_ = false;
+  uint64_t bytes_sent_ = 0;
+};
+
+class FakePushReceiver : public PushReceiver {
+ public:
+  FakePushReceiver(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  void Start(Listener* listener) override;
+  void Resume() override;
+  void Stop() override;
+
+ private:
+  void OnBytes(FakeSocket::Bytes bytes);
+  void Offer();
+  void Fail(const absl::Status& status);
+
+  ManualExecutor* const bulk_;
+  const MemoryLayout layout_;
+  std::unique_ptr<FakeSocket> socket_;
+  Listener* listener_ = nullptr;
+  PageRun held_run_;
+  FakeSocket::Bytes held_;  // frame and bytes of a run that was not taken
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
