@@ -300,12 +300,15 @@ void Read(Goodbye*, WireReader&) {}
 void Write(const Heartbeat&, WireWriter&) {}
 void Read(Heartbeat*, WireReader&) {}
 
+void Write(const Ready&, WireWriter&) {}
+void Read(Ready*, WireReader&) {}
+
 // --- All messages ---
 
 constexpr std::array<const char*, kMessageTypes> kNames = {
-    "Hello",           "Welcome",          "PeerError",   "Offer",          "Accepted", "Frozen",
-    "AllocatedRanges", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded",   "Commit",
-    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat"};
+    "Hello",           "Welcome",          "PeerError",   "Offer",          "Accepted",  "Frozen",
+    "AllocatedRanges", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded",    "Commit",
+    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat", "Ready"};
 
 // The most payload bytes that make sense for a type; a header that promises more is refused before
 // anything is buffered for it. kHandshakeBytesMax leaves later versions room to add fields.
@@ -318,7 +321,7 @@ constexpr std::array<uint32_t, kMessageTypes> kPayloadBytesMax = {
     kMessagePayloadBytesMax, kSmallBytesMax,       kDeviceStateChunkBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
-    kSmallBytesMax,          kSmallBytesMax};
+    kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax};
 
 template <size_t I>
 absl::StatusOr<Message> ReadAs(std::span<const std::byte> payload) {
