@@ -1,0 +1,69 @@
+// A destination session on its own loops, over TCP.
+#include <utility>
+
+#include "assembly/parts.h"
+#include "assembly/random_bytes.h"
+#include "assembly/session_loops.h"
+#include "assembly/transport_uri.h"
+#include "engine/destination_session.h"
+#include "transport/tcp/tcp_destination_transport.h"
+
+namespace faultline {
+namespace {
+
+class DestinationRunner : public Session {
+ public:
+  DestinationRunner(DestinationParts parts, TcpUri uri, const SessionToken& token)
+      : parts_(std::move(parts)),
+        token_(token),
+        transport_(&loops_.control, &loops_.demand, &loops_.bulk, std::move(uri)),
+        vmm_(parts_.vmm(loops_.control)),
+        memory_factory_(parts_.memory(loops_.demand, loops_.demand)) {}
+
+  SessionResult Run(SessionObserver* observer) override {
+    DestinationSession::Parts parts;
+    parts.control = &loops_.control;
+    parts.demand = &loops_.demand;
+    parts.bulk = &loops_.bulk;
+    parts.vmm = vmm_.get();
+    parts.memory_factory = memory_factory_.get();
+    parts.transport = &transport_;
+    parts.journal = parts_.journal;
+    parts.observer = observer;
+    DestinationSession::Options options;
+    options.token = token_;
+    session_ = std::make_unique<DestinationSession>(parts, std::move(options));
+    SessionResult result;
+    loops_.RunUntilStopped([this, &result] {
+      session_->Start([this, &result](SessionResult ended) {
+        result = std::move(ended);
+        loops_.control.Stop();
+      });
+    });
+    return result;
+  }
+
+  void Cancel(const std::string& reason) override {
+    loops_.control.Post([this, reason] { session_->Cancel(reason); });
+  }
+
+ private:
+  const DestinationParts parts_;
+  const SessionToken token_;
+  SessionLoops loops_;
+  TcpDestinationTransport transport_;
+  std::unique_ptr<DestinationVmm> vmm_;
+  std::unique_ptr<GuestMemoryFactory> memory_factory_;
+  std::unique_ptr<DestinationSession> session_;  // from Run on
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts) {
+  ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
+  SessionToken token;
+  RETURN_IF_ERROR(FillRandom(&token));
+  return std::make_unique<DestinationRunner>(std::move(parts), std::move(uri), token);
+}
+
+}  // namespace faultline

@@ -1,0 +1,69 @@
+// A source session on its own loops, over TCP.
+#include <utility>
+
+#include "assembly/parts.h"
+#include "assembly/session_loops.h"
+#include "assembly/transport_uri.h"
+#include "engine/source_session.h"
+#include "memory/ram_file_source.h"
+#include "prefetch/push_orders.h"
+#include "transport/tcp/tcp_source_transport.h"
+
+namespace faultline {
+namespace {
+
+class SourceRunner : public Session {
+ public:
+  SourceRunner(SourceParts parts, TcpUri uri)
+      : parts_(std::move(parts)),
+        transport_(&loops_.control, &loops_.demand, &loops_.bulk, std::move(uri),
+                   {.bandwidth_bytes_per_second = parts_.bandwidth}),
+        vmm_(parts_.vmm(loops_.control)) {}
+
+  SessionResult Run(SessionObserver* observer) override {
+    SourceSession::Parts parts;
+    parts.control = &loops_.control;
+    parts.demand = &loops_.demand;
+    parts.bulk = &loops_.bulk;
+    parts.vmm = vmm_.get();
+    parts.memory_factory = &memory_factory_;
+    parts.transport = &transport_;
+    parts.push_order = MakeFaultAroundOrder();
+    parts.journal = parts_.journal;
+    parts.observer = observer;
+    SourceSession::Options options;
+    options.id = parts_.id;
+    options.quit_source = parts_.quit_source;
+    options.limits.connect_timeout_us = parts_.connect_timeout_us;
+    session_ = std::make_unique<SourceSession>(std::move(parts), std::move(options));
+    SessionResult result;
+    loops_.RunUntilStopped([this, &result] {
+      session_->Start([this, &result](SessionResult ended) {
+        result = std::move(ended);
+        loops_.control.Stop();
+      });
+    });
+    return result;
+  }
+
+  void Cancel(const std::string& reason) override {
+    loops_.control.Post([this, reason] { session_->Cancel(reason); });
+  }
+
+ private:
+  const SourceParts parts_;
+  SessionLoops loops_;
+  RamFileSourceFactory memory_factory_;
+  TcpSourceTransport transport_;
+  std::unique_ptr<SourceVmm> vmm_;
+  std::unique_ptr<SourceSession> session_;  // from Run on
+};
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
+  ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
+  return std::make_unique<SourceRunner>(std::move(parts), std::move(uri));
+}
+
+}  // namespace faultline
