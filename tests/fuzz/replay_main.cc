@@ -1,6 +1,6 @@
 // Runs a fuzz target over the files of the folders given: the corpus as an ordinary test, without
-// libFuzzer. Each file is also tried cut short and with bytes changed: at every place in small files,
-// at about kPlaces places in large ones.
+// libFuzzer. Each file is also tried cut short and with bytes changed: at every place in small
+// files, at about kPlaces places in large ones.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
