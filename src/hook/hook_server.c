@@ -214,6 +214,12 @@ static bool SendReply(struct HookServer* server, struct Reply* reply) {
                     reply->fd_count);
 }
 
+static void CloseDescriptors(const struct Descriptors* descriptors) {
+  for (int i = 0; i < descriptors->count; ++i) {
+    if (descriptors->fds[i] >= 0) close(descriptors->fds[i]);
+  }
+}
+
 static void HandlePacket(struct HookServer* server, size_t length,
                          struct Descriptors* descriptors) {
   struct Reply reply = {0};
@@ -228,6 +234,8 @@ static void HandlePacket(struct HookServer* server, size_t length,
   } else if (status == kHookStatusOk) {
     status = Answer(server, descriptors, &reply);
   }
+  // Before the answer, so that who has it knows that they are closed.
+  CloseDescriptors(descriptors);
   reply.header.status = status;
   if (SendReply(server, &reply)) return;
   // An ARM whose answer cannot be delivered has been handed to nobody.
@@ -275,9 +283,6 @@ static void ReadClient(struct HookServer* server) {
   // A packet that was cut is longer than any request, so its header names a length that the parser
   // does not find.
   HandlePacket(server, (size_t)received, &descriptors);
-  for (int i = 0; i < descriptors.count; ++i) {
-    if (descriptors.fds[i] >= 0) close(descriptors.fds[i]);
-  }
 }
 
 static int PollTimeoutMs(const struct HookServer* server) {

@@ -29,6 +29,9 @@ struct QemuCase {
   std::string sandbox;
 };
 
+// For failure messages.
+std::ostream& operator<<(std::ostream& out, const QemuCase& test) { return out << test.binary; }
+
 std::vector<QemuCase> Cases() {
   std::vector<QemuCase> cases;
   std::vector<std::array<std::string, 3>> qemus = {{"Qemu7", kSystemQemu, ""}};
@@ -107,6 +110,8 @@ class HookQemuTest : public HookFixture, public testing::WithParamInterface<Qemu
       pid = atoi(ReadTextFile(PidPath()).value_or("-1").c_str());
       return pid > 0 && std::filesystem::exists(QmpPath()) && std::filesystem::exists(socket_path_);
     });
+    // The preloaded hook is there before the RAM is; QEMU's main loop is not.
+    EXPECT_NE(AskMonitor("{\"execute\":\"query-status\"}").find("prelaunch"), std::string::npos);
     if (GetParam().daemonize) {
       EXPECT_EQ(target_->Wait(20000), 0) << target_->Errors();
       daemon_ = pid;
@@ -169,7 +174,7 @@ TEST_P(HookQemuTest, ArmsRamAndServesAFault) {
 }
 
 INSTANTIATE_TEST_SUITE_P(StockQemu, HookQemuTest, testing::ValuesIn(Cases()),
-                         [](const auto& info) { return info.param.name; });
+                         [](const auto& test) { return test.param.name; });
 
 class HookQemuRefusalTest : public HookFixture {
  protected:
