@@ -21,7 +21,7 @@ import xml.sax.saxutils
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from rig import paths  # noqa: E402
+from rig import isolate, paths  # noqa: E402
 
 PASSED, FAILED, SKIPPED = 0, 1, 77
 GRACE_S = 20  # a test that passed its limit has this long to clean up
@@ -60,7 +60,6 @@ class Result(unittest.TestResult):
 
 def run_inside(test_id):
     """Runs one test in this process; its verdict is the exit status."""
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=False)
     module = test_id.split(".")[0]
     case = all_tests(f"{module}.py")[test_id]
     limit_s = getattr(case, "timeout_s", 120)
@@ -81,22 +80,6 @@ def run_inside(test_id):
     return PASSED if result.wasSuccessful() else FAILED
 
 
-def reap_inside(test_id):
-    """As the first process of its namespace: waits for the test and for all orphans."""
-    child = os.fork()
-    if child == 0:
-        status = FAILED
-        try:
-            status = run_inside(test_id)
-        finally:
-            sys.stdout.flush()
-            os._exit(status)
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            return os.waitstatus_to_exitcode(status)
-
-
 # --- outside: all tests
 
 class Outcome:
@@ -109,12 +92,10 @@ class Outcome:
 
 def isolation():
     """The command that gives a test its namespaces; [] with a loud word where that is forbidden."""
-    words = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--net"]
-    if subprocess.run([*words, "true"], capture_output=True).returncode == 0:
-        return [*words, "sh", "-c", "mount -t tmpfs -o mode=1777 fl /dev/shm && "
-                "mount -t tmpfs fl /run && exec \"$@\"", "sh"]
-    print("run.py: no namespaces here (not root?): tests run bare, network tests will fail")
-    return []
+    words = isolate.prefix()
+    if words is None:
+        print("run.py: no namespaces here (not root?): tests run bare, network tests will fail")
+    return words or []
 
 
 def run_one(job):
@@ -188,7 +169,7 @@ def main():
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
-        return reap_inside(options.inside)
+        return isolate.reap(lambda: run_inside(options.inside))
     jobs = list(jobs_for(options))
     if options.list:
         print("\n".join(f"{test_id} {qemu}" for test_id, qemu, _, _ in jobs))

@@ -1,0 +1,84 @@
+"""A guest with a disk and a network card keeps both across the move."""
+
+import os
+import socket
+
+from rig.case import MigrationCase
+from rig.net import EchoClient, GUEST, HOSTS, Lan, nic_words
+from rig.process import run
+
+
+class DiskAndNetwork(MigrationCase):
+    def lan(self, rate=None):
+        lan = Lan(rate)
+        self.addCleanup(lan.close)
+        return lan
+
+    def disk_words(self):
+        disk = os.path.join(self.workdir, "disk.qcow2")
+        if not os.path.exists(disk):
+            run("qemu-img", "create", "-f", "qcow2", disk, "64M")
+        return ("-drive", f"file={disk},format=qcow2,if=none,id=disk0,cache=none",
+                "-device", "virtio-blk-pci,drive=disk0")
+
+    def hosts_pair(self, kernel, extra):
+        return self.pair(mib=384, kernel=kernel, extra=extra, source_options={"netns": "h1"},
+                         destination_options={"netns": "h2"})
+
+    def test_disk_and_tcp_connection_survive(self):
+        self.lan()
+        source, destination = self.hosts_pair(f"fl.mib=128 fl.disk fl.net={GUEST}",
+                                              (*self.disk_words(), *nic_words()))
+        source.wait_ready()
+        client = EchoClient()
+        self.addCleanup(client.stop)
+        source.serial.wait_reports(10)
+        self.migrate(source, destination, address=HOSTS["h2"],
+                     migrate_extra=("--insecure",), receive_extra=("--insecure",))
+        echoed = client.echoed
+        self.wait_until(lambda: client.echoed > echoed + 100 or client.broken, 30,
+                        "the connection goes on on the destination")
+        self.assertIsNone(client.broken)
+        self.assertLess(client.longest_gap_s, 5)
+        before = source.serial.reports[-1]
+        after = destination.serial.wait_reports(10)[-1]
+        self.assertEqual(0, after.disk_wrong)
+        self.assertGreater(after.disk_ops, before.disk_ops)
+        self.assertGreater(after.net_bytes, before.net_bytes)
+        self.assert_guest_right(destination)
+
+    def test_announced_at_once(self):
+        """Nobody sends to the guest's new place before it speaks: the switch must be told."""
+        self.lan()
+        source, destination = self.hosts_pair(f"fl.mib=64 fl.net={GUEST}", nic_words())
+        source.wait_ready()
+        socket.create_connection((GUEST, 7), 10).close()  # the switch learns where it is
+        self.migrate(source, destination, address=HOSTS["h2"],
+                     migrate_extra=("--insecure",), receive_extra=("--insecure",))
+        port = self.wait_until(
+            lambda: [line for line in run("bridge", "fdb", "show", "br", "switch").splitlines()
+                     if line.startswith("52:54:00:77:00:64 dev to-h2")], 10,
+            "the switch learnt that the guest's MAC is behind h2")
+        self.assertTrue(port)
+
+    def test_paused_guest_with_devices_keeps_its_bytes(self):
+        """Loading virtio devices lets QEMU write a few ring pages; no other page may differ."""
+        self.lan()
+        source, destination = self.hosts_pair(f"fl.mib=64 fl.disk fl.net={GUEST}",
+                                              (*self.disk_words(), *nic_words()))
+        source.wait_ready()
+        source.serial.wait_reports(3)
+        source.qmp.execute("stop")
+        self.migrate(source, destination, address=HOSTS["h2"],
+                     migrate_extra=("--insecure",), receive_extra=("--insecure",))
+        pages = self.assert_same_ram(source.backends[0].path, destination.backends[0].path,
+                                     allowed_pages=8)
+        print("pages that the device load wrote:", pages)
+
+    def test_shaped_link(self):
+        self.lan(rate="400mbit")
+        source, destination = self.hosts_pair("fl.mib=96", ())
+        source.wait_ready()
+        self.migrate(source, destination, address=HOSTS["h2"],
+                     migrate_extra=("--insecure",), receive_extra=("--insecure",))
+        self.assert_guest_right(destination)
