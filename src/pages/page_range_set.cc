@@ -8,6 +8,12 @@ namespace faultline {
 
 void PageRangeSet::Add(uint64_t first, uint64_t end) {
   FAULTLINE_CHECK(first < end);
+  if (ranges_.empty() || first > ranges_.rbegin()->second) {
+    // Maps are read in ascending order, by the hundred thousand, while the VM stands still.
+    ranges_.emplace_hint(ranges_.end(), first, end);
+    page_count_ += end - first;
+    return;
+  }
   auto it = ranges_.upper_bound(first);
   if (it != ranges_.begin() && std::prev(it)->second >= first) --it;
   while (it != ranges_.end() && it->first <= end) {

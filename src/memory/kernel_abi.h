@@ -1,0 +1,31 @@
+// What the kernel's interfaces look like where Debian 12's headers are older than the kernel that
+// runs us, written from the kernel's documentation (Documentation/admin-guide/mm/userfaultfd.rst
+// and pagemap.rst), and checks that the headers' structures have the size the kernel expects.
+#ifndef FAULTLINE_MEMORY_KERNEL_ABI_H_
+#define FAULTLINE_MEMORY_KERNEL_ABI_H_
+
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include <cstdint>
+
+namespace faultline {
+
+static_assert(sizeof(uffd_msg) == 32);
+static_assert(sizeof(uffdio_api) == 24);
+static_assert(sizeof(uffdio_range) == 16);
+static_assert(sizeof(uffdio_register) == 32);
+static_assert(sizeof(uffdio_copy) == 40);
+static_assert(sizeof(uffdio_zeropage) == 32);
+static_assert(sizeof(uffdio_continue) == 32);
+
+// One bit of the mask that UFFDIO_REGISTER returns.
+constexpr uint64_t UffdIoctlBit(unsigned number) { return uint64_t{1} << number; }
+
+// The file's bits of f_type (statfs) that matter here.
+inline constexpr uint64_t kTmpfsMagic = 0x01021994;
+inline constexpr uint64_t kHugetlbfsMagic = 0x958458f6;
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_MEMORY_KERNEL_ABI_H_

@@ -1,0 +1,31 @@
+// Arms memory of this very process (programs that use the C ABI).
+#ifndef FAULTLINE_MEMORY_LOCAL_ARMER_H_
+#define FAULTLINE_MEMORY_LOCAL_ARMER_H_
+
+#include "base/file_descriptor.h"
+#include "memory/memory_armer.h"
+
+namespace faultline {
+
+class LocalArmer : public MemoryArmer {
+ public:
+  // Makes its own userfaultfd: by userfaultfd(2), or by /dev/userfaultfd where that is not allowed.
+  LocalArmer() = default;
+  // Uses the program's, which it may have set up (UFFDIO_API) already, then with the features that
+  // Arm would ask for.
+  explicit LocalArmer(FileDescriptor uffd) : given_(std::move(uffd)) {}
+
+  // The regions' host addresses must be known. Huge pages are turned off for them (and stay off):
+  // a page must land as one.
+  absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions, int page_state_memfd,
+                                  uint64_t features) override;
+  absl::Status Release() override { return absl::OkStatus(); }
+  int vm_process_id() const override;
+
+ private:
+  FileDescriptor given_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_MEMORY_LOCAL_ARMER_H_

@@ -1,0 +1,44 @@
+// Making the VM's memory wait for missing pages: done inside the VM's process, by the hook in QEMU
+// or by this process for its own memory.
+#ifndef FAULTLINE_MEMORY_MEMORY_ARMER_H_
+#define FAULTLINE_MEMORY_MEMORY_ARMER_H_
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "base/status.h"
+#include "seams/vm_description.h"
+
+namespace faultline {
+
+struct ArmedRegion {
+  uint64_t host_address = 0;  // in the VM's process
+  uint64_t ioctls = 0;        // the mask that UFFDIO_REGISTER returned
+};
+
+struct ArmedMemory {
+  FileDescriptor uffd;               // non-blocking
+  std::vector<ArmedRegion> regions;  // one for each region asked for, in that order
+};
+
+// Control thread, except Release.
+class MemoryArmer {
+ public:
+  virtual ~MemoryArmer() = default;
+  // Registers every region MISSING with a userfaultfd that has `features` (UFFD_FEATURE_*), and
+  // makes the VM's process keep `page_state_memfd` (which stays the caller's). An error is the
+  // sentence for the user, and leaves nothing registered.
+  virtual absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions, int page_state_memfd,
+                                          uint64_t features) = 0;
+  // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
+  virtual absl::Status Release() = 0;
+  // The process whose memory it is, as this one sees it; 0 if unknown.
+  virtual int vm_process_id() const = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_MEMORY_MEMORY_ARMER_H_

@@ -1,0 +1,57 @@
+#include "memory/ram_file_source.h"
+
+#include <fmt/format.h>
+
+#include "base/check.h"
+
+namespace faultline {
+
+absl::StatusOr<std::unique_ptr<RamFileSource>> RamFileSource::Make(const VmDescription& vm) {
+  RETURN_IF_ERROR(ValidateLayout(vm.layout()));
+  std::vector<Region> regions;
+  for (const RamRegion& ram : vm.regions) {
+    if (ram.file < 0) {
+      return absl::FailedPreconditionError(
+          fmt::format("RAM block '{}' has no file to read it through; give the source a "
+                      "memory-backend-file with share=on",
+                      ram.layout.name));
+    }
+    ASSIGN_OR_RETURN(RamFileKind kind, KindOfRamFile(ram.file));
+    RETURN_IF_ERROR(CheckRamFile(ram, kind));
+    std::string what = fmt::format("the RAM file of '{}'", ram.layout.name);
+    ASSIGN_OR_RETURN(Mapping mapping,
+                     Mapping::MapFile(ram.file, ram.file_offset_bytes, ram.layout.size_bytes,
+                                      /*writable=*/false, what.c_str()));
+    regions.push_back({ram, kind, std::move(mapping)});
+  }
+  return std::unique_ptr<RamFileSource>(new RamFileSource(std::move(regions)));
+}
+
+RamFileSource::RamFileSource(std::vector<Region> regions) : regions_(std::move(regions)) {
+  for (const Region& region : regions_) layout_.push_back(region.ram.layout);
+}
+
+absl::StatusOr<AllocationMap> RamFileSource::ReadAllocationMap() {
+  AllocationMap map;
+  for (const Region& region : regions_) {
+    ASSIGN_OR_RETURN(PageRangeSet pages,
+                     ReadDataPages(region.ram, region.kind, region.mapping.bytes()));
+    map.push_back(std::move(pages));
+  }
+  return map;
+}
+
+std::span<const std::byte> RamFileSource::View(PageRun run) const {
+  FAULTLINE_CHECK(run.region < regions_.size());
+  const Region& region = regions_[run.region];
+  FAULTLINE_CHECK(run.first <= run.end() && run.end() <= region.ram.layout.page_count());
+  uint64_t page_bytes = region.ram.layout.page_size_bytes;
+  return region.mapping.bytes().subspan(run.first * page_bytes, run.count * page_bytes);
+}
+
+absl::StatusOr<std::unique_ptr<SourceMemory>> RamFileSourceFactory::Open(const VmDescription& vm) {
+  ASSIGN_OR_RETURN(std::unique_ptr<RamFileSource> source, RamFileSource::Make(vm));
+  return source;
+}
+
+}  // namespace faultline

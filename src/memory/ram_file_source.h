@@ -1,0 +1,44 @@
+// The source VM's memory, read through its RAM files.
+#ifndef FAULTLINE_MEMORY_RAM_FILE_SOURCE_H_
+#define FAULTLINE_MEMORY_RAM_FILE_SOURCE_H_
+
+#include <memory>
+#include <vector>
+
+#include "memory/mapping.h"
+#include "memory/ram_file.h"
+#include "seams/source_memory.h"
+
+namespace faultline {
+
+class RamFileSource : public SourceMemory {
+ public:
+  // Maps the files, which must stay open as long as this lives. FailedPrecondition names the region
+  // that has no file, lies on a disk, or is shorter than it says.
+  static absl::StatusOr<std::unique_ptr<RamFileSource>> Make(const VmDescription& vm);
+
+  const MemoryLayout& layout() const override { return layout_; }
+  absl::StatusOr<AllocationMap> ReadAllocationMap() override;
+  std::span<const std::byte> View(PageRun run) const override;
+
+ private:
+  struct Region {
+    RamRegion ram;
+    RamFileKind kind = RamFileKind::kTmpfs;
+    Mapping mapping;  // read-only, the whole region
+  };
+
+  explicit RamFileSource(std::vector<Region> regions);
+
+  const std::vector<Region> regions_;
+  MemoryLayout layout_;
+};
+
+class RamFileSourceFactory : public SourceMemoryFactory {
+ public:
+  absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& vm) override;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_MEMORY_RAM_FILE_SOURCE_H_

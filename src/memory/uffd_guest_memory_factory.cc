@@ -1,0 +1,61 @@
+#include "memory/uffd_guest_memory_factory.h"
+
+#include <vector>
+
+#include "memory/destination_ram_check.h"
+#include "memory/page_state_memfd.h"
+#include "memory/ram_file.h"
+#include "memory/ram_file_users.h"
+#include "memory/room_check.h"
+#include "memory/uffd_memory.h"
+#include "memory/uffd_setup.h"
+
+namespace faultline {
+namespace {
+
+absl::Status CheckFiles(std::span<const RamRegion> regions) {
+  for (const RamRegion& region : regions) {
+    if (region.file < 0) continue;
+    ASSIGN_OR_RETURN(RamFileKind kind, KindOfRamFile(region.file));
+    RETURN_IF_ERROR(CheckRamFile(region, kind));
+  }
+  return CheckNoHugeTmpfs(regions);
+}
+
+absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
+  std::vector<FileIdentity> files;
+  for (const RamRegion& region : regions) {
+    files.emplace_back();
+    if (region.file < 0) continue;
+    ASSIGN_OR_RETURN(files.back(), IdentityOf(region.file));
+  }
+  return FindFileUsers(files);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const VmDescription& vm) {
+  RETURN_IF_ERROR(ValidateLayout(vm.layout()));
+  RETURN_IF_ERROR(CheckFiles(vm.regions));
+  int vm_process_id = armer_->vm_process_id();
+  ASSIGN_OR_RETURN(FileUsers users, FindUsers(vm.regions));
+  RETURN_IF_ERROR(CheckNobodyElseMaps(vm.regions, users, vm_process_id));
+  RETURN_IF_ERROR(EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers));
+  ASSIGN_OR_RETURN(RoomFacts facts, ReadRoomFacts(vm.regions, vm_process_id));
+  RETURN_IF_ERROR(CheckRoom(facts));
+  ASSIGN_OR_RETURN(PageStateMemfd page_state, PageStateMemfd::Create(vm.layout()));
+  ASSIGN_OR_RETURN(ArmedMemory armed,
+                   armer_->Arm(vm.regions, page_state.memfd(), PostCopyUffdFeatures()));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<UffdMemory> memory,
+      UffdMemory::Make(vm.regions, std::move(armed), std::move(page_state), poller_, armer_));
+  // Before arming the VM's process may have touched a page; from now on it cannot.
+  absl::Status empty = EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers);
+  if (!empty.ok()) {
+    RETURN_IF_ERROR(memory->Disarm());
+    return empty;
+  }
+  return memory;
+}
+
+}  // namespace faultline

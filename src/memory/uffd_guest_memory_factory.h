@@ -1,0 +1,35 @@
+// Takes hold of a destination's memory with userfaultfd.
+#ifndef FAULTLINE_MEMORY_UFFD_GUEST_MEMORY_FACTORY_H_
+#define FAULTLINE_MEMORY_UFFD_GUEST_MEMORY_FACTORY_H_
+
+#include <memory>
+
+#include "memory/memory_armer.h"
+#include "seams/fd_poller.h"
+#include "seams/guest_memory.h"
+
+namespace faultline {
+
+struct UffdGuestMemoryOptions {
+  // The VM waits for an incoming migration and has no memory of its own yet: what its RAM files
+  // hold are leftovers.
+  bool may_punch_leftovers = false;
+};
+
+class UffdGuestMemoryFactory : public GuestMemoryFactory {
+ public:
+  // `armer` and `poller` (of the executor that will read the events) outlive the memory made here.
+  UffdGuestMemoryFactory(MemoryArmer* armer, FdPoller* poller, UffdGuestMemoryOptions options)
+      : armer_(armer), poller_(poller), options_(options) {}
+
+  absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override;
+
+ private:
+  MemoryArmer* const armer_;
+  FdPoller* const poller_;
+  const UffdGuestMemoryOptions options_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_MEMORY_UFFD_GUEST_MEMORY_FACTORY_H_
