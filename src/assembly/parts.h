@@ -1,0 +1,44 @@
+// Sessions from parts that others made: what options (sessions.h) and the C ABI come down to.
+#ifndef FAULTLINE_ASSEMBLY_PARTS_H_
+#define FAULTLINE_ASSEMBLY_PARTS_H_
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "assembly/sessions.h"
+#include "base/status.h"
+#include "protocol/messages.h"
+#include "seams/executor.h"
+#include "seams/guest_memory.h"
+#include "seams/journal.h"
+#include "seams/vmm.h"
+
+namespace faultline {
+
+class FdPoller;
+
+struct SourceParts {
+  std::function<std::unique_ptr<SourceVmm>(Executor& control)> vmm;
+  std::string uri;
+  bool insecure = false;
+  MigrationId id{};
+  uint64_t bandwidth = 0;  // bytes a second, bulk only; 0: no limit
+  Journal* journal = nullptr;
+};
+
+struct DestinationParts {
+  std::function<std::unique_ptr<DestinationVmm>(Executor& control)> vmm;
+  std::function<std::unique_ptr<GuestMemoryFactory>(Executor& demand, FdPoller& poller)> memory;
+  std::string uri;
+  bool insecure = false;
+  Journal* journal = nullptr;
+};
+
+absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts);
+absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ASSEMBLY_PARTS_H_
