@@ -1,0 +1,261 @@
+// An example hypervisor: how a program of one's own migrates its guest with libfaultline.
+//
+//   example-vmm destination URI     prints "listening URI", takes the guest, checks it
+//   example-vmm source URI          runs a guest, then migrates it
+//   example-vmm both URI            both sides within one process
+//
+// The last line that each side prints is "SIDE STATUS owner=OWNER touched=N checked=N wrong=N".
+// Exit status 0: the migration is complete and no page was wrong.
+#include <faultline/faultline.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "guest.h"
+
+// One side of the migration.
+struct Side {
+  const char* name;
+  struct Guest guest;
+  faultline_session* session;
+  // Where the destination listens, for the source in the same process.
+  pthread_mutex_t mutex;
+  pthread_cond_t listening;
+  char uri[128];
+};
+
+static faultline_status Freeze(void* user, int* was_running, faultline_error* error) {
+  struct Side* side = user;
+  (void)error;
+  *was_running = side->guest.running;
+  if (side->guest.running) GuestStop(&side->guest);
+  return FAULTLINE_OK;
+}
+
+static faultline_status Save(void* user, faultline_sink* sink, faultline_error* error) {
+  struct Side* side = user;
+  const size_t size_bytes = GuestStateBytes(&side->guest);
+  void* bytes = malloc(size_bytes);
+  if (bytes == NULL) {
+    return faultline_error_set(error, FAULTLINE_RESOURCE_EXHAUSTED, "no memory to save devices");
+  }
+  GuestSave(&side->guest, bytes);
+  faultline_sink_write(sink, bytes, size_bytes);
+  free(bytes);
+  return FAULTLINE_OK;
+}
+
+static faultline_status Start(struct Side* side, faultline_error* error) {
+  if (side->guest.running || GuestRun(&side->guest)) return FAULTLINE_OK;
+  return faultline_error_set(error, FAULTLINE_RESOURCE_EXHAUSTED,
+                             "the guest's threads don't start");
+}
+
+static faultline_status Rollback(void* user, faultline_error* error) { return Start(user, error); }
+
+static faultline_status Retire(void* user, faultline_error* error) {
+  (void)user;
+  (void)error;
+  return FAULTLINE_OK;
+}
+
+static faultline_status Load(void* user, const void* bytes, size_t size_bytes,
+                             faultline_error* error) {
+  struct Side* side = user;
+  if (GuestLoad(&side->guest, bytes, size_bytes)) return FAULTLINE_OK;
+  return faultline_error_set(error, FAULTLINE_INVALID_ARGUMENT,
+                             "the device state is not this guest's; start both sides alike");
+}
+
+static faultline_status TakeOver(void* user, int run, faultline_error* error) {
+  return run ? Start(user, error) : FAULTLINE_OK;
+}
+
+static faultline_status Finish(void* user, faultline_error* error) {
+  (void)user;
+  (void)error;
+  return FAULTLINE_OK;
+}
+
+static faultline_status Discard(void* user, faultline_error* error) {
+  struct Side* side = user;
+  (void)error;
+  if (side->guest.running) GuestStop(&side->guest);
+  return FAULTLINE_OK;
+}
+
+static void OnListening(void* user, const char* uri) {
+  struct Side* side = user;
+  printf("listening %s\n", uri);
+  pthread_mutex_lock(&side->mutex);
+  snprintf(side->uri, sizeof side->uri, "%s", uri);
+  pthread_cond_signal(&side->listening);
+  pthread_mutex_unlock(&side->mutex);
+}
+
+static void OnPhase(void* user, faultline_phase phase, const char* migration_id) {
+  struct Side* side = user;
+  printf("%s phase %s %s\n", side->name, faultline_phase_name(phase), migration_id);
+}
+
+static void OnNotice(void* user, const char* text) {
+  struct Side* side = user;
+  printf("%s notice: %s\n", side->name, text);
+}
+
+static void OnEnded(void* user, const faultline_result* result) {
+  struct Side* side = user;
+  // Whoever waits for the port must not wait for ever.
+  pthread_mutex_lock(&side->mutex);
+  if (side->uri[0] == '\0') snprintf(side->uri, sizeof side->uri, "none");
+  pthread_cond_signal(&side->listening);
+  pthread_mutex_unlock(&side->mutex);
+  printf("%s ended: downtime_us=%llu demand=%llu pushed=%llu absent=%llu\n", side->name,
+         (unsigned long long)result->downtime_us, (unsigned long long)result->pages_demand,
+         (unsigned long long)result->pages_pushed, (unsigned long long)result->pages_absent);
+}
+
+static faultline_events Events(void) {
+  faultline_events events;
+  FAULTLINE_INIT(&events);
+  events.on_listening = OnListening;
+  events.on_phase = OnPhase;
+  events.on_notice = OnNotice;
+  events.on_ended = OnEnded;
+  return events;
+}
+
+// The guest's memory, as the library wants to know it.
+static faultline_vm* Describe(struct Side* side) {
+  faultline_vm* vm = faultline_vm_create();
+  for (int i = 0; vm != NULL && i < GUEST_REGIONS; ++i) {
+    faultline_region region;
+    FAULTLINE_INIT(&region);
+    region.name = side->guest.regions[i].name;
+    region.size_bytes = side->guest.regions[i].pages * GUEST_PAGE_BYTES;
+    region.page_size_bytes = GUEST_PAGE_BYTES;
+    region.flags = FAULTLINE_REGION_HAS_FILE;
+    region.fd = side->guest.regions[i].fd;
+    region.address = side->guest.regions[i].memory;
+    faultline_error error;
+    FAULTLINE_INIT(&error);
+    if (faultline_vm_add_region(vm, &region, &error) == FAULTLINE_OK) continue;
+    fprintf(stderr, "%s: %s\n", side->name, error.message);
+    faultline_vm_destroy(vm);
+    return NULL;
+  }
+  return vm;
+}
+
+static bool SideCreate(struct Side* side, const char* name) {
+  memset(side, 0, sizeof *side);
+  side->name = name;
+  pthread_mutex_init(&side->mutex, NULL);
+  pthread_cond_init(&side->listening, NULL);
+  return GuestCreate(&side->guest);
+}
+
+static bool SideStart(struct Side* side, bool source, const char* uri) {
+  faultline_vm* vm = Describe(side);
+  if (vm == NULL) return false;
+  faultline_options options;
+  FAULTLINE_INIT(&options);
+  options.uri = uri;
+  const faultline_events events = Events();
+  faultline_error error;
+  FAULTLINE_INIT(&error);
+  if (source) {
+    faultline_source_callbacks callbacks;
+    FAULTLINE_INIT(&callbacks);
+    callbacks.freeze = Freeze;
+    callbacks.save = Save;
+    callbacks.rollback = Rollback;
+    callbacks.retire = Retire;
+    faultline_source_start(vm, &options, &callbacks, &events, side, &side->session, &error);
+  } else {
+    faultline_destination_callbacks callbacks;
+    FAULTLINE_INIT(&callbacks);
+    callbacks.load = Load;
+    callbacks.take_over = TakeOver;
+    callbacks.finish = Finish;
+    callbacks.discard = Discard;
+    faultline_destination_start(vm, &options, &callbacks, &events, side, &side->session, &error);
+  }
+  faultline_vm_destroy(vm);
+  if (side->session == NULL) fprintf(stderr, "%s: %s\n", side->name, error.message);
+  return side->session != NULL;
+}
+
+// Waits for the session's end, checks the guest if it is this side's, and says so.
+static bool SideEnd(struct Side* side, faultline_owner self) {
+  faultline_result result;
+  FAULTLINE_INIT(&result);
+  faultline_session_wait(side->session, &result);
+  if (result.status != FAULTLINE_OK) fprintf(stderr, "%s: %s\n", side->name, result.message);
+  uint64_t checked = 0;
+  if (result.owner == self) {
+    if (side->guest.running) {
+      usleep(100 * 1000);  // it works on, also with all of its memory here
+      GuestStop(&side->guest);
+    }
+    checked = GuestCheckAll(&side->guest);
+  }
+  printf("%s %s owner=%s touched=%llu checked=%llu wrong=%llu\n", side->name,
+         faultline_status_name(result.status), faultline_owner_name(result.owner),
+         (unsigned long long)atomic_load(&side->guest.touched), (unsigned long long)checked,
+         (unsigned long long)atomic_load(&side->guest.wrong));
+  return result.status == FAULTLINE_OK && atomic_load(&side->guest.wrong) == 0;
+}
+
+static void SideDestroy(struct Side* side) {
+  faultline_session_destroy(side->session);
+  GuestDestroy(&side->guest);
+}
+
+static bool RunDestination(const char* uri) {
+  struct Side side;
+  if (!SideCreate(&side, "destination") || !SideStart(&side, false, uri)) return false;
+  const bool good = SideEnd(&side, FAULTLINE_OWNER_DESTINATION);
+  SideDestroy(&side);
+  return good;
+}
+
+static bool RunSource(const char* uri) {
+  struct Side side;
+  if (!SideCreate(&side, "source") || !GuestRun(&side.guest)) return false;
+  usleep(300 * 1000);  // until it has used some of its memory
+  if (!SideStart(&side, true, uri)) return false;
+  const bool good = SideEnd(&side, FAULTLINE_OWNER_SOURCE);
+  SideDestroy(&side);
+  return good;
+}
+
+static bool RunBoth(const char* uri) {
+  struct Side source, destination;
+  if (!SideCreate(&destination, "destination") || !SideStart(&destination, false, uri))
+    return false;
+  pthread_mutex_lock(&destination.mutex);
+  while (destination.uri[0] == '\0') {
+    pthread_cond_wait(&destination.listening, &destination.mutex);
+  }
+  pthread_mutex_unlock(&destination.mutex);
+  if (!SideCreate(&source, "source") || !GuestRun(&source.guest)) return false;
+  usleep(300 * 1000);
+  if (!SideStart(&source, true, destination.uri)) return false;
+  const bool source_good = SideEnd(&source, FAULTLINE_OWNER_SOURCE);
+  const bool destination_good = SideEnd(&destination, FAULTLINE_OWNER_DESTINATION);
+  SideDestroy(&source);
+  SideDestroy(&destination);
+  return source_good && destination_good;
+}
+
+int main(int argc, char** argv) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
+  if (argc == 3 && strcmp(argv[1], "destination") == 0) return RunDestination(argv[2]) ? 0 : 1;
+  if (argc == 3 && strcmp(argv[1], "source") == 0) return RunSource(argv[2]) ? 0 : 1;
+  if (argc == 3 && strcmp(argv[1], "both") == 0) return RunBoth(argv[2]) ? 0 : 1;
+  fprintf(stderr, "usage: example-vmm source|destination|both tcp://ADDRESS:PORT\n");
+  return 2;
+}
