@@ -12,8 +12,8 @@
 namespace faultline {
 namespace {
 
-absl::StatusOr<std::vector<ArmedRegion>> RegisterAll(int uffd, std::span<const RamRegion> regions) {
-  std::vector<ArmedRegion> armed;
+absl::StatusOr<std::vector<ArmedRange>> RegisterAll(int uffd, std::span<const RamRegion> regions) {
+  std::vector<ArmedRange> armed;
   for (const RamRegion& region : regions) {
     const RegionLayout& layout = region.layout;
     void* address = reinterpret_cast<void*>(region.host_address);
@@ -40,7 +40,8 @@ void UnregisterAll(int uffd, std::span<const RamRegion> regions) {
 }  // namespace
 
 absl::StatusOr<ArmedMemory> LocalArmer::Arm(std::span<const RamRegion> regions,
-                                            int /*page_state_memfd*/, uint64_t features) {
+                                            const FileDescriptor& /*page_state_memfd*/,
+                                            uint64_t features) {
   for (const RamRegion& region : regions) {
     if (region.host_address == 0) {
       return absl::InvalidArgumentError(
@@ -57,7 +58,7 @@ absl::StatusOr<ArmedMemory> LocalArmer::Arm(std::span<const RamRegion> regions,
     ASSIGN_OR_RETURN(uffd, MakeUffd());
     RETURN_IF_ERROR(SetUpUffd(uffd.get(), features));
   }
-  absl::StatusOr<std::vector<ArmedRegion>> armed = RegisterAll(uffd.get(), regions);
+  absl::StatusOr<std::vector<ArmedRange>> armed = RegisterAll(uffd.get(), regions);
   if (!armed.ok()) {
     UnregisterAll(uffd.get(), regions);
     return armed.status();

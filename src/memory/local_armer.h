@@ -17,7 +17,8 @@ class LocalArmer : public MemoryArmer {
 
   // The regions' host addresses must be known. Huge pages are turned off for them (and stay off):
   // a page must land as one.
-  absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions, int page_state_memfd,
+  absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
+                                  const FileDescriptor& page_state_memfd,
                                   uint64_t features) override;
   absl::Status Release() override { return absl::OkStatus(); }
   int vm_process_id() const override;

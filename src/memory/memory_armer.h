@@ -14,14 +14,14 @@
 
 namespace faultline {
 
-struct ArmedRegion {
+struct ArmedRange {
   uint64_t host_address = 0;  // in the VM's process
   uint64_t ioctls = 0;        // the mask that UFFDIO_REGISTER returned
 };
 
 struct ArmedMemory {
-  FileDescriptor uffd;               // non-blocking
-  std::vector<ArmedRegion> regions;  // one for each region asked for, in that order
+  FileDescriptor uffd;              // non-blocking
+  std::vector<ArmedRange> regions;  // one for each region asked for, in that order
 };
 
 // Control thread, except Release.
@@ -31,7 +31,8 @@ class MemoryArmer {
   // Registers every region MISSING with a userfaultfd that has `features` (UFFD_FEATURE_*), and
   // makes the VM's process keep `page_state_memfd` (which stays the caller's). An error is the
   // sentence for the user, and leaves nothing registered.
-  virtual absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions, int page_state_memfd,
+  virtual absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
+                                          const FileDescriptor& page_state_memfd,
                                           uint64_t features) = 0;
   // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
   virtual absl::Status Release() = 0;

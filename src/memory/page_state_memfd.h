@@ -21,7 +21,7 @@ class PageStateMemfd {
   // could be shrunk under us.
   static absl::StatusOr<PageStateMemfd> Adopt(FileDescriptor memfd, const MemoryLayout& layout);
 
-  int memfd() const { return memfd_.get(); }
+  const FileDescriptor& memfd() const { return memfd_; }
   PageTable& table() const { return *table_; }
 
  private:

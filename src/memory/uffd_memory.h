@@ -42,8 +42,6 @@ class UffdMemory : public GuestMemory {
   absl::Status Wake(PageRun run) override;
   absl::Status Disarm() override;
 
-  int page_state_memfd() const { return page_state_.memfd(); }
-
  private:
   struct Region {
     uint64_t ioctls = 0;
