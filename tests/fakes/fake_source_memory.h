@@ -1,0 +1,61 @@
+// A source VM's memory made of byte arrays.
+#ifndef FAULTLINE_TESTS_FAKES_FAKE_SOURCE_MEMORY_H_
+#define FAULTLINE_TESTS_FAKES_FAKE_SOURCE_MEMORY_H_
+
+#include <cstddef>
+#include <vector>
+
+#include "base/check.h"
+#include "seams/source_memory.h"
+
+namespace faultline {
+
+// The test fills it while nobody reads it.
+class FakeSourceMemory : public SourceMemory {
+ public:
+  explicit FakeSourceMemory(const MemoryLayout& layout) : layout_(layout), map_(layout.size()) {
+    for (const RegionLayout& region : layout_) bytes_.emplace_back(region.size_bytes);
+  }
+
+  // Makes the page one that holds data, each byte `value`.
+  void Fill(PageId page, std::byte value) {
+    map_[page.region].Add(page.index, page.index + 1);
+    for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = value;
+  }
+  // Takes it out again: a hole that reads zero.
+  void Punch(PageId page) {
+    for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = std::byte{0};
+    map_[page.region].Remove(page.index, page.index + 1);
+  }
+  // The next ReadAllocationMap fails with it.
+  void FailWith(absl::Status status) { failure_ = std::move(status); }
+
+  const MemoryLayout& layout() const override { return layout_; }
+  absl::StatusOr<AllocationMap> ReadAllocationMap() override {
+    if (!failure_.ok()) return failure_;
+    return map_;
+  }
+  // Checks what the real one cannot: that nobody looks at a hole.
+  std::span<const std::byte> View(PageRun run) const override {
+    for (uint64_t page = run.first; page < run.end(); ++page) {
+      FAULTLINE_CHECK(map_[run.region].Contains(page));
+    }
+    uint64_t page_bytes = layout_[run.region].page_size_bytes;
+    return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);
+  }
+
+ private:
+  std::span<std::byte> Bytes(PageRun run) {
+    uint64_t page_bytes = layout_[run.region].page_size_bytes;
+    return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);
+  }
+
+  const MemoryLayout layout_;
+  std::vector<std::vector<std::byte>> bytes_;
+  AllocationMap map_;
+  absl::Status failure_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TESTS_FAKES_FAKE_SOURCE_MEMORY_H_
