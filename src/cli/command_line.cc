@@ -1,0 +1,247 @@
+#include "cli/command_line.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <functional>
+
+#include "cli/cancel_command.h"
+#include "cli/doctor_command.h"
+#include "cli/exit_status.h"
+#include "cli/migrate_command.h"
+#include "cli/receive_command.h"
+#include "cli/session_host.h"
+#include "cli/status_command.h"
+#include "cli/usage.h"
+
+namespace faultline {
+namespace {
+
+// All that the options can fill in.
+struct ParsedOptions {
+  MigrateCommand migrate;
+  ReceiveCommand receive;
+  DoctorCommand doctor;
+  std::vector<std::string> guardian;
+  std::string run_directory;
+  std::string id;
+  bool json = false;
+};
+
+void AddRunDirectory(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--run-directory", *value,
+                   "where running migrations are found (default: /run/faultline for root, "
+                   "$XDG_RUNTIME_DIR/faultline for others)")
+      ->envname("FAULTLINE_RUN_DIRECTORY")
+      ->type_name("DIR");
+}
+
+void AddHookLibrary(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--hook-library", *value,
+                   "faultline-qemu.so (default: beside this program, or in ../lib/faultline)")
+      ->envname("FAULTLINE_HOOK_LIBRARY")
+      ->type_name("FILE");
+}
+
+CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
+  CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
+  command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
+      ->required()
+      ->type_name("tcp://HOST:PORT");
+  command->add_option("--qmp", options->qmp, "the QMP monitor of the QEMU that runs the VM")
+      ->required()
+      ->type_name("unix:PATH");
+  command->add_option("--hook", options->hook, "the hook's socket; post-copy needs none here")
+      ->type_name("unix:PATH");
+  command
+      ->add_option("--mode", options->mode, "postcopy; hybrid and precopy are not in this release")
+      ->check(CLI::IsMember({"postcopy", "hybrid", "precopy"}))
+      ->type_name("MODE");
+  command
+      ->add_option("--bandwidth", options->bandwidth,
+                   "limit of the background transfer: bytes a second (500M, 100MiB) or bits "
+                   "(1Gbit); pages that the VM waits for are never held back")
+      ->type_name("RATE");
+  command->add_flag("--insecure", options->insecure,
+                    "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");
+  command->add_flag("--quit-source", options->quit_source,
+                    "end the source QEMU when all memory has arrived (otherwise it stays paused)");
+  command->add_flag("--json", options->json, "one JSON object a line on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  command->footer(
+      "Ctrl-C before the handover cancels, and the VM runs on here; after it the command goes on\n"
+      "until all memory has arrived.\n"
+      "Exit status: 0 done, 1 failed with the VM safe here, 2 bad usage, 3 failed with the VM on\n"
+      "the destination.");
+  return command;
+}
+
+CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
+  CLI::App* command = app->add_subcommand("receive", "Take a VM over from another host");
+  command->usage(
+      "Usage: faultline receive --listen tcp://ADDR:PORT --qmp unix:PATH --hook unix:PATH "
+      "[OPTIONS]\n"
+      "       faultline receive --listen tcp://ADDR:PORT [OPTIONS] -- qemu-system-x86_64 ARGS...");
+  command->add_option("--listen", options->listen_uri, "where to wait for the source; port 0: any")
+      ->required()
+      ->type_name("tcp://ADDR:PORT");
+  command->add_option("--qmp", options->qmp, "the QMP monitor of a QEMU with '-incoming defer'")
+      ->type_name("unix:PATH");
+  command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
+      ->type_name("unix:PATH");
+  command->add_flag("--insecure", options->insecure,
+                    "allow plain TCP beyond loopback: whoever can connect writes the VM's memory");
+  command->add_flag("--json", options->json,
+                    "one JSON object a line on stdout, the first one says the port");
+  AddHookLibrary(command, &options->hook_library);
+  AddRunDirectory(command, &options->run_directory);
+  command->footer(
+      "After '--' stands the command line of the destination QEMU, the same as the source's but\n"
+      "for its own RAM file; -incoming defer, a monitor and the hook are added. That QEMU lives "
+      "on\n"
+      "when this command ends with the VM here, and is ended when the VM stays on the source.\n"
+      "Exit status: 0 done, 1 failed with the VM safe on the source, 2 bad usage, 3 failed with\n"
+      "the VM here, paused or recoverable.");
+  return command;
+}
+
+CLI::App* AddDoctor(CLI::App* app, DoctorCommand* options) {
+  CLI::App* command =
+      app->add_subcommand("doctor", "Say what this host or a VM can do, and what mends the rest");
+  command->add_option("--vm", options->vm, "also ask the VM behind this QMP monitor")
+      ->type_name("unix:PATH");
+  command->add_option("--qemu", options->qemu, "the QEMU to look at (default: qemu-system-x86_64)")
+      ->type_name("PROGRAM");
+  AddHookLibrary(command, &options->hook_library);
+  command->add_flag("--json", options->json, "one JSON object a line on stdout");
+  command->footer("Exit status: 0 if post-copy is possible, 1 if not, 2 bad usage.");
+  return command;
+}
+
+CLI::App* AddStatus(CLI::App* app, ParsedOptions* options) {
+  CLI::App* command = app->add_subcommand("status", "List this user's running migrations here");
+  command->add_option("id", options->id, "one migration: its id, or the first digits of it")
+      ->type_name("ID");
+  command->add_flag("--json", options->json, "one JSON object a line on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  return command;
+}
+
+CLI::App* AddCancel(CLI::App* app, ParsedOptions* options) {
+  CLI::App* command = app->add_subcommand("cancel", "Stop a running migration before its handover");
+  command->add_option("id", options->id, "its id, or the first digits of it")
+      ->required()
+      ->type_name("ID");
+  AddRunDirectory(command, &options->run_directory);
+  return command;
+}
+
+// `migrate` starts itself again under this name; nobody else has a use for it.
+CLI::App* AddGuardian(CLI::App* app, ParsedOptions* options) {
+  CLI::App* command = app->add_subcommand("guardian", "")->group("");
+  command->add_option("arguments", options->guardian)->expected(0, -1);
+  return command;
+}
+
+ExitStatus RunGuardianCommand(const CommandParts& parts,
+                              const std::vector<std::string>& arguments) {
+  absl::Status status = parts.run_guardian(arguments);
+  if (status.ok()) return ExitStatus::kDone;
+  return absl::IsInvalidArgument(status) ? UsageError(status, "") : CommandError(status);
+}
+
+// What follows the first "--" is the destination QEMU's command line.
+struct SplitArguments {
+  std::vector<std::string> own;
+  std::vector<std::string> qemu;
+  bool has_qemu = false;
+};
+
+SplitArguments Split(const std::vector<std::string>& arguments) {
+  auto dashes = std::find(arguments.begin(), arguments.end(), "--");
+  SplitArguments split;
+  split.own.assign(arguments.begin(), dashes);
+  split.has_qemu = dashes != arguments.end();
+  if (split.has_qemu) split.qemu.assign(dashes + 1, arguments.end());
+  return split;
+}
+
+std::string ChosenName(const CLI::App& app) {
+  std::vector<CLI::App*> chosen = app.get_subcommands();
+  return chosen.empty() ? "" : chosen.front()->get_name();
+}
+
+ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>& arguments) {
+  uint64_t started_us = NowUs();
+  ParsedOptions options;
+  CLI::App app("Moves running QEMU/KVM virtual machines to another host by post-copy.",
+               "faultline");
+  app.set_version_flag("--version", std::string("faultline ") + FAULTLINE_VERSION);
+  app.require_subcommand(1);
+  CLI::App* receive = AddReceive(&app, &options.receive);
+  CLI::App* migrate = AddMigrate(&app, &options.migrate);
+  CLI::App* status = AddStatus(&app, &options);
+  CLI::App* cancel = AddCancel(&app, &options);
+  CLI::App* doctor = AddDoctor(&app, &options.doctor);
+  CLI::App* guardian = AddGuardian(&app, &options);
+
+  SplitArguments split = Split(arguments);
+  try {
+    // CLI11 takes them from the back.
+    app.parse(std::vector<std::string>(split.own.rbegin(), split.own.rend()));
+  } catch (const CLI::CallForHelp&) {
+    return WriteOut(app.help(), ExitStatus::kDone);
+  } catch (const CLI::CallForVersion& version) {
+    return WriteOut(std::string(version.what()) + "\n", ExitStatus::kDone);
+  } catch (const CLI::ParseError& error) {
+    return UsageError(absl::InvalidArgumentError(error.what()), ChosenName(app));
+  }
+  if (split.has_qemu && !receive->parsed()) {
+    return UsageError(
+        absl::InvalidArgumentError("only 'faultline receive' takes a command after '--'"),
+        ChosenName(app));
+  }
+  if (receive->parsed()) {
+    options.receive.qemu_command = std::move(split.qemu);
+    options.receive.has_qemu_command = split.has_qemu;
+    return RunReceive(parts, options.receive, started_us);
+  }
+  if (migrate->parsed()) return RunMigrate(parts, options.migrate, started_us);
+  if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
+  if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
+  if (doctor->parsed()) return RunDoctor(parts, options.doctor);
+  return guardian->parsed() ? RunGuardianCommand(parts, options.guardian) : ExitStatus::kUsage;
+}
+
+// An exception that left a thread. Whether the handover was over cannot be told from here, so the
+// status says the worse case: look before anything is done to either QEMU.
+[[noreturn]] void EndOnUncaught() {
+  static constexpr char kText[] =
+      "faultline: broken off by an internal error; look at both QEMUs before doing anything "
+      "('faultline status', docs/operators-guide.md)\n";
+  (void)!write(STDERR_FILENO, kText, sizeof(kText) - 1);
+  _exit(static_cast<int>(ExitStatus::kPastHandover));
+}
+
+}  // namespace
+
+int RunCommandLine(const CommandParts& parts, const std::vector<std::string>& arguments) {
+  std::set_terminate(EndOnUncaught);
+  signal(SIGPIPE, SIG_IGN);
+  try {
+    return static_cast<int>(ParseAndRun(parts, arguments));
+  } catch (const std::exception& error) {
+    // A running session's exceptions end in SessionHost: here no VM was touched.
+    return static_cast<int>(
+        CommandError(absl::InternalError(fmt::format("internal error: {}", error.what()))));
+  }
+}
+
+}  // namespace faultline

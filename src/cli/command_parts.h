@@ -1,0 +1,38 @@
+// What the subcommands need from the rest of the project. main.cc gives the real parts, tests give
+// their own.
+#ifndef FAULTLINE_CLI_COMMAND_PARTS_H_
+#define FAULTLINE_CLI_COMMAND_PARTS_H_
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "assembly/sessions.h"
+#include "cli/doctor_line.h"
+#include "seams/journal.h"
+
+namespace faultline {
+
+struct JournalFile {
+  std::string path;
+  Role role = Role::kSource;
+  std::string migration_id;  // 32 hexadecimal digits; a receiving side's provisional one
+};
+
+struct CommandParts {
+  std::function<absl::StatusOr<std::unique_ptr<Session>>(const MigrateOptions&, Journal*)>
+      make_migrate;
+  std::function<absl::StatusOr<std::unique_ptr<Session>>(const ReceiveOptions&, Journal*)>
+      make_receive;
+  // Creates a journal at a path that does not exist yet.
+  std::function<absl::StatusOr<std::unique_ptr<Journal>>(const JournalFile&)> create_journal;
+  // The hidden `guardian` subcommand: its arguments; returns when its work is over.
+  std::function<absl::Status(const std::vector<std::string>&)> run_guardian;
+  // Asks the VM behind a monitor socket whether it can move. An error: the monitor did not answer.
+  std::function<absl::StatusOr<std::vector<DoctorLine>>(const std::string& qmp_path)> examine_vm;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_CLI_COMMAND_PARTS_H_

@@ -1,0 +1,32 @@
+// `faultline migrate`: gives a VM away.
+#ifndef FAULTLINE_CLI_MIGRATE_COMMAND_H_
+#define FAULTLINE_CLI_MIGRATE_COMMAND_H_
+
+#include <cstdint>
+#include <string>
+
+#include "cli/command_parts.h"
+#include "cli/exit_status.h"
+
+namespace faultline {
+
+// As given on the command line.
+struct MigrateCommand {
+  std::string to_uri;
+  std::string qmp;
+  std::string hook;
+  std::string mode = "postcopy";
+  std::string bandwidth;
+  std::string run_directory;
+  bool insecure = false;
+  bool quit_source = false;
+  bool json = false;
+};
+
+// `started_us`: when the command started, on NowUs's clock.
+ExitStatus RunMigrate(const CommandParts& parts, const MigrateCommand& command,
+                      uint64_t started_us);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_CLI_MIGRATE_COMMAND_H_

@@ -1,0 +1,33 @@
+// `faultline receive`: takes a VM over.
+#ifndef FAULTLINE_CLI_RECEIVE_COMMAND_H_
+#define FAULTLINE_CLI_RECEIVE_COMMAND_H_
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "cli/command_parts.h"
+#include "cli/exit_status.h"
+
+namespace faultline {
+
+// As given on the command line: either qmp and hook, or qemu_command.
+struct ReceiveCommand {
+  std::string listen_uri;
+  std::string qmp;
+  std::string hook;
+  std::string hook_library;
+  std::string run_directory;
+  std::vector<std::string> qemu_command;  // what stood after "--"
+  bool has_qemu_command = false;
+  bool insecure = false;
+  bool json = false;
+};
+
+// `started_us`: when the command started, on NowUs's clock.
+ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
+                      uint64_t started_us);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_CLI_RECEIVE_COMMAND_H_

@@ -1,0 +1,106 @@
+#include "cli/report_json.h"
+
+#include <unistd.h>
+
+#include <charconv>
+
+#include "cli/run_directory.h"
+
+namespace faultline {
+namespace {
+
+void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
+  OutputJson& o = *object;
+  o["pages_total"] = snapshot.pages_total;
+  o["pages_missing"] = snapshot.pages_missing;
+  o["pages_demand"] = snapshot.pages_demand;
+  o["pages_pushed"] = snapshot.pages_pushed;
+  o["pages_absent"] = snapshot.pages_absent;
+  o["pages_discarded"] = snapshot.pages_discarded;
+  o["faults"] = snapshot.faults;
+  o["bytes_total"] = snapshot.bytes_total;
+  o["bytes_wire"] = snapshot.bytes_wire;
+}
+
+}  // namespace
+
+std::string ToLine(const OutputJson& object) {
+  return object.dump(-1, ' ', false, OutputJson::error_handler_t::replace);
+}
+
+bool ReadText(const std::string& line, const char* key, std::string* value) {
+  OutputJson object = OutputJson::parse(line, nullptr, false);
+  if (!object.is_object()) return false;
+  auto found = object.find(key);
+  if (found == object.end() || !found->is_string()) return false;
+  *value = found->get<std::string>();
+  return true;
+}
+
+OutputJson PhaseJson(Phase phase, const std::string& migration_id, uint64_t elapsed_us) {
+  OutputJson object = {{"event", "phase"}, {"phase", PhaseName(phase)}, {"elapsed_us", elapsed_us}};
+  if (!migration_id.empty()) object["id"] = migration_id;
+  return object;
+}
+
+OutputJson ProgressJson(const ProgressSnapshot& snapshot) {
+  OutputJson object = {{"event", "progress"}, {"phase", PhaseName(snapshot.phase)}};
+  AddCounters(snapshot, &object);
+  object["elapsed_us"] = snapshot.elapsed_us;
+  object["post_copy_us"] = snapshot.post_copy_us;
+  return object;
+}
+
+OutputJson NoticeJson(const std::string& text) { return {{"event", "notice"}, {"text", text}}; }
+
+OutputJson OutcomeJson(const Outcome& outcome) {
+  const SessionResult& result = outcome.result;
+  OutputJson object = {{"event", result.status.ok() ? "completed" : "failed"},
+                       {"id", result.migration_id},
+                       {"role", RoleName(outcome.role)},
+                       {"mode", outcome.mode},
+                       {"transport", result.transport}};
+  // Nobody but the source can tell before the destination knows: until then it is the source's.
+  bool known = result.owner != VmOwner::kUndecided;
+  object["vm_owner"] = OwnerName(known ? result.owner : VmOwner::kSource);
+  object["vm_owner_known"] = known;
+  object["downtime_us"] = result.downtime_us;
+  object["total_us"] = result.total_us;
+  object["elapsed_us"] = outcome.elapsed_us;
+  AddCounters(result.last, &object);
+  if (outcome.role == Role::kDestination) {
+    const HistogramSummary& latency = result.fault_latency_us;
+    object["fault_latency_us"] = {{"count", latency.count}, {"p50", latency.p50},
+                                  {"p90", latency.p90},     {"p99", latency.p99},
+                                  {"p999", latency.p999},   {"max", latency.max}};
+  }
+  if (!result.status.ok()) object["error"] = MessageOf(result.status);
+  return object;
+}
+
+OutputJson StateJson(const SessionState& state) {
+  OutputJson object = {{"ok", true},
+                       {"id", state.migration_id},
+                       {"id_agreed", state.id_agreed},
+                       {"role", RoleName(state.role)},
+                       {"pid", getpid()},
+                       {"endpoint", state.endpoint},
+                       {"phase", state.id_agreed ? PhaseName(state.phase) : "waiting"}};
+  AddCounters(state.progress, &object);
+  object["elapsed_us"] = state.progress.elapsed_us;
+  object["post_copy_us"] = state.progress.post_copy_us;
+  return object;
+}
+
+std::optional<uint16_t> PortOf(const std::string& address) {
+  size_t colon = address.rfind(':');
+  if (colon == std::string::npos) return std::nullopt;
+  const char* begin = address.data() + colon + 1;
+  const char* end = address.data() + address.size();
+  uint16_t port = 0;
+  auto [stop, error] = std::from_chars(begin, end, port);
+  if (error != std::errc() || stop != end) return std::nullopt;
+  return port;
+}
+
+}  // namespace faultline

@@ -1,0 +1,153 @@
+#include "cli/report_text.h"
+
+#include <fmt/format.h>
+
+#include "base/text.h"
+#include "cli/run_directory.h"
+
+namespace faultline {
+namespace {
+
+constexpr uint64_t kWindowUs = 2'000'000;
+
+// Before the handover no page is on the destination in a sense that means something.
+bool KnowsShare(const ProgressSnapshot& snapshot) {
+  return snapshot.pages_total > 0 && snapshot.post_copy_us > 0;
+}
+
+}  // namespace
+
+std::string FormatDuration(uint64_t duration_us) {
+  double us = static_cast<double>(duration_us);
+  if (duration_us < 1000) return fmt::format("{} us", duration_us);
+  if (duration_us < 1'000'000) return fmt::format("{:.1f} ms", us / 1e3);
+  if (duration_us < 100'000'000) return fmt::format("{:.2f} s", us / 1e6);
+  uint64_t seconds = duration_us / 1'000'000;
+  return fmt::format("{} min {:02} s", seconds / 60, seconds % 60);
+}
+
+std::string FormatCount(uint64_t count) {
+  std::string digits = fmt::format("{}", count);
+  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
+  return digits;
+}
+
+void ProgressEstimator::Add(const ProgressSnapshot& snapshot) {
+  // The handover begins a new kind of traffic: old figures say nothing about it.
+  if (!window_.empty() && window_.back().phase != snapshot.phase) window_.clear();
+  window_.push_back(snapshot);
+  while (window_.size() > 2 && snapshot.elapsed_us - window_[1].elapsed_us >= kWindowUs) {
+    window_.pop_front();
+  }
+}
+
+std::optional<uint64_t> ProgressEstimator::bytes_per_second() const {
+  if (window_.size() < 2) return std::nullopt;
+  const ProgressSnapshot& first = window_.front();
+  const ProgressSnapshot& last = window_.back();
+  if (last.elapsed_us <= first.elapsed_us || last.bytes_wire < first.bytes_wire) {
+    return std::nullopt;
+  }
+  double bytes = static_cast<double>(last.bytes_wire - first.bytes_wire);
+  return static_cast<uint64_t>(bytes * 1e6 /
+                               static_cast<double>(last.elapsed_us - first.elapsed_us));
+}
+
+std::optional<uint64_t> ProgressEstimator::remaining_us() const {
+  if (window_.size() < 2 || window_.back().phase != Phase::kPostCopy) return std::nullopt;
+  const ProgressSnapshot& first = window_.front();
+  const ProgressSnapshot& last = window_.back();
+  if (last.elapsed_us <= first.elapsed_us || last.pages_missing >= first.pages_missing) {
+    return std::nullopt;
+  }
+  double pages = static_cast<double>(first.pages_missing - last.pages_missing);
+  double time_us = static_cast<double>(last.elapsed_us - first.elapsed_us);
+  return static_cast<uint64_t>(static_cast<double>(last.pages_missing) * time_us / pages);
+}
+
+std::string ProgressLine(const ProgressSnapshot& snapshot, const ProgressEstimator& estimator) {
+  std::string line = PhaseName(snapshot.phase);
+  if (KnowsShare(snapshot)) {
+    double present = static_cast<double>(snapshot.pages_total - snapshot.pages_missing);
+    line += fmt::format("  {:.1f}% present",
+                        100.0 * present / static_cast<double>(snapshot.pages_total));
+  }
+  if (std::optional<uint64_t> rate = estimator.bytes_per_second()) {
+    line += fmt::format("  {}/s", FormatBytes(*rate));
+  }
+  if (snapshot.faults > 0) line += fmt::format("  {} faults", FormatCount(snapshot.faults));
+  if (std::optional<uint64_t> left_us = estimator.remaining_us()) {
+    line += fmt::format("  ETA {}", FormatDuration(*left_us));
+  } else {
+    line += fmt::format("  {}", FormatDuration(snapshot.elapsed_us));
+  }
+  return line;
+}
+
+std::string PhaseSentence(Phase phase) {
+  switch (phase) {
+    case Phase::kConnecting:
+      return "connecting";
+    case Phase::kPreparing:
+      return "preparing (the VM runs on the source)";
+    case Phase::kFreezing:
+      return "freezing (the VM is being stopped)";
+    case Phase::kHandingOver:
+      return "handing over (the VM stands still while its devices travel)";
+    case Phase::kPostCopy:
+      return "post-copy (the VM runs on the destination, its memory follows)";
+    case Phase::kCompleted:
+      return "completed";
+    case Phase::kFailed:
+      return "failed";
+  }
+  return "?";
+}
+
+std::string Summary(const Outcome& outcome) {
+  const SessionResult& result = outcome.result;
+  const ProgressSnapshot& last = result.last;
+  std::string text = fmt::format(
+      "Migration {} completed: the VM runs on the destination, all its memory is there.\n"
+      "  downtime {}, {} from the handover to the last page, {} since the command began\n"
+      "  {} pages: {} on demand, {} pushed, {} never allocated, {} discarded by the guest\n"
+      "  {} on the wire for {} of memory",
+      result.migration_id, FormatDuration(result.downtime_us), FormatDuration(result.total_us),
+      FormatDuration(outcome.elapsed_us), FormatCount(last.pages_total),
+      FormatCount(last.pages_demand), FormatCount(last.pages_pushed),
+      FormatCount(last.pages_absent), FormatCount(last.pages_discarded),
+      FormatBytes(last.bytes_wire), FormatBytes(last.bytes_total));
+  const HistogramSummary& latency = result.fault_latency_us;
+  if (outcome.role == Role::kDestination && latency.count > 0) {
+    text += fmt::format("\n  {} faults served: half within {}, 99% within {}, the slowest {}",
+                        FormatCount(latency.count), FormatDuration(latency.p50),
+                        FormatDuration(latency.p99), FormatDuration(latency.max));
+  }
+  return text;
+}
+
+std::string FailureText(const Outcome& outcome) {
+  const SessionResult& result = outcome.result;
+  std::string text = fmt::format("the migration failed: {}\n", MessageOf(result.status));
+  switch (result.owner) {
+    case VmOwner::kSource:
+      return text + (outcome.role == Role::kSource
+                         ? "The VM is the source's (this host): it is as it was before."
+                         : "The VM is the source's; nothing of it is left on this host.");
+    case VmOwner::kDestination:
+      return text + (outcome.role == Role::kSource
+                         ? "The VM is the destination's: look there. Keep the QEMU here paused: it "
+                           "holds the memory that has not arrived, and must never run again."
+                         : "The VM is the destination's (this host). Keep its QEMU: it waits for "
+                           "the memory that has not arrived. Keep the source's QEMU paused.");
+    case VmOwner::kUndecided:
+      return text +
+             "This host holds the VM, loaded and paused, and does not know whether the source gave "
+             "it up: what the source's 'faultline migrate' reports decides "
+             "(docs/operators-guide.md, "
+             "\"An undecided destination\"). Do nothing to either QEMU before you know.";
+  }
+  return text;
+}
+
+}  // namespace faultline

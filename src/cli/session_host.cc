@@ -1,0 +1,178 @@
+#include "cli/session_host.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/logger.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <exception>
+
+namespace faultline {
+
+uint64_t NowUs() {
+  auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
+}
+
+SessionHost::SessionHost(const HostSettings& settings) : settings_(settings) {}
+
+SessionHost::~SessionHost() = default;
+
+absl::Status SessionHost::Open(const CommandParts& parts) {
+  absl::StatusOr<CancelSwitch> cancel = CancelSwitch::Make();
+  absl::Status early = cancel.status();
+  if (cancel.ok()) {
+    cancel_ = std::make_unique<CancelSwitch>(std::move(*cancel));
+    auto signals = SignalWatcher::Start([this](const std::string& name) { OnSignal(name); });
+    early = signals.status();
+    if (signals.ok()) signals_ = std::move(*signals);
+  }
+  // The output comes even if those failed: the reason must be told.
+  console_ = std::make_unique<Console>();
+  log_ = MakeLogger(console_.get());
+  reporter_ = settings_.json
+                  ? MakeJsonReporter(console_.get(), log_.get(), settings_.role)
+                  : MakeTextReporter(console_.get(), log_.get(), Console::ErrorIsTerminal());
+  RETURN_IF_ERROR(early);
+
+  ASSIGN_OR_RETURN(RunDirectory run_directory, RunDirectory::Open(settings_.run_directory));
+  run_directory_ = std::make_unique<RunDirectory>(std::move(run_directory));
+  run_directory_->RemoveOld();
+  ASSIGN_OR_RETURN(migration_id_, MakeMigrationId());
+  ASSIGN_OR_RETURN(journal_, parts.create_journal({journal_path(), settings_.role, migration_id_}));
+  SessionState state;
+  state.role = settings_.role;
+  state.migration_id = migration_id_;
+  state.id_agreed = settings_.role == Role::kSource;
+  state.endpoint = settings_.endpoint;
+  board_ = std::make_unique<StatusBoard>(state);
+  ASSIGN_OR_RETURN(
+      server_, StatusServer::Start(run_directory_->PathOf(migration_id_, settings_.role, "sock"),
+                                   board_.get(), cancel_.get()));
+  if (settings_.role == Role::kSource) reporter_->Started(migration_id_);
+  return absl::OkStatus();
+}
+
+std::string SessionHost::journal_path() const {
+  return run_directory_->PathOf(migration_id_, settings_.role, "journal");
+}
+
+SessionResult SessionHost::Run(Session* session) {
+  SessionResult result;
+  cancel_->Attach(session);
+  try {
+    result = session->Run(this);
+  } catch (const std::exception& error) {
+    result = ResultOfException(error.what());
+  }
+  cancel_->Detach();
+  return result;
+}
+
+SessionResult SessionHost::ResultOfException(const std::string& what) const {
+  SessionState state = board_->Get();
+  SessionResult result;
+  result.status = absl::InternalError(fmt::format("the session broke off: {}", what));
+  result.last = state.progress;
+  if (state.id_agreed) result.migration_id = state.migration_id;
+  if (PastHandover(state.phase)) {
+    result.owner = VmOwner::kDestination;
+  } else if (state.phase == Phase::kHandingOver) {
+    result.owner = VmOwner::kUndecided;
+  }
+  return result;
+}
+
+ExitStatus SessionHost::Finish(const SessionResult& result) {
+  return End(result, ExitStatusOf(result));
+}
+
+ExitStatus SessionHost::Fail(const absl::Status& status) {
+  SessionResult result;
+  result.status = status;
+  return End(result, ExitStatus::kFailed);
+}
+
+ExitStatus SessionHost::Refuse(const absl::Status& status) {
+  SessionResult result;
+  result.status = status;
+  return End(result, ExitStatus::kUsage);
+}
+
+ExitStatus SessionHost::End(const SessionResult& result, ExitStatus exit_status) {
+  // Whoever asks from now on must not find a socket that does nothing.
+  server_.reset();
+  Outcome outcome;
+  outcome.role = settings_.role;
+  outcome.result = result;
+  outcome.elapsed_us = NowUs() - settings_.started_us;
+  if (outcome.result.migration_id.empty() && settings_.role == Role::kSource) {
+    outcome.result.migration_id = migration_id_;
+  }
+  if (outcome.result.transport.empty()) {
+    outcome.result.transport = settings_.endpoint.substr(0, settings_.endpoint.find("://"));
+  }
+  WriteEnded(outcome);
+  reporter_->Ended(outcome);
+  final_status_.store(static_cast<int>(exit_status), std::memory_order_release);
+  console_->Flush();
+  return exit_status;
+}
+
+void SessionHost::WriteEnded(const Outcome& outcome) {
+  if (run_directory_ == nullptr || migration_id_.empty()) return;
+  if (board_ == nullptr || !board_->Get().id_agreed) {
+    // No migration ever was: nothing that anybody could ask for.
+    (void)unlink(journal_path().c_str());
+    return;
+  }
+  std::string path = run_directory_->PathOf(migration_id_, settings_.role, "json");
+  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  std::string line = ToLine(OutcomeJson(outcome)) + "\n";
+  if (!fd.valid() ||
+      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+    log_->warn("cannot write '{}', so 'faultline status' will not know how this ended", path);
+  }
+}
+
+void SessionHost::OnSignal(const std::string& name) {
+  int final_status = final_status_.load(std::memory_order_acquire);
+  if (final_status >= 0) _exit(final_status);
+  cancel_->Request(fmt::format("interrupted by {}", name));
+}
+
+void SessionHost::OnListening(const std::string& address) {
+  board_->SetEndpoint(address);
+  reporter_->Listening(address, listening_extra_);
+}
+
+void SessionHost::OnPhase(Phase phase, const std::string& migration_id) {
+  if (!migration_id.empty() && migration_id != migration_id_) AdoptId(migration_id);
+  board_->SetPhase(phase);
+  reporter_->PhaseChanged(phase, migration_id, NowUs() - settings_.started_us);
+}
+
+// The source named the migration: the files that carry the provisional id follow.
+void SessionHost::AdoptId(const std::string& migration_id) {
+  std::string old_journal_path = journal_path();
+  migration_id_ = migration_id;
+  absl::Status moved =
+      server_->MoveTo(run_directory_->PathOf(migration_id_, settings_.role, "sock"));
+  if (!moved.ok()) log_->warn("{}", MessageOf(moved));
+  if (rename(old_journal_path.c_str(), journal_path().c_str()) < 0) {
+    log_->warn("{}", MessageOf(ErrnoStatus(errno, fmt::format("rename '{}' to '{}'",
+                                                              old_journal_path, journal_path()))));
+  }
+  board_->SetAgreedId(migration_id_);
+}
+
+void SessionHost::OnProgress(const ProgressSnapshot& snapshot) {
+  board_->SetProgress(snapshot);
+  reporter_->Progressed(snapshot);
+}
+
+void SessionHost::OnNotice(const std::string& text) { reporter_->Noticed(text); }
+
+}  // namespace faultline

@@ -1,0 +1,130 @@
+#include "cli/status_command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "base/text.h"
+#include "cli/report_text.h"
+#include "cli/status_server.h"
+#include "cli/usage.h"
+
+namespace faultline {
+namespace {
+
+// Answers come from another process, perhaps of another version: a missing field is no error.
+std::string TextOf(const OutputJson& object, const char* key) {
+  auto found = object.find(key);
+  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+}
+
+uint64_t NumberOf(const OutputJson& object, const char* key) {
+  auto found = object.find(key);
+  return found != object.end() && found->is_number_unsigned() ? found->get<uint64_t>() : 0;
+}
+
+std::string PresentText(const OutputJson& object) {
+  uint64_t total = NumberOf(object, "pages_total");
+  uint64_t missing = NumberOf(object, "pages_missing");
+  if (total == 0 || missing > total || NumberOf(object, "post_copy_us") == 0) return "-";
+  return fmt::format("{:.1f}%",
+                     100.0 * static_cast<double>(total - missing) / static_cast<double>(total));
+}
+
+std::string Row(const OutputJson& state) {
+  return fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", TextOf(state, "id"),
+                     TextOf(state, "role"), TextOf(state, "phase"), PresentText(state),
+                     FormatBytes(NumberOf(state, "bytes_wire")), NumberOf(state, "pid"),
+                     TextOf(state, "endpoint"));
+}
+
+std::string EndedRow(const OutputJson& outcome) {
+  return fmt::format("{:<32}  {:<11}  {:<12}  the VM is the {}'s{}\n", TextOf(outcome, "id"),
+                     TextOf(outcome, "role"), TextOf(outcome, "event"), TextOf(outcome, "vm_owner"),
+                     TextOf(outcome, "error").empty() ? "" : ": " + TextOf(outcome, "error"));
+}
+
+// What migrations that have ended left, of those that `id` names.
+std::string EndedText(const RunDirectory& directory, const std::string& id, bool json) {
+  absl::StatusOr<std::vector<SessionFile>> files = directory.List("json");
+  std::string text;
+  if (!files.ok()) return text;
+  for (const SessionFile& file : *files) {
+    if (!IdMatches(id, file.migration_id)) continue;
+    absl::StatusOr<std::string> content = ReadTextFile(file.path);
+    OutputJson outcome = content.ok() ? OutputJson::parse(*content, nullptr, false) : OutputJson();
+    if (!outcome.is_object()) continue;
+    text += json ? ToLine(outcome) + "\n" : EndedRow(outcome);
+  }
+  return text;
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& directory) {
+  ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("sock"));
+  std::vector<RunningSession> running;
+  for (SessionFile& file : files) {
+    absl::StatusOr<std::string> answer = AskSession(file.path, R"({"request":"status"})");
+    if (absl::IsUnavailable(answer.status()) && access(file.path.c_str(), F_OK) == 0) {
+      // Its process was killed: a living one listens before its socket gets this name.
+      (void)unlink(file.path.c_str());
+    }
+    if (!answer.ok()) continue;
+    OutputJson state = OutputJson::parse(*answer, nullptr, false);
+    if (state.is_object()) running.push_back({std::move(file), std::move(state)});
+  }
+  return running;
+}
+
+bool IdMatches(const std::string& id, const std::string& migration_id) {
+  if (id.size() > migration_id.size()) return false;
+  return std::equal(id.begin(), id.end(), migration_id.begin(), [](char a, char b) {
+    return std::tolower(static_cast<unsigned char>(a)) == b;
+  });
+}
+
+absl::Status CheckId(const std::string& id) {
+  if (!id.empty() && id.size() <= 32 &&
+      id.find_first_not_of("0123456789abcdefABCDEF") == std::string::npos) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("'{}' is no migration id: give the 32 hexadecimal digits that 'faultline status' "
+                  "shows, or the first few of them",
+                  id));
+}
+
+ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bool json) {
+  if (!id.empty()) {
+    if (absl::Status status = CheckId(id); !status.ok()) return UsageError(status, "status");
+  }
+  absl::StatusOr<RunDirectory> directory = RunDirectory::Open(run_directory);
+  if (!directory.ok()) return CommandError(directory.status());
+  absl::StatusOr<std::vector<RunningSession>> running = FindRunning(*directory);
+  if (!running.ok()) return CommandError(running.status());
+  std::string text;
+  for (const RunningSession& session : *running) {
+    if (!IdMatches(id, session.file.migration_id)) continue;
+    text += json ? ToLine(session.state) + "\n" : Row(session.state);
+  }
+  if (!text.empty()) {
+    if (!json) {
+      text = fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", "ID", "ROLE",
+                         "PHASE", "PRESENT", "ON WIRE", "PID", "ENDPOINT") +
+             text;
+    }
+    return WriteOut(text, ExitStatus::kDone);
+  }
+  if (id.empty()) return WriteOut(json ? "" : "No migration is running.\n", ExitStatus::kDone);
+  text = EndedText(*directory, id, json);
+  if (!text.empty()) return WriteOut(text, ExitStatus::kDone);
+  return CommandError(absl::NotFoundError(fmt::format(
+      "no migration here has an id that begins with '{}': 'faultline status' lists those of this "
+      "user on this host (run directory '{}')",
+      id, directory->path())));
+}
+
+}  // namespace faultline

@@ -1,0 +1,58 @@
+#include "cli/usage.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+
+#include "cli/report_json.h"
+
+namespace faultline {
+namespace {
+
+// False with errno set.
+bool WriteText(int fd, const std::string& text) {
+  size_t written = 0;
+  while (written < text.size()) {
+    ssize_t count = write(fd, text.data() + written, text.size() - written);
+    if (count < 0 && errno != EINTR) return false;
+    if (count > 0) written += static_cast<size_t>(count);
+  }
+  return true;
+}
+
+}  // namespace
+
+ExitStatus UsageError(const absl::Status& status, const std::string& subcommand) {
+  (void)WriteText(STDERR_FILENO,
+                  fmt::format("faultline: {}\nSee 'faultline {}{}--help'.\n", MessageOf(status),
+                              subcommand, subcommand.empty() ? "" : " "));
+  return ExitStatus::kUsage;
+}
+
+ExitStatus CommandError(const absl::Status& status) {
+  (void)WriteText(STDERR_FILENO, fmt::format("faultline: {}\n", MessageOf(status)));
+  return ExitStatus::kFailed;
+}
+
+ExitStatus WriteOut(const std::string& text, ExitStatus exit_status) {
+  if (WriteText(STDOUT_FILENO, text)) return exit_status;
+  return CommandError(ErrnoStatus(errno, "write to stdout"));
+}
+
+absl::Status CheckUri(const std::string& uri, const std::string& option) {
+  static const std::string kTcp = "tcp://";
+  if (uri.rfind("rdma://", 0) == 0) {
+    return absl::InvalidArgumentError(
+        fmt::format("{} '{}': RDMA is not in this release; give tcp://HOST:PORT", option, uri));
+  }
+  if (uri.rfind(kTcp, 0) == 0 && PortOf(uri).has_value() && uri.rfind(':') > kTcp.size()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("{} '{}': give tcp://HOST:PORT, with a port from 0 to 65535", option, uri));
+}
+
+}  // namespace faultline
