@@ -28,8 +28,7 @@ struct ReceiveOptions {
   std::string listen_uri;  // tcp://HOST:PORT, port 0 for any
   std::string qmp_path;
   std::string hook_path;
-  std::string run_directory;  // where the journal will lie, named after the id that arrives
-  int qemu_pid = 0;           // a QEMU that this command started, 0: none
+  std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;
 };
 

@@ -28,7 +28,7 @@ class SourceRunner : public Session {
     parts.vmm = vmm_.get();
     parts.memory_factory = &memory_factory_;
     parts.transport = &transport_;
-    parts.push_order = MakeFaultAroundOrder();
+    parts.push_order = std::make_unique<FaultAroundOrder>();
     parts.journal = parts_.journal;
     parts.observer = observer;
     SourceSession::Options options;

@@ -84,7 +84,6 @@ ExitStatus RefuseOrFail(SessionHost* host, const absl::Status& status) {
 // VM.
 ExitStatus RunWithQemu(const CommandParts& parts, ReceiveOptions options, QemuProcess* qemu,
                        SessionHost* host) {
-  options.qemu_pid = qemu->pid();
   host->AddToListening(
       {{"qemu_pid", qemu->pid()}, {"qmp", options.qmp_path}, {"qemu_log", qemu->log_path()}});
   absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(options, host->journal());
@@ -142,7 +141,7 @@ ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
   settings.started_us = started_us;
   SessionHost host(settings);
   if (absl::Status opened = host.Open(parts); !opened.ok()) return host.Fail(opened);
-  options->run_directory = host.run_directory().path();
+  options->journal_path = host.journal_path();
   if (command.has_qemu_command) return StartQemuAndReceive(parts, command, *options, &host);
 
   absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(*options, host.journal());

@@ -44,6 +44,7 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
   vm_ = std::move(vm).value();
   absl::Status status = ValidateLayout(vm_.layout());
+  if (status.ok()) status = parts_.memory_factory->Check(vm_);
   if (status.ok()) {
     status = parts_.transport->Listen([this](Hello hello, std::unique_ptr<ControlChannel> channel) {
       OnArrived(hello, std::move(channel));

@@ -80,6 +80,9 @@ class GuestMemory {
 class GuestMemoryFactory {
  public:
   virtual ~GuestMemoryFactory() = default;
+  // Says early what Arm would refuse: before a source is invited. Changes nothing that outlives the
+  // factory. Control thread.
+  virtual absl::Status Check(const VmDescription& vm) = 0;
   // Checks that the memory is empty (or may be emptied) and that the host has room for all of it,
   // then arms it: from the return on every touch of a missing page waits. Control thread; may take
   // milliseconds. The regions' order is the source's.

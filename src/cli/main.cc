@@ -1,0 +1,44 @@
+// The `faultline` command with its real parts.
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "assembly/sessions.h"
+#include "cli/command_line.h"
+#include "cli/vm_examination.h"
+#include "runtime/journal/file_journal.h"
+#include "vmm/qemu/guardian.h"
+
+namespace faultline {
+namespace {
+
+constexpr char kStateDirectory[] = "/var/lib/faultline";
+
+absl::StatusOr<std::unique_ptr<Journal>> CreateJournal(const JournalFile& file) {
+  return FileJournal::Create(file.path, kStateDirectory, file.migration_id,
+                             file.role == Role::kSource ? "source" : "destination");
+}
+
+absl::Status RunGuardianCommand(const std::vector<std::string>& arguments) {
+  std::vector<std::string> copies = arguments;
+  std::vector<char*> pointers;
+  for (std::string& copy : copies) pointers.push_back(copy.data());
+  int exit_status = RunGuardian(pointers);
+  if (exit_status == 0) return absl::OkStatus();
+  return absl::InternalError(fmt::format("the guardian ended with status {}", exit_status));
+}
+
+}  // namespace
+}  // namespace faultline
+
+int main(int argc, char** argv) {
+  faultline::CommandParts parts{
+      .make_migrate = faultline::MakeMigrateSession,
+      .make_receive = faultline::MakeReceiveSession,
+      .create_journal = faultline::CreateJournal,
+      .run_guardian = faultline::RunGuardianCommand,
+      .examine_vm = faultline::ExamineVm,
+  };
+  return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));
+}
