@@ -84,11 +84,10 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
 }
 
 CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
-  CLI::App* command = app->add_subcommand("receive", "Take a VM over from another host");
-  command->usage(
-      "Usage: faultline receive --listen tcp://ADDR:PORT --qmp unix:PATH --hook unix:PATH "
-      "[OPTIONS]\n"
-      "       faultline receive --listen tcp://ADDR:PORT [OPTIONS] -- qemu-system-x86_64 ARGS...");
+  CLI::App* command = app->add_subcommand(
+      "receive",
+      "Take a VM over from another host: into a QEMU that waits (--qmp and --hook), or into one "
+      "that is started (-- qemu-system-x86_64 ARGS...)");
   command->add_option("--listen", options->listen_uri, "where to wait for the source; port 0: any")
       ->required()
       ->type_name("tcp://ADDR:PORT");

@@ -15,7 +15,6 @@
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <iterator>
 #include <sstream>
 
 #include "cli/subprocess.h"
@@ -134,8 +133,11 @@ std::string QemuProcess::LogTail() const {
   std::ifstream log(log_path_, std::ios::binary | std::ios::ate);
   std::streamoff size = log.tellg();
   if (size <= 0) return "";
-  log.seekg(std::max<std::streamoff>(0, size - kTailBytesMax));
-  std::string tail((std::istreambuf_iterator<char>(log)), std::istreambuf_iterator<char>());
+  std::streamoff begin = std::max<std::streamoff>(0, size - kTailBytesMax);
+  std::string tail(static_cast<size_t>(size - begin), '\0');
+  log.seekg(begin);
+  log.read(tail.data(), size - begin);
+  tail.resize(static_cast<size_t>(log.gcount()));
   while (!tail.empty() && tail.back() == '\n') tail.pop_back();
   return tail;
 }

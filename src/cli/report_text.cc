@@ -28,8 +28,12 @@ std::string FormatDuration(uint64_t duration_us) {
 
 std::string FormatCount(uint64_t count) {
   std::string digits = fmt::format("{}", count);
-  for (size_t at = digits.size(); at > 3; at -= 3) digits.insert(at - 3, ",");
-  return digits;
+  std::string text;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    if (i > 0 && (digits.size() - i) % 3 == 0) text += ',';
+    text += digits[i];
+  }
+  return text;
 }
 
 void ProgressEstimator::Add(const ProgressSnapshot& snapshot) {
