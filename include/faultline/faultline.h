@@ -7,8 +7,8 @@
  * Conventions
  *  - This header is the only binary interface. It is C11 and C++11. A symbol, once released, keeps
  *    its meaning; structures grow at their end only; values of enums are never renumbered.
- *  - Every structure starts with `struct_size`. Set the whole structure to zero, then struct_size to
- *    sizeof it (FAULTLINE_INIT does both). Zero always means "the default". The library reads and
+ *  - Every structure starts with `struct_size`. Set the whole structure to zero, then struct_size
+ * to sizeof it (FAULTLINE_INIT does both). Zero always means "the default". The library reads and
  *    writes no further than struct_size; a larger structure of a newer header is taken as long as
  *    what this library does not know is zero.
  *  - Calls that can fail return a faultline_status and explain themselves in `error`, which may be
@@ -57,7 +57,7 @@ extern "C" {
 #define FAULTLINE_VERSION_MINOR 1
 
 /* Zeroes the structure that `pointer` points to and sets its struct_size. */
-#define FAULTLINE_INIT(pointer)                    \
+#define FAULTLINE_INIT(pointer)                   \
   ((void)memset((pointer), 0, sizeof *(pointer)), \
    (void)((pointer)->struct_size = sizeof *(pointer)))
 
@@ -140,10 +140,10 @@ typedef struct faultline_region {
   uint64_t size_bytes;      /* a multiple of page_size_bytes */
   uint64_t page_size_bytes; /* 4096, or the huge page size of the file's file system */
   uint32_t flags;           /* FAULTLINE_REGION_* */
-  /* Source: the file that holds the region (a memfd, a file on tmpfs or hugetlbfs), mapped shared by
-   * the guest, open for reading; needed. Destination: the same for its own, open for reading and
-   * writing; may be left out for private anonymous memory. The library takes a duplicate: the caller
-   * may close its own. */
+  /* Source: the file that holds the region (a memfd, a file on tmpfs or hugetlbfs), mapped shared
+   * by the guest, open for reading; needed. Destination: the same for its own, open for reading and
+   * writing; may be left out for private anonymous memory. The library takes a duplicate: the
+   * caller may close its own. */
   int32_t fd;
   uint64_t fd_offset_bytes;
   /* Destination: where the whole region is mapped in this process, page-aligned, and empty (never
@@ -193,13 +193,13 @@ typedef struct faultline_latency {
 /* How a session ended. */
 typedef struct faultline_result {
   size_t struct_size;
-  faultline_status status;                /* OK: the migration is complete */
-  faultline_owner owner;                  /* whose guest it is now */
-  char message[FAULTLINE_MESSAGE_BYTES];  /* why it failed; empty if OK */
-  char migration_id[40];                  /* 32 hexadecimal digits; empty if none was agreed */
-  char transport[16];                     /* "tcp" */
-  uint64_t downtime_us;                   /* in which the guest ran nowhere */
-  uint64_t total_us;                      /* from the handover to the last page */
+  faultline_status status;               /* OK: the migration is complete */
+  faultline_owner owner;                 /* whose guest it is now */
+  char message[FAULTLINE_MESSAGE_BYTES]; /* why it failed; empty if OK */
+  char migration_id[40];                 /* 32 hexadecimal digits; empty if none was agreed */
+  char transport[16];                    /* "tcp" */
+  uint64_t downtime_us;                  /* in which the guest ran nowhere */
+  uint64_t total_us;                     /* from the handover to the last page */
   uint64_t pages_total;
   uint64_t pages_absent;
   uint64_t pages_demand;
@@ -280,8 +280,8 @@ enum {
 /* How to run one side of a migration. */
 typedef struct faultline_options {
   size_t struct_size;
-  const char* uri;                     /* tcp://HOST:PORT; the destination may use port 0 */
-  uint32_t flags;                      /* FAULTLINE_ALLOW_INSECURE and so on */
+  const char* uri; /* tcp://HOST:PORT; the destination may use port 0 */
+  uint32_t flags;  /* FAULTLINE_ALLOW_INSECURE and so on */
   /* Destination: a userfaultfd of this process on which UFFDIO_API was done with the feature
    * UFFD_FEATURE_EVENT_REMOVE and from which nobody else reads. The library registers the regions
    * with it and takes a duplicate. Without it the library makes one, for which the process needs
@@ -295,7 +295,8 @@ typedef struct faultline_options {
 typedef struct faultline_session faultline_session;
 
 /* Starts to listen; returns at once, on_listening follows. `callbacks` and `events` (may be NULL)
- * are copied; `user` is given to each callback and lives until the session is destroyed. */
+ * are copied; `user` is given to each callback and lives until the session is destroyed. Callbacks
+ * may come before this returns; `*session` is set before the first. */
 FAULTLINE_API faultline_status faultline_destination_start(
     const faultline_vm* vm, const faultline_options* options,
     const faultline_destination_callbacks* callbacks, const faultline_events* events, void* user,
@@ -327,7 +328,7 @@ FAULTLINE_API void faultline_session_statistics(faultline_session* session,
 FAULTLINE_API faultline_status faultline_session_destroy(faultline_session* session);
 
 #ifdef __cplusplus
-}  /* extern "C" */
+} /* extern "C" */
 #endif
 
 #endif /* FAULTLINE_FAULTLINE_H_ */

@@ -1,5 +1,6 @@
-// Faultline for C++17: the C ABI with classes and RAII. Header-only; all conventions, units, threads
-// and errors are those of faultline.h. Nothing here throws, and overridden methods must not throw.
+// Faultline for C++17: the C ABI with classes and RAII. Header-only; all conventions, units,
+// threads and errors are those of faultline.h. Nothing here throws, and overridden methods must not
+// throw.
 #ifndef FAULTLINE_FAULTLINE_HPP_
 #define FAULTLINE_FAULTLINE_HPP_
 

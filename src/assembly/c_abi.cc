@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <exception>
+#include <memory>
 #include <new>
 #include <utility>
 #include <vector>
@@ -106,10 +107,9 @@ absl::StatusOr<FileDescriptor> DuplicateUserfaultfd(const faultline_options& opt
   return duplicate;
 }
 
-absl::StatusOr<faultline_session*> StartSource(const faultline_vm* vm,
-                                               const faultline_options* c_options,
-                                               const faultline_source_callbacks* c_callbacks,
-                                               const faultline_events* events, void* user) {
+absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
+    const faultline_vm* vm, const faultline_options* c_options,
+    const faultline_source_callbacks* c_callbacks, const faultline_events* events, void* user) {
   ASSIGN_OR_RETURN(CSession::Parts kept, ReadParts(vm, events, user));
   ASSIGN_OR_RETURN(const faultline_options options, ReadOptions(c_options));
   ASSIGN_OR_RETURN(const faultline_source_callbacks callbacks, ReadCallbacks(c_callbacks));
@@ -125,10 +125,10 @@ absl::StatusOr<faultline_session*> StartSource(const faultline_vm* vm,
   parts.bandwidth = options.bandwidth_bytes_per_second;
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeSourceSession(std::move(parts)));
-  return new faultline_session(std::move(kept), std::move(session));
+  return std::make_unique<faultline_session>(std::move(kept), std::move(session));
 }
 
-absl::StatusOr<faultline_session*> StartDestination(
+absl::StatusOr<std::unique_ptr<faultline_session>> StartDestination(
     const faultline_vm* vm, const faultline_options* c_options,
     const faultline_destination_callbacks* c_callbacks, const faultline_events* events,
     void* user) {
@@ -151,7 +151,7 @@ absl::StatusOr<faultline_session*> StartDestination(
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeDestinationSession(std::move(parts)));
-  return new faultline_session(std::move(kept), std::move(session));
+  return std::make_unique<faultline_session>(std::move(kept), std::move(session));
 }
 
 // Runs `body` and reports what it returned. What the standard library throws (no memory, no thread)
@@ -176,7 +176,15 @@ faultline_status Report(Start start, faultline_session** session, faultline_erro
   *session = nullptr;
   return Guarded(
       [&]() -> absl::Status {
-        ASSIGN_OR_RETURN(*session, start());
+        ASSIGN_OR_RETURN(std::unique_ptr<faultline_session> started, start());
+        *session = started.get();
+        try {
+          started->session.Start();
+        } catch (...) {
+          *session = nullptr;
+          throw;
+        }
+        started.release();
         return absl::OkStatus();
       },
       error);

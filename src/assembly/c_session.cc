@@ -50,10 +50,15 @@ faultline_result ToC(const SessionResult& ended) {
 CSession::CSession(Parts parts, std::unique_ptr<Session> session)
     : parts_(std::move(parts)), session_(std::move(session)) {
   statistics_ = ToC(ProgressSnapshot());
+}
+
+void CSession::Start() {
   thread_ = std::thread([this] { Run(); });
 }
 
-CSession::~CSession() { thread_.join(); }
+CSession::~CSession() {
+  if (thread_.joinable()) thread_.join();
+}
 
 faultline_result CSession::Wait() {
   std::unique_lock<std::mutex> lock(mutex_);

@@ -68,6 +68,8 @@ class CSession : private SessionObserver {
 
   // `session` may use what is in `parts`.
   CSession(Parts parts, std::unique_ptr<Session> session);
+  // Begins; apart from the constructor, so that callbacks already find the handle in its place.
+  void Start();
   // Waits for the end.
   ~CSession() override;
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-#include "step_executor.h"
+#include "fakes/manual_executor.h"
 #include "vmm/callbacks/callback_destination_vmm.h"
 #include "vmm/callbacks/callback_source_vmm.h"
 
@@ -32,7 +32,8 @@ class CallbackVmmTest : public testing::Test {
   absl::StatusOr<bool> freeze_ = true;
   absl::Status save_, load_;
 
-  StepExecutor executor_;
+  ManualClock clock_;
+  ManualExecutor executor_{&clock_};
   std::vector<std::string> log_;
 
   absl::Status Log(std::string line, absl::Status status = absl::OkStatus()) {
@@ -84,17 +85,17 @@ TEST_F(CallbackVmmTest, SourceGoesThroughAMigration) {
   std::string state;
   vmm.Prepare(Described("prepare"));
   EXPECT_THAT(log_, IsEmpty()) << "must not call back inside the call";
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.Freeze(
       [&state](std::span<const std::byte> bytes) {
         state.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       },
       Described("freeze"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.SaveDevices(Done("save"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.Retire(true, Done("retire"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("prepare: ram running", "freeze", "freeze: ram running", "save",
                                 "save done: ok", "retire", "retire done: ok"));
   EXPECT_EQ(state, "device state");
@@ -104,7 +105,7 @@ TEST_F(CallbackVmmTest, SourceThatWasPausedSaysSo) {
   freeze_ = false;
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("freeze", "freeze: ram paused"));
 }
 
@@ -112,7 +113,7 @@ TEST_F(CallbackVmmTest, SourceThatNeverFrozeIsNotRolledBack) {
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
   vmm.Rollback(Done("rollback"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre(HasSubstr("freeze failed: the guest goes back to work"),
                                 "rollback done: ok"));
 }
@@ -121,11 +122,11 @@ TEST_F(CallbackVmmTest, SourceIsRolledBackOnceAfterAFailedFreeze) {
   freeze_ = absl::InternalError("a thread does not stop");
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.Rollback(Done("rollback"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.Rollback(Done("again"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("freeze",
                                 "freeze failed: the hypervisor could not freeze the guest: a "
                                 "thread does not stop",
@@ -139,14 +140,14 @@ TEST_F(CallbackVmmTest, DestinationLoadsAllStateAtOnceAndTakesOver) {
   vmm.Load(Done("load"));
   vmm.FeedDeviceState(BytesOf("device "));
   vmm.FeedDeviceState(BytesOf("state"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("prepare: ram running", "again: ram running"));
   vmm.EndDeviceState();
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   vmm.TakeOver(true, Done("take over"));
   vmm.SetPaused(true, Done("pause"));
   vmm.Finish(Done("finish"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   log_.erase(log_.begin(), log_.begin() + 2);
   EXPECT_THAT(log_, ElementsAre("load device state", "load done: ok", "run", "take over done: ok",
                                 "pause", "pause done: ok", "finish", "finish done: ok"));
@@ -158,7 +159,7 @@ TEST_F(CallbackVmmTest, DestinationDiscardsWhileItLoads) {
   vmm.FeedDeviceState(BytesOf("device"));
   vmm.Discard(Done("discard"));
   vmm.EndDeviceState();  // came too late
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("load done: the guest is given up on this side", "discard",
                                 "discard done: ok"));
 }
@@ -168,7 +169,7 @@ TEST_F(CallbackVmmTest, DestinationPassesALoadsReasonOn) {
   CallbackDestinationVmm vmm(&executor_, Destination(), OneRegion());
   vmm.Load(Done("load"));
   vmm.EndDeviceState();
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("load ",
                                 "load done: the hypervisor could not load the guest's "
                                 "devices: no such device"));
@@ -182,7 +183,7 @@ TEST_F(CallbackVmmTest, DestinationRefusesEndlessDeviceState) {
   vmm.FeedDeviceState(piece);
   vmm.FeedDeviceState(piece);
   vmm.EndDeviceState();
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre(HasSubstr("bytes of device state")));
 }
 
@@ -191,7 +192,7 @@ TEST_F(CallbackVmmTest, DestinationWithoutPauseGoesOn) {
   callbacks.set_paused = nullptr;
   CallbackDestinationVmm vmm(&executor_, callbacks, OneRegion());
   vmm.SetPaused(true, Done("pause"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("pause done: ok"));
 }
 

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "step_executor.h"
+#include "fakes/manual_executor.h"
 
 namespace faultline {
 namespace {
@@ -24,7 +24,8 @@ class PendingCallsTest : public testing::Test {
                  });
   }
 
-  StepExecutor executor_;
+  ManualClock clock_;
+  ManualExecutor executor_{&clock_};
   std::vector<std::string> log_;
   std::optional<PendingCalls> calls_{&executor_};
 };
@@ -33,7 +34,7 @@ TEST_F(PendingCallsTest, RunsLaterAndInOrder) {
   Post("first");
   Post("second");
   EXPECT_THAT(log_, IsEmpty());
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("first", "second"));
 }
 
@@ -41,7 +42,7 @@ TEST_F(PendingCallsTest, CancelledOnceAndBeforeWhatComesNext) {
   Post("first");
   calls_->CancelAll(absl::CancelledError("stop"));
   Post("second");
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("first cancelled: stop", "second"));
 }
 
@@ -50,10 +51,10 @@ TEST_F(PendingCallsTest, WhatIsHeldEndsOnlyByCancelOrForget) {
   const PendingCalls::Ticket forgotten = calls_->Hold(cancelled);
   calls_->Hold(cancelled);
   calls_->Forget(forgotten);
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, IsEmpty());
   calls_->CancelAll(absl::CancelledError("stop"));
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("held cancelled"));
 }
 
@@ -62,7 +63,7 @@ TEST_F(PendingCallsTest, NothingRunsAfterItsDestruction) {
   calls_->CancelAll(absl::CancelledError("stop"));
   Post("second");
   calls_.reset();
-  executor_.RunAll();
+  clock_.RunUntilIdle();
   EXPECT_THAT(log_, IsEmpty());
 }
 
