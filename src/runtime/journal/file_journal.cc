@@ -1,0 +1,145 @@
+#include "runtime/journal/file_journal.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <charconv>
+#include <filesystem>
+#include <memory>
+#include <string_view>
+
+#include "base/text.h"
+
+namespace faultline {
+namespace {
+
+constexpr std::string_view kHeader = "faultline-journal 1 ";
+
+// One write: a line is either there or, cut short by a crash, without its end.
+absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
+  ssize_t written = write(fd, text.data(), text.size());
+  if (written == static_cast<ssize_t>(text.size())) return absl::OkStatus();
+  return ErrnoStatus(written < 0 ? errno : ENOSPC, fmt::format("write the journal '{}'", path));
+}
+
+absl::Status SyncDirectory(const std::string& directory) {
+  FileDescriptor fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || fsync(fd.get()) < 0) {
+    return ErrnoStatus(errno, fmt::format("sync the directory '{}'", directory));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+const char* JournalPhaseName(JournalPhase phase) {
+  switch (phase) {
+    case JournalPhase::kPreparing:
+      return "preparing";
+    case JournalPhase::kFrozen:
+      return "frozen";
+    case JournalPhase::kLoaded:
+      return "loaded";
+    case JournalPhase::kCommitted:
+      return "committed";
+    case JournalPhase::kCompleted:
+      return "completed";
+    case JournalPhase::kRolledBack:
+      return "rolled-back";
+  }
+  return "unknown";
+}
+
+FileJournal::FileJournal(FileDescriptor file, std::string path, std::string state_directory)
+    : file_(std::move(file)),
+      path_(std::move(path)),
+      state_directory_(std::move(state_directory)) {}
+
+absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Create(const std::string& path,
+                                                                 const std::string& state_directory,
+                                                                 const std::string& migration_id,
+                                                                 const std::string& side) {
+  std::error_code error;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
+  FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600));
+  if (!file.valid()) {
+    return ErrnoStatus(errno, fmt::format("create the journal '{}'", path));
+  }
+  RETURN_IF_ERROR(
+      WriteAll(file.get(), fmt::format("{}{} {}\n", kHeader, migration_id, side), path));
+  return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
+}
+
+absl::Status FileJournal::Record(JournalPhase phase) {
+  return WriteAll(file_.get(),
+                  fmt::format("{} {}\n", static_cast<int>(phase), JournalPhaseName(phase)), path_);
+}
+
+absl::Status FileJournal::MakeDurable() {
+  std::error_code error;
+  std::filesystem::create_directories(state_directory_, error);
+  ASSIGN_OR_RETURN(std::string text, ReadTextFile(path_));
+  std::string target =
+      (std::filesystem::path(state_directory_) / std::filesystem::path(path_).filename()).string();
+  std::string fresh = target + ".new";
+  FileDescriptor copy(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!copy.valid()) {
+    return ErrnoStatus(errno, fmt::format("make the journal durable at '{}'", fresh));
+  }
+  RETURN_IF_ERROR(WriteAll(copy.get(), text, fresh));
+  if (fsync(copy.get()) < 0 || rename(fresh.c_str(), target.c_str()) < 0) {
+    return ErrnoStatus(errno, fmt::format("make the journal durable at '{}'", target));
+  }
+  return SyncDirectory(state_directory_);
+}
+
+absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
+  JournalContent content;
+  std::string_view rest = text;
+  bool header = true;
+  while (true) {
+    size_t end = rest.find('\n');
+    if (end == std::string_view::npos) break;
+    std::string_view line = rest.substr(0, end);
+    rest.remove_prefix(end + 1);
+    if (std::exchange(header, false)) {
+      size_t blank = line.rfind(' ');
+      if (!line.starts_with(kHeader) || blank <= kHeader.size()) {
+        return absl::InvalidArgumentError(
+            fmt::format("this is no journal of a known version: '{}'", line));
+      }
+      content.migration_id = line.substr(kHeader.size(), blank - kHeader.size());
+      content.side = line.substr(blank + 1);
+      continue;
+    }
+    int value = 0;
+    auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+    if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
+        value > static_cast<int>(JournalPhase::kRolledBack)) {
+      return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
+    }
+    JournalPhase phase = static_cast<JournalPhase>(value);
+    content.last_phase = phase;
+    content.loaded = content.loaded || phase == JournalPhase::kLoaded;
+    content.committed = content.committed || phase == JournalPhase::kCommitted;
+  }
+  if (header) return absl::InvalidArgumentError("the journal has no first line");
+  return content;
+}
+
+absl::StatusOr<JournalContent> ReadJournal(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
+  absl::StatusOr<JournalContent> content = ParseJournal(text);
+  return content.ok() ? content : Annotate(content.status(), fmt::format("journal '{}'", path));
+}
+
+absl::StatusOr<JournalPhase> ReadJournalPhase(const std::string& path) {
+  ASSIGN_OR_RETURN(JournalContent content, ReadJournal(path));
+  if (content.last_phase) return *content.last_phase;
+  return absl::NotFoundError(fmt::format("journal '{}' has no record yet", path));
+}
+
+}  // namespace faultline

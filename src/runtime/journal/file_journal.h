@@ -1,0 +1,57 @@
+// A journal in a text file: one line a record, on tmpfs while it matters, copied to disk later.
+#ifndef FAULTLINE_RUNTIME_JOURNAL_FILE_JOURNAL_H_
+#define FAULTLINE_RUNTIME_JOURNAL_FILE_JOURNAL_H_
+
+#include <optional>
+#include <string>
+
+#include "base/file_descriptor.h"
+#include "base/status.h"
+#include "seams/journal.h"
+
+namespace faultline {
+
+// Format, version 1. The first line is "faultline-journal 1 ID SIDE", each further one
+// "NUMBER NAME", where NUMBER is the JournalPhase's value: "4 committed". A line without its end
+// was being written when the writer died: its record does not count.
+class FileJournal : public Journal {
+ public:
+  // Creates `path` (which must not exist) on a memory-backed file system; MakeDurable copies it
+  // into `state_directory` under the same name. `side` is "source" or "destination". Errors name
+  // the path.
+  static absl::StatusOr<std::unique_ptr<FileJournal>> Create(const std::string& path,
+                                                             const std::string& state_directory,
+                                                             const std::string& migration_id,
+                                                             const std::string& side);
+
+  absl::Status Record(JournalPhase phase) override;
+  absl::Status MakeDurable() override;
+  const std::string& path() const { return path_; }
+
+ private:
+  FileJournal(FileDescriptor file, std::string path, std::string state_directory);
+
+  const FileDescriptor file_;
+  const std::string path_;
+  const std::string state_directory_;
+};
+
+struct JournalContent {
+  std::string migration_id;
+  std::string side;
+  std::optional<JournalPhase> last_phase;  // none: no record yet
+  bool loaded = false;                     // a kLoaded record is there
+  bool committed = false;                  // a kCommitted record is there
+};
+
+absl::StatusOr<JournalContent> ParseJournal(const std::string& text);
+absl::StatusOr<JournalContent> ReadJournal(const std::string& path);
+// The last record's phase; NotFound if there is none.
+absl::StatusOr<JournalPhase> ReadJournalPhase(const std::string& path);
+
+// "committed".
+const char* JournalPhaseName(JournalPhase phase);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_RUNTIME_JOURNAL_FILE_JOURNAL_H_

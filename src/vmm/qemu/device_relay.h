@@ -1,0 +1,72 @@
+// The two ends of QEMU's device state stream: from the source's QEMU to a sink, from a queue into
+// the destination's QEMU.
+#ifndef FAULTLINE_VMM_QEMU_DEVICE_RELAY_H_
+#define FAULTLINE_VMM_QEMU_DEVICE_RELAY_H_
+
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "base/status.h"
+#include "vmm/qemu/cancel_event.h"
+
+namespace faultline {
+
+// Reads a stream to its end in pieces of at most 256 KiB. The destructor breaks the stream off.
+class DeviceStreamReader {
+ public:
+  using Piece = std::function<void(std::vector<std::byte>)>;
+
+  // `piece` runs on the reader's own thread, in order.
+  DeviceStreamReader(FileDescriptor stream, Piece piece);
+  ~DeviceStreamReader();
+
+  // Waits until the stream has ended and every piece has been given. Any one thread.
+  absl::Status WaitForEnd(const CancelEvent* cancel, int64_t timeout_ms);
+
+ private:
+  void Read();
+
+  const FileDescriptor stream_;
+  const Piece piece_;
+  CancelEvent ended_;
+  int error_number_ = 0;  // written before ended_ is set
+  std::thread thread_;
+};
+
+// Writes what it is fed into a stream, from a thread of its own. What cannot be written any more
+// (QEMU has ended) is dropped: the monitor tells why.
+class DeviceStreamWriter {
+ public:
+  explicit DeviceStreamWriter(FileDescriptor stream);
+  ~DeviceStreamWriter();
+
+  // Queues without limit. Any thread.
+  void Feed(std::span<const std::byte> bytes);
+  // The stream ends after what was fed.
+  void End();
+
+ private:
+  void Write();
+  bool WritePiece(std::span<const std::byte> bytes);
+
+  FileDescriptor stream_;  // closed by the thread at the end
+  CancelEvent stop_;
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::deque<std::vector<std::byte>> pieces_;  // guarded by mutex_
+  bool ended_ = false;                         // guarded by mutex_
+  bool stopping_ = false;                      // guarded by mutex_
+  std::thread thread_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_VMM_QEMU_DEVICE_RELAY_H_

@@ -1,0 +1,190 @@
+#include "vmm/qemu/qemu_source_vmm.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+
+#include <utility>
+
+#include "base/check.h"
+
+namespace faultline {
+namespace {
+
+constexpr const char* kStreamName = "faultline-devices";
+constexpr int64_t kFreezeTimeoutMs = 60000;
+constexpr int64_t kSaveTimeoutMs = 60000;
+constexpr int64_t kQuitTimeoutMs = 10000;
+
+bool EndedBadly(const std::string& status) { return status == "failed" || status == "cancelled"; }
+
+}  // namespace
+
+QemuSourceVmm::QemuSourceVmm(QemuSourceOptions options, Executor* control)
+    : options_(std::move(options)), worker_(control) {}
+
+QemuSourceVmm::~QemuSourceVmm() {
+  worker_.Stop();
+  stream_.reset();  // its thread posts through the worker
+}
+
+void QemuSourceVmm::Prepare(VmmDescribed done) {
+  worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
+}
+
+void QemuSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
+  sink_ = std::move(sink);
+  worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoFreeze(); }, std::move(done));
+}
+
+void QemuSourceVmm::SaveDevices(VmmDone done) {
+  worker_.Run<absl::Status>([this] { return DoSaveDevices(); }, std::move(done));
+}
+
+void QemuSourceVmm::Rollback(VmmDone done) {
+  worker_.CancelAll();
+  sink_ = nullptr;
+  worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
+}
+
+void QemuSourceVmm::Retire(bool quit, VmmDone done) {
+  worker_.Run<absl::Status>([this, quit] { return DoRetire(quit); }, std::move(done));
+}
+
+absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
+  ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
+  ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  plan_ = RollbackPlan();
+  plan_.was_running = prepared_.description.running;
+  touched_ = true;
+  RETURN_IF_ERROR(ApplySourceSettings(qmp_.get(), prepared_.facts, &plan_.settings));
+  RETURN_IF_ERROR(StartGuardian());
+  return prepared_.description;
+}
+
+absl::Status QemuSourceVmm::StartGuardian() {
+  if (options_.journal_path.empty()) return absl::OkStatus();
+  Guardian::Setup setup;
+  setup.side = Guardian::Side::kSource;
+  setup.journal_path = options_.journal_path;
+  setup.monitor = qmp_->fd();
+  setup.monitor_path = qmp_->path();
+  setup.plan = EncodePlan(plan_);
+  for (const FileDescriptor& file : prepared_.files) setup.held.push_back(file.get());
+  ASSIGN_OR_RETURN(guardian_, Guardian::Spawn(setup));
+  return absl::OkStatus();
+}
+
+absl::Status QemuSourceVmm::CheckGuardian() const {
+  if (options_.journal_path.empty() || (guardian_ != nullptr && guardian_->alive())) {
+    return absl::OkStatus();
+  }
+  return absl::AbortedError(
+      "this command's guardian process has died, and without it nobody would put the VM back to "
+      "work if this command died too: find out who ended it, and migrate again");
+}
+
+absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
+  FAULTLINE_CHECK(qmp_ != nullptr);
+  RETURN_IF_ERROR(CheckGuardian());
+  // The VM still runs here: everything that needs many round trips comes before the stop.
+  ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  plan_.was_running = frozen_.description.running;
+  if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->UpdatePlan(EncodePlan(plan_)));
+  RETURN_IF_ERROR(StartStream());
+  qmp_->DropEvents();
+  RETURN_IF_ERROR(qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kStreamName)}}).status());
+  RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
+
+  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
+  if (blocks != frozen_.facts.blocks) {
+    // Memory was plugged while the migration began: the engine has to see it.
+    return absl::AbortedError(
+        "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
+        "again when that is done");
+  }
+  return frozen_.description;
+}
+
+absl::Status QemuSourceVmm::StartStream() {
+  ASSIGN_OR_RETURN(auto ends, MakeSocketPair());
+  RETURN_IF_ERROR(qmp_->SendDescriptor(kStreamName, ends.second.get()));
+  ends.second.Reset();  // QEMU's duplicate must be the only one, or the stream would never end
+  stream_ = std::make_unique<DeviceStreamReader>(
+      std::move(ends.first), [this](std::vector<std::byte> piece) {
+        worker_.PostToControl([this, piece = std::move(piece)] {
+          if (sink_) sink_(piece);
+        });
+      });
+  return absl::OkStatus();
+}
+
+absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout_ms) {
+  std::string reached;
+  absl::StatusOr<QmpEvent> event = qmp_->WaitForEvent(
+      [&](const QmpEvent& candidate) {
+        if (candidate.name != "MIGRATION") return false;
+        reached = JsonText(candidate.data, "status");
+        return reached == wanted || reached == "completed" || EndedBadly(reached);
+      },
+      timeout_ms, "QEMU to stop the VM and save its devices");
+  RETURN_IF_ERROR(event.status());
+  return reached == wanted ? absl::OkStatus() : MigrationError(reached);
+}
+
+absl::Status QemuSourceVmm::MigrationError(const std::string& status) {
+  std::string reason;
+  if (absl::StatusOr<Json> migration = qmp_->Execute("query-migrate"); migration.ok()) {
+    reason = JsonText(*migration, "error-desc");
+  }
+  if (status == "cancelled") reason = "somebody else ran migrate_cancel in its monitor";
+  return absl::AbortedError(
+      fmt::format("QEMU's saving of the VM's devices ended as '{}': {}", status,
+                  reason.empty() ? "QEMU gives no reason here; its own log may" : reason));
+}
+
+absl::Status QemuSourceVmm::DoSaveDevices() {
+  FAULTLINE_CHECK(qmp_ != nullptr && stream_ != nullptr);
+  RETURN_IF_ERROR(CheckGuardian());
+  RETURN_IF_ERROR(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}).status());
+  RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
+  RETURN_IF_ERROR(stream_->WaitForEnd(worker_.cancel(), kSaveTimeoutMs));
+  return CheckGuardian();
+}
+
+absl::Status QemuSourceVmm::DoRollback() {
+  if (!touched_) return absl::OkStatus();  // another migration of this VM is not ours to end
+  absl::Status status = RollBackSource(qmp_.get(), plan_);
+  if (absl::IsUnavailable(status)) {
+    // The connection may have been lost without QEMU: one more try.
+    absl::StatusOr<std::unique_ptr<QmpClient>> again =
+        QmpClient::Connect(options_.qmp_path, worker_.cancel());
+    if (again.ok()) {
+      qmp_ = std::move(*again);
+      status = RollBackSource(qmp_.get(), plan_);
+    }
+  }
+  stream_.reset();
+  if (status.ok() && guardian_ != nullptr) guardian_->StandDown();
+  return status;
+}
+
+absl::Status QemuSourceVmm::DoRetire(bool quit) {
+  FAULTLINE_CHECK(qmp_ != nullptr);
+  stream_.reset();
+  if (guardian_ != nullptr) guardian_->StandDown();
+  RETURN_IF_ERROR(RestoreSettings(qmp_.get(), plan_.settings));
+  return quit ? WaitForQemuEnd() : absl::OkStatus();
+}
+
+absl::Status QemuSourceVmm::WaitForQemuEnd() {
+  absl::Status status = qmp_->Execute("quit").status();
+  while (status.ok()) {
+    // The monitor's connection ends with the process.
+    status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kQuitTimeoutMs,
+                                "the source's QEMU to end")
+                 .status();
+  }
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+}  // namespace faultline

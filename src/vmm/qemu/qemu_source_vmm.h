@@ -1,0 +1,74 @@
+// A source VM in a stock QEMU, driven through its monitor.
+#ifndef FAULTLINE_VMM_QEMU_QEMU_SOURCE_VMM_H_
+#define FAULTLINE_VMM_QEMU_QEMU_SOURCE_VMM_H_
+
+#include <atomic>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "seams/executor.h"
+#include "seams/vmm.h"
+#include "vmm/qemu/device_relay.h"
+#include "vmm/qemu/guardian.h"
+#include "vmm/qemu/operation_worker.h"
+#include "vmm/qemu/qmp_client.h"
+#include "vmm/qemu/ram_discovery.h"
+#include "vmm/qemu/source_rollback.h"
+
+namespace faultline {
+
+struct QemuSourceOptions {
+  std::string qmp_path;
+  // The migration's journal, which exists when Prepare is called; empty: no guardian.
+  std::string journal_path;
+};
+
+// Prepare starts the guardian. It stands down when Rollback or Retire succeeded; if this object is
+// destroyed before, the guardian decides by the journal. While a guardian was asked for, Freeze and
+// SaveDevices fail if it has died.
+class QemuSourceVmm : public SourceVmm {
+ public:
+  QemuSourceVmm(QemuSourceOptions options, Executor* control);
+  ~QemuSourceVmm() override;
+
+  void Prepare(VmmDescribed done) override;
+  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void SaveDevices(VmmDone done) override;
+  void Rollback(VmmDone done) override;
+  void Retire(bool quit, VmmDone done) override;
+
+ private:
+  // On the worker's thread.
+  absl::StatusOr<VmDescription> DoPrepare();
+  absl::StatusOr<VmDescription> DoFreeze();
+  absl::Status DoSaveDevices();
+  absl::Status DoRollback();
+  absl::Status DoRetire(bool quit);
+
+  absl::Status StartGuardian();
+  absl::Status CheckGuardian() const;
+  absl::Status StartStream();
+  // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
+  absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
+  absl::Status MigrationError(const std::string& status);
+  absl::Status WaitForQemuEnd();
+
+  const QemuSourceOptions options_;
+  DeviceStateSink sink_;  // control thread only
+
+  // The worker thread's. In the order of destruction, last first.
+  std::unique_ptr<QmpClient> qmp_;
+  DiscoveredVm prepared_;
+  DiscoveredVm frozen_;
+  bool touched_ = false;  // this VM has been found fit and its settings changed
+  RollbackPlan plan_;
+  std::unique_ptr<Guardian> guardian_;
+  std::unique_ptr<DeviceStreamReader> stream_;
+
+  OperationWorker worker_;  // last: its thread uses all of the above
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_VMM_QEMU_QEMU_SOURCE_VMM_H_

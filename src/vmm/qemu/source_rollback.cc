@@ -1,0 +1,116 @@
+#include "vmm/qemu/source_rollback.h"
+
+#include <fmt/format.h>
+
+#include <chrono>
+#include <thread>
+
+namespace faultline {
+namespace {
+
+constexpr int64_t kCancelTimeoutMs = 15000;
+// How long the image lock may still be held by a destination that is about to end.
+constexpr int64_t kStartTimeoutMs = 10000;
+constexpr std::chrono::milliseconds kPause{2};
+
+bool IsOver(const std::string& migration_status) {
+  return migration_status.empty() || migration_status == "none" ||
+         migration_status == "completed" || migration_status == "failed" ||
+         migration_status == "cancelled";
+}
+
+// Returns how the migration ended.
+absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
+  Deadline deadline = Deadline::After(kCancelTimeoutMs);
+  bool cancelled = false;
+  while (true) {
+    ASSIGN_OR_RETURN(Json migration, qmp->Execute("query-migrate"));
+    std::string status = JsonText(migration, "status");
+    if (IsOver(status)) return status;
+    if (!cancelled) RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
+    cancelled = true;
+    if (deadline.expired()) {
+      return absl::DeadlineExceededError(
+          fmt::format("QEMU does not end its migration (query-migrate says '{}')", status));
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+absl::Status StartVm(QmpClient* qmp) {
+  Deadline deadline = Deadline::After(kStartTimeoutMs);
+  absl::Status refused;
+  while (true) {
+    ASSIGN_OR_RETURN(Json answer, qmp->Execute("query-status"));
+    std::string status = JsonText(answer, "status");
+    if (status == "running") return absl::OkStatus();
+    if (status == "paused" || status == "postmigrate" || status == "prelaunch") {
+      // Refused while a destination that is about to end still holds the disks' locks.
+      refused = qmp->Execute("cont").status();
+      if (refused.ok()) continue;
+      if (!absl::IsFailedPrecondition(refused)) return refused;
+    } else if (status != "finish-migrate") {
+      // The VM has stopped for a reason of its own (guest shut down or panicked, disk full).
+      return absl::FailedPreconditionError(
+          fmt::format("the VM stands in status '{}', which 'cont' cannot mend", status));
+    }
+    if (deadline.expired()) {
+      return absl::DeadlineExceededError(
+          refused.ok() ? fmt::format("the VM stays in status '{}'", status) : MessageOf(refused));
+    }
+    std::this_thread::sleep_for(kPause);
+  }
+}
+
+}  // namespace
+
+std::string EncodePlan(const RollbackPlan& plan) {
+  Json capabilities = Json::array();
+  for (const auto& [name, state] : plan.settings.capabilities) {
+    capabilities.push_back({{"name", name}, {"state", state}});
+  }
+  Json encoded = {{"was_running", plan.was_running},
+                  {"capabilities", std::move(capabilities)},
+                  {"max_bandwidth", plan.settings.max_bandwidth},
+                  {"discard_data", plan.settings.discard_data}};
+  return encoded.dump();
+}
+
+absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text) {
+  Json encoded = Json::parse(text, nullptr, false);
+  if (!JsonMember(encoded, "was_running").is_boolean()) {
+    return absl::InvalidArgumentError(fmt::format("no rollback plan: '{}'", text));
+  }
+  RollbackPlan plan;
+  plan.was_running = JsonFlag(encoded, "was_running");
+  for (const Json& entry : JsonMember(encoded, "capabilities")) {
+    plan.settings.capabilities.emplace_back(JsonText(entry, "name"), JsonFlag(entry, "state"));
+  }
+  plan.settings.max_bandwidth = JsonNumber(encoded, "max_bandwidth");
+  for (const Json& entry : JsonMember(encoded, "discard_data")) {
+    plan.settings.discard_data.push_back(JsonText(entry));
+  }
+  return plan;
+}
+
+absl::Status RollBackSource(QmpClient* qmp, const RollbackPlan& plan) {
+  absl::StatusOr<std::string> ended = EndMigration(qmp);
+  absl::Status started = ended.status();
+  if (started.ok() && plan.was_running) started = StartVm(qmp);
+  if (!started.ok()) {
+    return Annotate(started,
+                    "the VM could not be put back to work on the source (try 'migrate_cancel' and "
+                    "'cont' in its monitor)");
+  }
+  // It had been saved whole and a destination may have announced it: tell the network again. Not
+  // worth failing for.
+  if (plan.was_running && *ended == "completed") {
+    qmp->Execute("announce-self", {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}})
+        .IgnoreError();
+  }
+  return Annotate(RestoreSettings(qmp, plan.settings),
+                  "the VM is back on the source, but QEMU's migration settings could not be put "
+                  "back");
+}
+
+}  // namespace faultline

@@ -1,0 +1,29 @@
+// Putting a VM back to work on the source: what the driver does when a migration fails, and the
+// guardian when the driver's process has died.
+#ifndef FAULTLINE_VMM_QEMU_SOURCE_ROLLBACK_H_
+#define FAULTLINE_VMM_QEMU_SOURCE_ROLLBACK_H_
+
+#include <string>
+
+#include "base/status.h"
+#include "vmm/qemu/migration_settings.h"
+#include "vmm/qemu/qmp_client.h"
+
+namespace faultline {
+
+struct RollbackPlan {
+  bool was_running = false;
+  SettingsBackup settings;
+};
+
+std::string EncodePlan(const RollbackPlan& plan);
+absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text);
+
+// Ends QEMU's migration, if there is one, from whatever state it is in; starts the VM if it ran
+// before; puts the settings back. Safe to run twice. The VM must not have been handed over. Errors
+// tell how to start the VM by hand.
+absl::Status RollBackSource(QmpClient* qmp, const RollbackPlan& plan);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_VMM_QEMU_SOURCE_ROLLBACK_H_
