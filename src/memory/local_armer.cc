@@ -39,6 +39,8 @@ void UnregisterAll(int uffd, std::span<const RamRegion> regions) {
 
 }  // namespace
 
+absl::StatusOr<int> LocalArmer::Attach() { return getpid(); }
+
 absl::StatusOr<ArmedMemory> LocalArmer::Arm(std::span<const RamRegion> regions,
                                             const FileDescriptor& /*page_state_memfd*/,
                                             uint64_t features) {
@@ -65,7 +67,5 @@ absl::StatusOr<ArmedMemory> LocalArmer::Arm(std::span<const RamRegion> regions,
   }
   return ArmedMemory{std::move(uffd), *std::move(armed)};
 }
-
-int LocalArmer::vm_process_id() const { return getpid(); }
 
 }  // namespace faultline

@@ -15,13 +15,13 @@ class LocalArmer : public MemoryArmer {
   // Arm would ask for.
   explicit LocalArmer(FileDescriptor uffd) : given_(std::move(uffd)) {}
 
+  absl::StatusOr<int> Attach() override;
   // The regions' host addresses must be known. Huge pages are turned off for them (and stay off):
   // a page must land as one.
   absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
                                   const FileDescriptor& page_state_memfd,
                                   uint64_t features) override;
   absl::Status Release() override { return absl::OkStatus(); }
-  int vm_process_id() const override;
 
  private:
   FileDescriptor given_;

@@ -28,6 +28,9 @@ struct ArmedMemory {
 class MemoryArmer {
  public:
   virtual ~MemoryArmer() = default;
+  // Reaches the VM's process and returns its id, as this process sees it (0: unknown). Comes first,
+  // once.
+  virtual absl::StatusOr<int> Attach() = 0;
   // Registers every region MISSING with a userfaultfd that has `features` (UFFD_FEATURE_*), and
   // makes the VM's process keep `page_state_memfd` (which stays the caller's). An error is the
   // sentence for the user, and leaves nothing registered.
@@ -36,8 +39,6 @@ class MemoryArmer {
                                           uint64_t features) = 0;
   // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
   virtual absl::Status Release() = 0;
-  // The process whose memory it is, as this one sees it; 0 if unknown.
-  virtual int vm_process_id() const = 0;
 };
 
 }  // namespace faultline

@@ -1,5 +1,7 @@
 #include "memory/uffd_guest_memory_factory.h"
 
+#include <fmt/format.h>
+
 #include <vector>
 
 #include "memory/destination_ram_check.h"
@@ -13,13 +15,20 @@
 namespace faultline {
 namespace {
 
-absl::Status CheckFiles(std::span<const RamRegion> regions) {
-  for (const RamRegion& region : regions) {
+absl::Status CheckFiles(const VmDescription& vm) {
+  for (const RamRegion& region : vm.regions) {
     if (region.file < 0) continue;
     ASSIGN_OR_RETURN(RamFileKind kind, KindOfRamFile(region.file));
     RETURN_IF_ERROR(CheckRamFile(region, kind));
+    if (vm.guest_may_discard && kind == RamFileKind::kHugetlbfs) {
+      return absl::FailedPreconditionError(fmt::format(
+          "RAM block '{}' is on hugetlbfs and the guest may give memory back (balloon, free-page "
+          "reporting or virtio-mem), which the kernel does not report there; start both QEMUs "
+          "without that device, or with RAM on tmpfs",
+          region.layout.name));
+    }
   }
-  return CheckNoHugeTmpfs(regions);
+  return CheckNoHugeTmpfs(vm.regions);
 }
 
 absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
@@ -36,8 +45,8 @@ absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
 
 absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const VmDescription& vm) {
   RETURN_IF_ERROR(ValidateLayout(vm.layout()));
-  RETURN_IF_ERROR(CheckFiles(vm.regions));
-  int vm_process_id = armer_->vm_process_id();
+  RETURN_IF_ERROR(CheckFiles(vm));
+  ASSIGN_OR_RETURN(int vm_process_id, armer_->Attach());
   ASSIGN_OR_RETURN(FileUsers users, FindUsers(vm.regions));
   RETURN_IF_ERROR(CheckNobodyElseMaps(vm.regions, users, vm_process_id));
   RETURN_IF_ERROR(EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers));
@@ -46,16 +55,19 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
   ASSIGN_OR_RETURN(PageStateMemfd page_state, PageStateMemfd::Create(vm.layout()));
   ASSIGN_OR_RETURN(ArmedMemory armed,
                    armer_->Arm(vm.regions, page_state.memfd(), PostCopyUffdFeatures()));
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<UffdMemory> memory,
-      UffdMemory::Make(vm.regions, std::move(armed), std::move(page_state), poller_, armer_));
+  absl::StatusOr<std::unique_ptr<UffdMemory>> memory =
+      UffdMemory::Make(vm.regions, std::move(armed), std::move(page_state), poller_, armer_);
+  if (!memory.ok()) {
+    RETURN_IF_ERROR(armer_->Release());
+    return memory.status();
+  }
   // Before arming the VM's process may have touched a page; from now on it cannot.
   absl::Status empty = EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers);
   if (!empty.ok()) {
-    RETURN_IF_ERROR(memory->Disarm());
+    RETURN_IF_ERROR((*memory)->Disarm());
     return empty;
   }
-  return memory;
+  return *std::move(memory);
 }
 
 }  // namespace faultline
