@@ -297,6 +297,8 @@ void HookServerRun(struct HookServer* server) {
     struct pollfd events[2] = {{.fd = atomic_load(&server->listen_fd), .events = POLLIN},
                                {.fd = client_fd, .events = POLLIN}};
     if (poll(events, 2, PollTimeoutMs(server)) < 0) continue;
+    // The process has closed descriptors that are not its own: going on would be a busy loop.
+    if (((events[0].revents | events[1].revents) & POLLNVAL) != 0) return;
     // The client first: one that has left makes room for the next.
     if (events[1].revents != 0) ReadClient(server);
     if (PollTimeoutMs(server) == 0) DropClient(server);

@@ -36,7 +36,7 @@ struct HookServer {
 // sentence on stderr.
 bool HookServerOpen(struct HookServer* server, const char* path);
 
-// Serves for the life of the process.
+// Serves for the life of the process, or until that process closes the hook's descriptors.
 void HookServerRun(struct HookServer* server);
 
 // In a forked child: closes every descriptor, so that the child keeps nothing alive.

@@ -26,8 +26,13 @@ struct QemuCase {
   bool preload;
   std::string accelerator;
   bool daemonize;
-  std::string sandbox;
+  std::vector<std::string> more;
 };
+
+const std::vector<std::string> kSandbox = {
+    "-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"};
+const std::vector<std::string> kOldUnprivileged = {"-runas", "nobody", "-chroot", "/usr/lib"};
+const std::vector<std::string> kUnprivileged = {"-run-with", "user=nobody,chroot=/usr/lib"};
 
 // For failure messages.
 std::ostream& operator<<(std::ostream& out, const QemuCase& test) { return out << test.binary; }
@@ -41,11 +46,13 @@ std::vector<QemuCase> Cases() {
   for (const auto& [name, binary, qemu_data] : qemus) {
     for (bool preload : {false, true}) {
       std::string way = name + (preload ? "Preload" : "Plugin");
-      cases.push_back({way + "Kvm", binary, qemu_data, preload, "kvm", false, ""});
-      cases.push_back({way + "Tcg", binary, qemu_data, preload, "tcg", false, ""});
-      cases.push_back({way + "Daemonize", binary, qemu_data, preload, "kvm", true, ""});
-      cases.push_back({way + "Sandbox", binary, qemu_data, preload, "kvm", false,
-                       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"});
+      cases.push_back({way + "Kvm", binary, qemu_data, preload, "kvm", false, {}});
+      cases.push_back({way + "Tcg", binary, qemu_data, preload, "tcg", false, {}});
+      cases.push_back({way + "Daemonize", binary, qemu_data, preload, "kvm", true, {}});
+      cases.push_back({way + "Sandbox", binary, qemu_data, preload, "kvm", false, kSandbox});
+      // Without root's rights, and without /proc: only the passed device helps.
+      cases.push_back({way + "Unprivileged", binary, qemu_data, preload, "kvm", false,
+                       name == "Qemu7" ? kOldUnprivileged : kUnprivileged});
     }
   }
   return cases;
@@ -93,7 +100,7 @@ class HookQemuTest : public HookFixture, public testing::WithParamInterface<Qemu
     if (!test.data.empty()) add({"-L", test.data, "-L", "/usr/share/seabios"});
     if (!test.preload) add({"-plugin", HookLibrary() + ",socket=" + socket_path_});
     if (test.daemonize) add({"-daemonize"});
-    if (!test.sandbox.empty()) add({"-sandbox", test.sandbox});
+    arguments.insert(arguments.end(), test.more.begin(), test.more.end());
     return arguments;
   }
 
@@ -149,6 +156,9 @@ TEST_P(HookQemuTest, ArmsRamAndServesAFault) {
   ASSERT_TRUE(std::filesystem::exists(socket_path_)) << target_->Errors();
   HookClient client = Connect();
   EXPECT_EQ(client.info().process_id, qemu);
+  std::string status = ReadTextFile("/proc/" + std::to_string(qemu) + "/status").value_or("");
+  bool is_root = status.find("\nUid:\t0\t0\t") != std::string::npos;
+  EXPECT_EQ(is_root, !GetParam().name.ends_with("Unprivileged")) << status;
   HookRegionRequest region = RegionOf(ram_path_);
   absl::StatusOr<ArmedRegions> armed = client.Arm(std::vector{region}, MakePageState("state"), 0);
   ASSERT_TRUE(armed.ok()) << armed.status() << target_->Errors();
