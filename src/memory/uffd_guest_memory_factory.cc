@@ -43,15 +43,29 @@ absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const VmDescription& vm) {
+absl::StatusOr<FileUsers> UffdGuestMemoryFactory::CheckHost(const VmDescription& vm) {
   RETURN_IF_ERROR(ValidateLayout(vm.layout()));
   RETURN_IF_ERROR(CheckFiles(vm));
-  ASSIGN_OR_RETURN(int vm_process_id, armer_->Attach());
+  if (!vm_process_id_.has_value()) {
+    ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
+  }
   ASSIGN_OR_RETURN(FileUsers users, FindUsers(vm.regions));
-  RETURN_IF_ERROR(CheckNobodyElseMaps(vm.regions, users, vm_process_id));
-  RETURN_IF_ERROR(EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers));
-  ASSIGN_OR_RETURN(RoomFacts facts, ReadRoomFacts(vm.regions, vm_process_id));
+  RETURN_IF_ERROR(CheckNobodyElseMaps(vm.regions, users, *vm_process_id_));
+  ASSIGN_OR_RETURN(RoomFacts facts, ReadRoomFacts(vm.regions, *vm_process_id_));
   RETURN_IF_ERROR(CheckRoom(facts));
+  return users;
+}
+
+absl::Status UffdGuestMemoryFactory::Check(const VmDescription& vm) {
+  ASSIGN_OR_RETURN(FileUsers users, CheckHost(vm));
+  // Leftovers that may be punched are, when the memory is armed.
+  if (options_.may_punch_leftovers) return absl::OkStatus();
+  return EnsureEmpty(vm.regions, users, *vm_process_id_, /*may_punch=*/false);
+}
+
+absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const VmDescription& vm) {
+  ASSIGN_OR_RETURN(FileUsers users, CheckHost(vm));
+  RETURN_IF_ERROR(EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers));
   ASSIGN_OR_RETURN(PageStateMemfd page_state, PageStateMemfd::Create(vm.layout()));
   ASSIGN_OR_RETURN(ArmedMemory armed,
                    armer_->Arm(vm.regions, page_state.memfd(), PostCopyUffdFeatures()));
@@ -62,7 +76,7 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
     return memory.status();
   }
   // Before arming the VM's process may have touched a page; from now on it cannot.
-  absl::Status empty = EnsureEmpty(vm.regions, users, vm_process_id, options_.may_punch_leftovers);
+  absl::Status empty = EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers);
   if (!empty.ok()) {
     RETURN_IF_ERROR((*memory)->Disarm());
     return empty;

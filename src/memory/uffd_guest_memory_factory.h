@@ -3,8 +3,10 @@
 #define FAULTLINE_MEMORY_UFFD_GUEST_MEMORY_FACTORY_H_
 
 #include <memory>
+#include <optional>
 
 #include "memory/memory_armer.h"
+#include "memory/ram_file_users.h"
 #include "seams/fd_poller.h"
 #include "seams/guest_memory.h"
 
@@ -22,12 +24,17 @@ class UffdGuestMemoryFactory : public GuestMemoryFactory {
   UffdGuestMemoryFactory(MemoryArmer* armer, FdPoller* poller, UffdGuestMemoryOptions options)
       : armer_(armer), poller_(poller), options_(options) {}
 
+  absl::Status Check(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override;
 
  private:
+  // Everything but emptiness: files, who else uses them, room.
+  absl::StatusOr<FileUsers> CheckHost(const VmDescription& vm);
+
   MemoryArmer* const armer_;
   FdPoller* const poller_;
   const UffdGuestMemoryOptions options_;
+  std::optional<int> vm_process_id_;  // once attached
 };
 
 }  // namespace faultline
