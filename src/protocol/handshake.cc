@@ -2,7 +2,21 @@
 
 #include <fmt/format.h>
 
+#include "protocol/wire_bytes.h"
+
 namespace faultline {
+
+absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBytes> header) {
+  constexpr uint64_t kPayloadBytesMax = kErrorTextBytesMax + 64;
+  uint64_t type = LoadLittleEndian(header.subspan(0, 2));
+  uint64_t payload_bytes = LoadLittleEndian(header.subspan(4, 4));
+  if (type == 0 || type > 3 || payload_bytes > kPayloadBytesMax) {
+    return absl::InvalidArgumentError(
+        fmt::format("the peer is not Faultline: its first message has type {} and {} bytes", type,
+                    payload_bytes));
+  }
+  return kMessageHeaderBytes + payload_bytes;
+}
 
 std::optional<PeerError> RefuseVersion(const Hello& hello) {
   if (hello.version_min <= kProtocolVersionMax && hello.version_max >= kProtocolVersionMin) {

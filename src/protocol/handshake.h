@@ -2,12 +2,19 @@
 #ifndef FAULTLINE_PROTOCOL_HANDSHAKE_H_
 #define FAULTLINE_PROTOCOL_HANDSHAKE_H_
 
+#include <cstddef>
 #include <optional>
+#include <span>
 
 #include "base/status.h"
+#include "protocol/codec.h"
 #include "protocol/messages.h"
 
 namespace faultline {
+
+// The size of a first message (Hello, Welcome or PeerError), header included, from its header. An
+// error for anything else and for one that is too long: a stranger is turned away by 8 bytes.
+absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBytes> header);
 
 // Why a peer that says `hello` cannot be served: no common version (kVersion, both ranges named).
 std::optional<PeerError> RefuseVersion(const Hello& hello);

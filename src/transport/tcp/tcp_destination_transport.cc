@@ -1,0 +1,161 @@
+#include "transport/tcp/tcp_destination_transport.h"
+
+#include <fmt/format.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/check.h"
+#include "protocol/handshake.h"
+#include "transport/tcp/tcp_control_channel.h"
+#include "transport/tcp/tcp_socket.h"
+
+namespace faultline {
+namespace {
+
+constexpr int kAcceptsPerTurnMax = 16;
+constexpr int64_t kAcceptPauseUs = 100'000;
+
+}  // namespace
+
+TcpDestinationTransport::TcpDestinationTransport(TcpOptions options, TcpLoops loops)
+    : options_(std::move(options)), loops_(loops) {}
+
+TcpDestinationTransport::~TcpDestinationTransport() = default;
+
+WireCounter TcpDestinationTransport::Counter(std::atomic<uint64_t> WireCounters::*kind) const {
+  return {counters_, &(counters_.get()->*kind)};
+}
+
+absl::Status TcpDestinationTransport::Listen(Arrived arrived) {
+  FAULTLINE_CHECK(loops_.control->IsOwnThread() && !listener_.valid());
+  ASSIGN_OR_RETURN(listener_, ListenTcp(options_.uri));
+  arrived_ = std::move(arrived);
+  listener_watcher_ = loops_.control->Watch(listener_.get(), [this](FdReadiness) { AcceptSome(); });
+  listener_watcher_->SetInterest(true, false);
+  return absl::OkStatus();
+}
+
+std::string TcpDestinationTransport::address() const {
+  if (!listener_.valid()) return options_.uri.text();
+  return "tcp://" + LocalAddressOf(listener_.get()).text();
+}
+
+void TcpDestinationTransport::AcceptSome() {
+  for (int i = 0; i < kAcceptsPerTurnMax; ++i) {
+    FileDescriptor fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd.valid()) {
+      Greet(std::move(fd));
+    } else if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+      return PauseAccepting();
+    } else if (errno != ECONNABORTED && errno != EINTR) {
+      return;
+    }
+  }
+}
+
+// Out of descriptors: the connection stays in the backlog, and the loop must not spin on it.
+void TcpDestinationTransport::PauseAccepting() {
+  if (!strangers_.empty()) strangers_.pop_front();
+  listener_watcher_->SetInterest(false, false);
+  accept_pause_ = loops_.control->RunAfter(kAcceptPauseUs,
+                                           [this] { listener_watcher_->SetInterest(true, false); });
+}
+
+void TcpDestinationTransport::Greet(FileDescriptor fd) {
+  if (strangers_.size() >= options_.strangers_max) strangers_.pop_front();
+  strangers_.emplace_back(loops_.control, std::move(fd), Counter(&WireCounters::control));
+  auto stranger = std::prev(strangers_.end());
+  stranger->Receive(options_.hello_timeout_us,
+                    [this, stranger](const absl::StatusOr<Message>& message) {
+                      if (message.ok() && std::holds_alternative<Hello>(*message)) {
+                        OnHello(stranger, std::get<Hello>(*message));
+                      }
+                      strangers_.erase(stranger);
+                    });
+}
+
+void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello& hello) {
+  if (auto refusal = Refuse(hello)) {
+    stranger->Send(*refusal);
+    return stranger->CloseGently();
+  }
+  if (hello.role == ConnectionRole::kDemand || hello.role == ConnectionRole::kBulk) {
+    return JoinLane(*stranger, hello.role);
+  }
+  FileDescriptor fd = stranger->Release();
+  if (!TuneTcp(fd.get(), TcpUse::kControl).ok()) return;  // it is gone already
+  arrived_(hello, std::make_unique<TcpControlChannel>(loops_.control, std::move(fd),
+                                                      Counter(&WireCounters::control)));
+}
+
+std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) const {
+  if (auto refusal = RefuseVersion(hello)) return refusal;
+  if (hello.role == ConnectionRole::kControl) return std::nullopt;
+  if (!expected_.has_value() || hello.migration_id != expected_->id ||
+      hello.token != expected_->token) {
+    return PeerError{PeerErrorCode::kToken,
+                     "this connection belongs to no migration that is under way here"};
+  }
+  bool is_demand = hello.role == ConnectionRole::kDemand;
+  if (!is_demand && hello.role != ConnectionRole::kBulk) return std::nullopt;
+  if (hello.lane_index != 0) {
+    return PeerError{PeerErrorCode::kBadMessage,
+                     fmt::format("bad Hello message: field 'lane_index' is {}, there is one lane "
+                                 "of each kind",
+                                 hello.lane_index)};
+  }
+  if (!expected_->done || (is_demand ? reader_ != nullptr : push_ != nullptr)) {
+    return PeerError{PeerErrorCode::kToken, "this migration has its lanes already"};
+  }
+  return std::nullopt;
+}
+
+void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole role) {
+  greeting.Send(Welcome{kProtocolVersionMax, expected_->token});
+  FileDescriptor fd = greeting.Release();
+  bool is_demand = role == ConnectionRole::kDemand;
+  // A lane that is gone again already does not count: the source tries once more or gives up.
+  if (!fd.valid() || !TuneTcp(fd.get(), is_demand ? TcpUse::kDemand : TcpUse::kBulk).ok()) return;
+  if (is_demand) {
+    reader_ = std::make_unique<TcpPageReader>(loops_.demand, std::move(fd),
+                                              Counter(&WireCounters::demand), expected_->layout);
+  } else {
+    push_ = std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(fd),
+                                              Counter(&WireCounters::bulk), expected_->layout);
+  }
+  if (reader_ != nullptr && push_ != nullptr) FinishLanes(Lanes{reader_.get(), push_.get()});
+}
+
+void TcpDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
+                                          const MemoryLayout& layout, int64_t timeout_us,
+                                          LanesOpen done) {
+  FAULTLINE_CHECK(loops_.control->IsOwnThread() && reader_ == nullptr && push_ == nullptr);
+  expected_.emplace();
+  expected_->id = id;
+  expected_->token = token;
+  expected_->layout = layout;
+  expected_->done = std::move(done);
+  expected_->timeout = loops_.control->RunAfter(timeout_us, [this, timeout_us] {
+    const char* missing = reader_ != nullptr ? "bulk lane"
+                          : push_ != nullptr ? "demand lane"
+                                             : "lanes";
+    FinishLanes(absl::DeadlineExceededError(fmt::format(
+        "waiting on {}: the source's {} did not come within {:.1f} s; does a firewall limit the "
+        "number of connections to this port?",
+        address(), missing, static_cast<double>(timeout_us) / 1e6)));
+  });
+}
+
+void TcpDestinationTransport::FinishLanes(absl::StatusOr<Lanes> lanes) {
+  if (!lanes.ok()) {
+    // Never given out, so no other thread knows them.
+    reader_.reset();
+    push_.reset();
+  }
+  expected_->timeout.reset();
+  LanesOpen done = std::exchange(expected_->done, nullptr);
+  done(std::move(lanes));
+}
+
+}  // namespace faultline

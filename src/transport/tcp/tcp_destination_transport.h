@@ -1,0 +1,73 @@
+// The destination's end of a migration over TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_DESTINATION_TRANSPORT_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_DESTINATION_TRANSPORT_H_
+
+#include <cstdint>
+#include <list>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "seams/transport.h"
+#include "transport/tcp/tcp_greeting.h"
+#include "transport/tcp/tcp_options.h"
+#include "transport/tcp/tcp_page_reader.h"
+#include "transport/tcp/tcp_push_receiver.h"
+
+namespace faultline {
+
+// Control thread. Teardown: tcp_options.h. Callbacks that are still owed when it is destroyed do
+// not come.
+//
+// Strangers: a new connection has hello_timeout_us to send a Hello. Whoever sends anything else is
+// closed without a word; a Hello of another version is told so (kVersion), one with a token that is
+// not ours too (kToken). None of them delays or disturbs anybody else.
+class TcpDestinationTransport : public DestinationTransport {
+ public:
+  TcpDestinationTransport(TcpOptions options, TcpLoops loops);
+  ~TcpDestinationTransport() override;
+
+  absl::Status Listen(Arrived arrived) override;
+  std::string address() const override;
+  // May be called again after it has failed.
+  void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
+                   int64_t timeout_us, LanesOpen done) override;
+  uint64_t bytes_wire() const override { return counters_->total(); }
+  std::string name() const override { return "tcp"; }
+
+ private:
+  using Strangers = std::list<TcpGreeting>;  // the oldest first
+  struct Expected {
+    MigrationId id{};
+    SessionToken token{};
+    MemoryLayout layout;
+    std::unique_ptr<Timer> timeout;
+    LanesOpen done;  // empty once it was called
+  };
+
+  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
+  void AcceptSome();
+  void PauseAccepting();
+  void Greet(FileDescriptor fd);
+  void OnHello(Strangers::iterator stranger, const Hello& hello);
+  // Why `hello` gets no connection here.
+  std::optional<PeerError> Refuse(const Hello& hello) const;
+  void JoinLane(TcpGreeting& greeting, ConnectionRole role);
+  void FinishLanes(absl::StatusOr<Lanes> lanes);
+
+  const TcpOptions options_;
+  const TcpLoops loops_;
+  const std::shared_ptr<WireCounters> counters_ = std::make_shared<WireCounters>();
+  Arrived arrived_;
+  FileDescriptor listener_;
+  std::unique_ptr<FdWatcher> listener_watcher_;  // goes before listener_
+  std::unique_ptr<Timer> accept_pause_;
+  Strangers strangers_;
+  std::optional<Expected> expected_;
+  std::unique_ptr<TcpPageReader> reader_;
+  std::unique_ptr<TcpPushReceiver> push_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_DESTINATION_TRANSPORT_H_

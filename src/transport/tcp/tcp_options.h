@@ -1,0 +1,36 @@
+// What can be chosen about TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_OPTIONS_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "runtime/loop.h"
+#include "transport/tcp/tcp_uri.h"
+
+namespace faultline {
+
+struct TcpOptions {
+  TcpUri uri;                               // where to connect to, or to listen
+  uint64_t bandwidth_bytes_per_second = 0;  // source, bulk lane only; 0: no limit
+  // Destination: how long a new connection may take to say who it is, and how many may be doing so;
+  // one more turns the oldest of them out.
+  int64_t hello_timeout_us = 5'000'000;
+  size_t strangers_max = 32;
+};
+
+// The threads of one side.
+//
+// Teardown, for both transports: (1) Stop each lane on its own thread; (2) stop and join the demand
+// and the bulk loop; (3) destroy the transport on the control thread, or on any one thread once the
+// control loop has ended as well; (4) destroy the loops. Step 1 may be left out: lanes that were
+// not stopped die silently with their loops.
+struct TcpLoops {
+  Loop* control = nullptr;
+  Loop* demand = nullptr;
+  Loop* bulk = nullptr;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_OPTIONS_H_

@@ -1,0 +1,64 @@
+// The demand lane's source end over TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_PAGE_EXPORTER_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_PAGE_EXPORTER_H_
+
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "pages/memory_layout.h"
+#include "protocol/codec.h"
+#include "runtime/loop.h"
+#include "seams/page_exporter.h"
+#include "transport/tcp/tcp_stream.h"
+
+namespace faultline {
+
+// Made and destroyed on the control thread, used on the demand thread; destroyed after Stop or
+// after the demand loop has ended.
+//
+// The thread that reads a request answers it at once, out of the VM's memory. What the socket does
+// not take waits as page names, never as bytes; when those are too many, requests are left unread.
+class TcpPageExporter : public PageExporter {
+ public:
+  TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
+
+  void Start(const SourceMemory* memory, const AllocationMap* map, Listener* listener) override;
+  void Stop() override;
+
+ private:
+  static constexpr size_t kRequestsPerReadMax = 1024;
+  static constexpr size_t kAnswersQueuedMax = 8192;
+  static constexpr size_t kAnswersPerSendMax = 64;
+
+  void OnReady(FdReadiness ready);
+  // Takes what requests there are into the queue.
+  void ReadRequests();
+  // Sends from the queue until it is empty or the socket is full; false: it failed.
+  bool SendAnswers();
+  // Drops `bytes` that were sent from the front of the queue.
+  void Advance(size_t bytes);
+  size_t AnswerBytes(const PageId& page, bool* is_zero) const;
+  void Fail(absl::Status status);
+
+  // Constant after construction.
+  Loop* const loop_;
+  const MemoryLayout layout_;
+
+  TcpStream stream_;
+  const SourceMemory* memory_ = nullptr;
+  const AllocationMap* map_ = nullptr;
+  Listener* listener_ = nullptr;
+
+  std::array<std::byte, kRequestsPerReadMax * kPageRequestBytes> requests_;
+  size_t request_bytes_ = 0;  // a request that came in part lies at the front of requests_
+
+  std::vector<PageId> queue_;  // a ring of kAnswersQueuedMax
+  size_t queue_begin_ = 0;
+  size_t queue_count_ = 0;
+  size_t front_sent_ = 0;  // bytes of the first answer, its header included
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_PAGE_EXPORTER_H_

@@ -1,0 +1,78 @@
+// The bulk lane's source end over TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_PUSH_LANE_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_PUSH_LANE_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+#include "protocol/codec.h"
+#include "runtime/loop.h"
+#include "seams/push_lane.h"
+#include "transport/tcp/tcp_stream.h"
+#include "transport/tcp/token_bucket.h"
+
+namespace faultline {
+
+// Bytes of pages in one run, at most (or one page).
+inline constexpr uint64_t kTcpRunBytesMax = 256 * 1024;
+
+// Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
+// the bulk loop has ended.
+//
+// At most one run is in the lane's hands, sent in part; the kernel holds what TCP_NOTSENT_LOWAT
+// allows. After Finish the peer may close: that is no failure then.
+class TcpPushLane : public PushLane {
+ public:
+  // `bandwidth_bytes_per_second` paces what TryPush takes; 0: no limit.
+  TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
+              uint64_t bandwidth_bytes_per_second);
+
+  void Start(const SourceMemory* memory, Listener* listener) override;
+  uint64_t run_bytes_max() const override { return kTcpRunBytesMax; }
+  bool TryPush(PageRun run) override;
+  void Finish() override;
+  uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
+  void Stop() override;
+
+ private:
+  void OnReady(FdReadiness ready);
+  void BeginFinish();
+  void BeginFrame(const PageFrame& frame, std::span<const std::byte> data);
+  // Goes on with the current frame; false: the lane failed.
+  bool SendSome();
+  void ReadNothing();
+  void OfferRoom();
+  void Fail(absl::Status status);
+
+  bool busy() const { return sent_ < kPageFrameBytes + data_.size(); }
+
+  // Constant after construction.
+  Loop* const loop_;
+
+  TcpStream stream_;
+  TokenBucket bucket_;
+  const SourceMemory* memory_ = nullptr;
+  Listener* listener_ = nullptr;
+
+  // The frame under way; all of it is sent when !busy().
+  std::array<std::byte, kPageFrameBytes> header_;
+  std::span<const std::byte> data_;
+  size_t sent_ = kPageFrameBytes;
+  bool finish_wanted_ = false;
+  bool finish_begun_ = false;
+
+  bool room_wanted_ = false;  // TryPush has said no
+  std::unique_ptr<Timer> pace_;
+  // Set while a send error waits to be told: never from inside TryPush or Finish.
+  absl::Status send_error_;
+  std::unique_ptr<Timer> send_error_timer_;
+
+  std::atomic<uint64_t> bytes_sent_{0};
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_PUSH_LANE_H_

@@ -1,0 +1,115 @@
+#include "transport/tcp/tcp_push_receiver.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "transport/tcp/tcp_push_lane.h"
+
+namespace faultline {
+namespace {
+
+constexpr int kReadsPerTurnMax = 16;
+
+}  // namespace
+
+TcpPushReceiver::TcpPushReceiver(Loop* bulk, FileDescriptor fd, WireCounter counter,
+                                 MemoryLayout layout)
+    : loop_(bulk), layout_(std::move(layout)), stream_(std::move(fd), std::move(counter)) {}
+
+void TcpPushReceiver::Start(Listener* listener) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
+  listener_ = listener;
+  stream_.Watch(loop_, [this](FdReadiness) { ReadSome(); });
+  stream_.SetInterest(true, false);
+}
+
+void TcpPushReceiver::Stop() {
+  FAULTLINE_CHECK(loop_->IsOwnThread());
+  listener_ = nullptr;
+  stream_.CloseGently();
+}
+
+void TcpPushReceiver::Resume() {
+  FAULTLINE_CHECK(loop_->IsOwnThread());
+  if (listener_ == nullptr || !held_) return;
+  held_ = false;
+  if (!OfferRun()) return;
+  stream_.SetInterest(true, false);
+  // The next header may have come with the run's last bytes; no other event tells of it.
+  if (header_received_ == kPageFrameBytes) BeginFrame();
+}
+
+void TcpPushReceiver::ReadSome() {
+  for (int turn = 0; turn < kReadsPerTurnMax; ++turn) {
+    std::array<iovec, 2> parts;
+    size_t count = 0;
+    size_t run_missing = run_bytes_ - run_received_;
+    if (run_missing > 0) parts[count++] = {buffer_.data() + run_received_, run_missing};
+    parts[count++] = {header_.data() + header_received_, kPageFrameBytes - header_received_};
+    Transfer transfer = stream_.Receive(std::span(parts).first(count));
+    if (!transfer.status.ok()) {
+      if (finished_) return stream_.Close();  // the source has nothing more to say
+      return Fail(transfer.status);
+    }
+    if (transfer.bytes == 0) return;
+    size_t run_part = std::min(transfer.bytes, run_missing);
+    run_received_ += run_part;
+    header_received_ += transfer.bytes - run_part;
+    if (run_bytes_ != 0 && run_received_ == run_bytes_ && !OfferRun()) return;
+    if (header_received_ == kPageFrameBytes && !BeginFrame()) return;
+  }
+}
+
+bool TcpPushReceiver::BeginFrame() {
+  header_received_ = 0;
+  auto frame = DecodePageFrame(header_, layout_, kTcpRunBytesMax);
+  if (frame.ok() && frame->kind == PageFrameKind::kZero) {
+    frame = absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says zero pages, which are not pushed");
+  }
+  if (frame.ok() && finished_) {
+    frame = absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' begins a frame after the last one");
+  }
+  if (!frame.ok()) {
+    Fail(frame.status());
+    return false;
+  }
+  if (frame->kind == PageFrameKind::kFinished) {
+    finished_ = true;
+    listener_->OnPushFinished();
+    return listener_ != nullptr;
+  }
+  size_t bytes = frame->run.count * layout_[frame->run.region].page_size_bytes;
+  if (!buffer_.Reserve(std::max<size_t>(bytes, kTcpRunBytesMax))) {
+    Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
+    return false;
+  }
+  run_ = frame->run;
+  run_bytes_ = bytes;
+  run_received_ = 0;
+  return true;
+}
+
+bool TcpPushReceiver::OfferRun() {
+  bool taken = listener_->OnRun(run_, {buffer_.data(), run_bytes_});
+  if (listener_ == nullptr) return false;
+  if (!taken) {
+    held_ = true;
+    stream_.SetInterest(false, false);
+    return false;
+  }
+  run_bytes_ = 0;
+  run_received_ = 0;
+  return true;
+}
+
+void TcpPushReceiver::Fail(absl::Status status) {
+  stream_.Close();
+  if (Listener* listener = std::exchange(listener_, nullptr)) {
+    listener->OnReceiverFailed(Annotate(status, "the bulk lane broke"));
+  }
+}
+
+}  // namespace faultline

@@ -1,0 +1,58 @@
+// The bulk lane's destination end over TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_PUSH_RECEIVER_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_PUSH_RECEIVER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "pages/memory_layout.h"
+#include "protocol/codec.h"
+#include "runtime/loop.h"
+#include "seams/push_lane.h"
+#include "transport/tcp/page_buffer.h"
+#include "transport/tcp/tcp_stream.h"
+
+namespace faultline {
+
+// Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
+// the bulk loop has ended.
+//
+// A run is received straight into an aligned buffer; the same recv takes the next frame's header
+// along. While a run is held nothing is read, and TCP's window makes the source wait.
+class TcpPushReceiver : public PushReceiver {
+ public:
+  TcpPushReceiver(Loop* bulk, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
+
+  void Start(Listener* listener) override;
+  void Resume() override;
+  void Stop() override;
+
+ private:
+  // Up to a few recvs, then the loop's other work has its turn.
+  void ReadSome();
+  // Acts on a whole header_; false: failed, finished or stopped.
+  bool BeginFrame();
+  // Offers the run that buffer_ holds; false: held, failed or stopped.
+  bool OfferRun();
+  void Fail(absl::Status status);
+
+  // Constant after construction.
+  Loop* const loop_;
+  const MemoryLayout layout_;
+
+  TcpStream stream_;
+  Listener* listener_ = nullptr;
+  std::array<std::byte, kPageFrameBytes> header_;  // of the frame after the current run
+  size_t header_received_ = 0;
+  PageRun run_;           // the current run; empty between runs
+  size_t run_bytes_ = 0;  // of the current run
+  size_t run_received_ = 0;
+  bool held_ = false;
+  bool finished_ = false;
+  PageBuffer buffer_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_PUSH_RECEIVER_H_

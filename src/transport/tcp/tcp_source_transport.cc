@@ -1,0 +1,120 @@
+#include "transport/tcp/tcp_source_transport.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "protocol/handshake.h"
+#include "transport/tcp/tcp_control_channel.h"
+#include "transport/tcp/tcp_socket.h"
+
+namespace faultline {
+namespace {
+
+const char* LaneName(const Hello& hello) {
+  return hello.role == ConnectionRole::kDemand ? "demand" : "bulk";
+}
+
+}  // namespace
+
+TcpSourceTransport::TcpSourceTransport(TcpOptions options, TcpLoops loops)
+    : options_(std::move(options)), loops_(loops) {}
+
+TcpSourceTransport::~TcpSourceTransport() = default;
+
+WireCounter TcpSourceTransport::Counter(std::atomic<uint64_t> WireCounters::*kind) const {
+  return {counters_, &(counters_.get()->*kind)};
+}
+
+void TcpSourceTransport::Connect(const Hello& hello, int64_t timeout_us, Connected done) {
+  FAULTLINE_CHECK(loops_.control->IsOwnThread());
+  uint64_t attempt = ++attempts_begun_;
+  auto on_done = [this, attempt, hello, done = std::move(done)](absl::StatusOr<FileDescriptor> fd) {
+    auto dialer = dialers_.extract(attempt);  // goes at the end, with this task
+    if (!fd.ok()) return done(fd.status());
+    if (absl::Status status = TuneTcp(fd->get(), TcpUse::kControl); !status.ok()) {
+      return done(status);
+    }
+    auto channel = std::make_unique<TcpControlChannel>(loops_.control, std::move(fd).value(),
+                                                       Counter(&WireCounters::control));
+    channel->Send(hello);
+    done(std::move(channel));
+  };
+  dialers_[attempt] =
+      std::make_unique<TcpDialer>(loops_.control, options_.uri, timeout_us, std::move(on_done));
+}
+
+void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
+                                   const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) {
+  FAULTLINE_CHECK(loops_.control->IsOwnThread() && !opening_.has_value() && exporter_ == nullptr);
+  opening_.emplace();
+  opening_->layout = layout;
+  opening_->deadline_ns = loops_.control->NowNanos() + timeout_us * 1000;
+  opening_->done = std::move(done);
+  for (LaneOpening* lane : {&opening_->demand, &opening_->bulk}) {
+    lane->hello.migration_id = id;
+    lane->hello.token = token;
+  }
+  opening_->demand.hello.role = ConnectionRole::kDemand;
+  opening_->bulk.hello.role = ConnectionRole::kBulk;
+  OpenLane(&opening_->demand);
+  OpenLane(&opening_->bulk);
+}
+
+void TcpSourceTransport::OpenLane(LaneOpening* lane) {
+  int64_t timeout_us = (opening_->deadline_ns - loops_.control->NowNanos()) / 1000;
+  lane->dialer = std::make_unique<TcpDialer>(loops_.control, options_.uri, timeout_us,
+                                             [this, lane](absl::StatusOr<FileDescriptor> fd) {
+                                               if (!fd.ok()) return FailLanes(*lane, fd.status());
+                                               OnLaneConnected(lane, std::move(fd).value());
+                                             });
+}
+
+void TcpSourceTransport::OnLaneConnected(LaneOpening* lane, FileDescriptor fd) {
+  TcpUse use = lane == &opening_->demand ? TcpUse::kDemand : TcpUse::kBulk;
+  if (absl::Status status = TuneTcp(fd.get(), use); !status.ok()) return FailLanes(*lane, status);
+  lane->greeting =
+      std::make_unique<TcpGreeting>(loops_.control, std::move(fd), Counter(&WireCounters::control));
+  lane->greeting->Send(lane->hello);
+  int64_t left_us = (opening_->deadline_ns - loops_.control->NowNanos()) / 1000;
+  lane->greeting->Receive(std::max<int64_t>(left_us, 0),
+                          [this, lane](const absl::StatusOr<Message>& answer) {
+                            if (!answer.ok()) return FailLanes(*lane, answer.status());
+                            OnLaneAnswered(lane, *answer);
+                          });
+}
+
+void TcpSourceTransport::OnLaneAnswered(LaneOpening* lane, const Message& answer) {
+  if (const auto* error = std::get_if<PeerError>(&answer)) {
+    return FailLanes(*lane, StatusOfPeerError(*error));
+  }
+  if (!std::holds_alternative<Welcome>(answer)) {
+    return FailLanes(*lane, absl::InvalidArgumentError(fmt::format(
+                                "the peer answered with a {} message", MessageName(answer))));
+  }
+  lane->welcome = true;
+  if (opening_->demand.welcome && opening_->bulk.welcome) FinishLanes();
+}
+
+void TcpSourceTransport::FinishLanes() {
+  Opening opening = std::move(*opening_);
+  opening_.reset();
+  exporter_ = std::make_unique<TcpPageExporter>(loops_.demand, opening.demand.greeting->Release(),
+                                                Counter(&WireCounters::demand), opening.layout);
+  push_ = std::make_unique<TcpPushLane>(loops_.bulk, opening.bulk.greeting->Release(),
+                                        Counter(&WireCounters::bulk),
+                                        options_.bandwidth_bytes_per_second);
+  opening.done(Lanes{exporter_.get(), push_.get()});
+}
+
+void TcpSourceTransport::FailLanes(const LaneOpening& lane, const absl::Status& status) {
+  absl::Status error = Annotate(
+      status, fmt::format("opening the {} lane to {}", LaneName(lane.hello), options_.uri.text()));
+  Opening opening = std::move(*opening_);
+  opening_.reset();
+  opening.done(error);
+}
+
+}  // namespace faultline

@@ -1,0 +1,69 @@
+// The source's end of a migration over TCP.
+#ifndef FAULTLINE_TRANSPORT_TCP_TCP_SOURCE_TRANSPORT_H_
+#define FAULTLINE_TRANSPORT_TCP_TCP_SOURCE_TRANSPORT_H_
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "seams/transport.h"
+#include "transport/tcp/tcp_dialer.h"
+#include "transport/tcp/tcp_greeting.h"
+#include "transport/tcp/tcp_options.h"
+#include "transport/tcp/tcp_page_exporter.h"
+#include "transport/tcp/tcp_push_lane.h"
+
+namespace faultline {
+
+// Control thread. Teardown: tcp_options.h. Callbacks that are still owed when it is destroyed do
+// not come.
+class TcpSourceTransport : public SourceTransport {
+ public:
+  TcpSourceTransport(TcpOptions options, TcpLoops loops);
+  ~TcpSourceTransport() override;
+
+  void Connect(const Hello& hello, int64_t timeout_us, Connected done) override;
+  // Once.
+  void OpenLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
+                 int64_t timeout_us, LanesOpen done) override;
+  uint64_t bytes_wire() const override { return counters_->total(); }
+  std::string name() const override { return "tcp"; }
+
+ private:
+  // One lane on its way from nothing to Welcome.
+  struct LaneOpening {
+    Hello hello;
+    std::unique_ptr<TcpDialer> dialer;
+    std::unique_ptr<TcpGreeting> greeting;
+    bool welcome = false;
+  };
+  struct Opening {
+    MemoryLayout layout;
+    int64_t deadline_ns = 0;
+    LaneOpening demand;
+    LaneOpening bulk;
+    LanesOpen done;
+  };
+
+  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
+  void OpenLane(LaneOpening* lane);
+  void OnLaneConnected(LaneOpening* lane, FileDescriptor fd);
+  void OnLaneAnswered(LaneOpening* lane, const Message& answer);
+  void FinishLanes();
+  void FailLanes(const LaneOpening& lane, const absl::Status& status);
+
+  const TcpOptions options_;
+  const TcpLoops loops_;
+  const std::shared_ptr<WireCounters> counters_ = std::make_shared<WireCounters>();
+  uint64_t attempts_begun_ = 0;
+  std::map<uint64_t, std::unique_ptr<TcpDialer>> dialers_;  // of control connections
+  std::optional<Opening> opening_;
+  std::unique_ptr<TcpPageExporter> exporter_;
+  std::unique_ptr<TcpPushLane> push_;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TCP_SOURCE_TRANSPORT_H_
