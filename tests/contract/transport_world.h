@@ -283,9 +283,8 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
     ASSERT_TRUE(world_->WaitUntil([&] { return lanes_outcome().has_value(); }));
     ASSERT_TRUE(lanes_outcome()->ok()) << *lanes_outcome();
     // With Welcome unread, hanging up would be a reset that destroys what is on its way.
-    ASSERT_TRUE(world_->WaitUntil([&] {
-      return !raw_demand_->Received().empty() && !raw_bulk_->Received().empty();
-    }));
+    ASSERT_TRUE(world_->WaitUntil(
+        [&] { return !raw_demand_->Received().empty() && !raw_bulk_->Received().empty(); }));
   }
 
   const TestMemory memory_;
