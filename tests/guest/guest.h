@@ -4,8 +4,8 @@
 // a page that arrives late, twice, torn or from an older time is seen by the guest itself. It
 // reports over the serial port in lines that start with "FL " and hold key=value pairs.
 
-#ifndef FAULTLINE_GUEST_H_
-#define FAULTLINE_GUEST_H_
+#ifndef FAULTLINE_TESTS_GUEST_GUEST_H_
+#define FAULTLINE_TESTS_GUEST_GUEST_H_
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -64,4 +64,4 @@ void DevicesLoad(void);
 void DiskStart(void);
 void NetworkStart(void);
 
-#endif  // FAULTLINE_GUEST_H_
+#endif  // FAULTLINE_TESTS_GUEST_GUEST_H_
