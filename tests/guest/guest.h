@@ -15,7 +15,8 @@ enum { kPageBytes = 4096, kPageWords = kPageBytes / 8, kThreadsMax = 16 };
 
 // What the kernel command line asked for; constant once the workers run.
 struct Options {
-  uint64_t mib;             // fl.mib: patterned memory
+  uint64_t mib;             // fl.mib: patterned memory that the workers use
+  uint64_t idle_mib;        // fl.idle: patterned memory that only `verify` reads
   uint64_t threads;         // fl.threads: memory workers
   uint64_t writes_percent;  // fl.writes
   uint64_t seed;            // fl.seed
