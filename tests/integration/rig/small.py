@@ -7,6 +7,7 @@ import time
 
 from . import faultline
 from .case import MigrationCase
+from .process import run
 from .relay import Relay
 
 MIB = 32
@@ -29,6 +30,14 @@ class SmallVmCase(MigrationCase):
     def waiting(self, **options):
         """A destination that waits."""
         return self.small("dst", incoming=True, **options).start()
+
+    def tmpfs(self, options):
+        """The folder of a tmpfs mounted so, which goes with the test."""
+        folder = os.path.join(self.workdir, f"tmpfs{len(os.listdir(self.workdir))}")
+        os.mkdir(folder)
+        run("mount", "-t", "tmpfs", "-o", options, "none", folder)
+        self.addCleanup(run, "umount", "-l", folder)
+        return folder
 
     # --- commands
 
