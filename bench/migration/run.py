@@ -50,12 +50,12 @@ def parse():
 
 def by_faultline(source, destination, workdir):
     receive = faultline.receive(destination, os.path.join(workdir, "receive.log"),
-                                listen=f"tcp://{HOSTS['h2']}:0", extra=("--insecure",), netns="h2")
+                                listen=f"tcp://{HOSTS['h2']}:0", extra=("--insecure",), netns=destination.netns)
     port = receive.port
     begin_s = time.monotonic()
     migrate = faultline.migrate(source, f"tcp://{HOSTS['h2']}:{port}",
                                 os.path.join(workdir, "migrate.log"), extra=("--insecure",),
-                                netns="h1")
+                                netns=source.netns)
     if migrate.wait(300) != 0:
         raise SystemExit(migrate.describe() + receive.describe())
     end_s = time.monotonic()
@@ -69,15 +69,15 @@ def by_stock(source, destination, _):
     return times.begin_s, times.end_s
 
 
-def measure(kind, options):
+def measure(kind, options, lan):
     """One migration; returns its figures."""
     workdir = tempfile.mkdtemp(prefix="fl", dir="/tmp")
     ramdir = tempfile.mkdtemp(prefix="fl", dir="/dev/shm")
     vms = []
     try:
-        for name, netns in (("src", "h1"), ("dst", "h2")):
+        for name, host in (("src", "h1"), ("dst", "h2")):
             vms.append(Vm(workdir, name, [Backend(options.mib, path=ram_file(ramdir))],
-                          qemu=options.qemu, netns=netns, incoming=name == "dst",
+                          qemu=options.qemu, netns=lan.netns(host), incoming=name == "dst",
                           hook=kind == "faultline",
                           kernel=f"fl.mib={options.touched} fl.pattern={options.pattern}").start())
         source, destination = vms
@@ -116,7 +116,7 @@ def main():
           f"link {options.rate or 'unshaped'}; {options.rounds} rounds in turn, medians (worst)")
     for number in range(options.rounds):
         for kind in kinds:
-            rounds[kind].append(measure(kind, options))
+            rounds[kind].append(measure(kind, options, lan))
             print(f"  round {number + 1} {kind}: " + ", ".join(
                 f"{heading} {form.format(rounds[kind][-1][name])}"
                 for name, heading, form in MEASURES), flush=True)

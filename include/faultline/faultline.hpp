@@ -45,6 +45,7 @@ class ErrorOut {
   faultline_error error_;
 };
 
+// What a callback returns for `status`.
 inline faultline_status Report(const Status& status, faultline_error* error) {
   if (status.ok()) return FAULTLINE_OK;
   return faultline_error_set(error, status.code(), status.message().c_str());
@@ -125,6 +126,7 @@ struct Options {
 
 namespace internal {
 
+// Valid as long as `options`.
 inline faultline_options ToC(const Options& options) {
   faultline_options c;
   FAULTLINE_INIT(&c);
@@ -142,6 +144,7 @@ inline faultline_options ToC(const Options& options) {
   return c;
 }
 
+// `user` is a Guest.
 template <typename Guest>
 faultline_events EventsOf() {
   faultline_events events;
@@ -164,6 +167,7 @@ faultline_events EventsOf() {
   return events;
 }
 
+// `user` is a SourceGuest.
 inline faultline_source_callbacks SourceCallbacks() {
   faultline_source_callbacks calls;
   FAULTLINE_INIT(&calls);
@@ -186,6 +190,7 @@ inline faultline_source_callbacks SourceCallbacks() {
   return calls;
 }
 
+// `user` is a DestinationGuest.
 inline faultline_destination_callbacks DestinationCallbacks() {
   faultline_destination_callbacks calls;
   FAULTLINE_INIT(&calls);

@@ -66,6 +66,19 @@ faultline_result CSession::Wait() {
   return result_;
 }
 
+// A session that has not begun yet would not mind: its first phase is waited for.
+void CSession::Cancel(const std::string& reason) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (has_ended_) return;
+    if (!has_begun_) {
+      early_cancel_ = reason;
+      return;
+    }
+  }
+  session_->Cancel(reason);
+}
+
 faultline_statistics CSession::Statistics() {
   const std::lock_guard<std::mutex> lock(mutex_);
   return statistics_;
@@ -76,10 +89,14 @@ void CSession::OnListening(const std::string& address) {
 }
 
 void CSession::OnPhase(Phase phase, const std::string& migration_id) {
+  std::optional<std::string> cancel;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     statistics_.phase = static_cast<faultline_phase>(phase);
+    has_begun_ = true;
+    cancel = std::exchange(early_cancel_, std::nullopt);
   }
+  if (cancel.has_value()) session_->Cancel(*cancel);
   Tell(parts_.events.on_phase, static_cast<faultline_phase>(phase), migration_id.c_str());
 }
 

@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -75,7 +76,7 @@ class CSession : private SessionObserver {
 
   bool InsideCallback() const { return parts_.guard->InsideCallback(); }
   faultline_result Wait();
-  void Cancel(const std::string& reason) { session_->Cancel(reason); }
+  void Cancel(const std::string& reason);
   faultline_statistics Statistics();
 
  private:
@@ -97,10 +98,12 @@ class CSession : private SessionObserver {
   const std::unique_ptr<Session> session_;
 
   std::mutex mutex_;
-  std::condition_variable ended_;      // with mutex_
-  bool has_ended_ = false;             // guarded by mutex_
-  faultline_result result_{};          // guarded by mutex_
-  faultline_statistics statistics_{};  // guarded by mutex_
+  std::condition_variable ended_;            // with mutex_
+  bool has_begun_ = false;                   // guarded by mutex_
+  std::optional<std::string> early_cancel_;  // guarded by mutex_
+  bool has_ended_ = false;                   // guarded by mutex_
+  faultline_result result_{};                // guarded by mutex_
+  faultline_statistics statistics_{};        // guarded by mutex_
 
   std::thread thread_;  // last: it uses all of the above
 };

@@ -67,7 +67,8 @@ absl::StatusOr<std::string> ReadTextFile(const std::string& path) {
   if (!fd.valid()) return ErrnoStatus(errno, fmt::format("open '{}'", path));
   std::string text;
   std::array<char, 16384> chunk;
-  while (text.size() < kTextBytesMax) {
+  // One byte beyond the limit tells a file of that size from a larger one.
+  while (text.size() <= kTextBytesMax) {
     ssize_t got = read(fd.get(), chunk.data(), chunk.size());
     if (got < 0) return ErrnoStatus(errno, fmt::format("read '{}'", path));
     if (got == 0) return text;

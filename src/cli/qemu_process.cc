@@ -3,7 +3,7 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <sys/pidfd.h>
+#include <sys/syscall.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -69,7 +69,7 @@ absl::StatusOr<std::unique_ptr<QemuProcess>> QemuProcess::Start(const QemuPlan& 
       open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
   if (!log.valid()) return ErrnoStatus(errno, fmt::format("create QEMU's log '{}'", log_path));
   ASSIGN_OR_RETURN(int pid, StartDetached(plan.command, plan.environment, log));
-  FileDescriptor pid_fd(pidfd_open(pid, 0));
+  FileDescriptor pid_fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pid_fd.valid()) {
     absl::Status status = ErrnoStatus(errno, "watch the QEMU that was started");
     kill(pid, SIGKILL);

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <chrono>
 #include <exception>
 
@@ -128,6 +129,7 @@ void SessionHost::WriteEnded(const Outcome& outcome) {
     (void)unlink(journal_path().c_str());
     return;
   }
+  if (!first_journal_path_.empty()) (void)unlink(first_journal_path_.c_str());
   std::string path = run_directory_->PathOf(migration_id_, settings_.role, "json");
   FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   std::string line = ToLine(OutcomeJson(outcome)) + "\n";
@@ -154,16 +156,18 @@ void SessionHost::OnPhase(Phase phase, const std::string& migration_id) {
   reporter_->PhaseChanged(phase, migration_id, NowUs() - settings_.started_us);
 }
 
-// The source named the migration: the files that carry the provisional id follow.
+// The source named the migration: the files that carry the provisional id get its name.
 void SessionHost::AdoptId(const std::string& migration_id) {
-  std::string old_journal_path = journal_path();
+  first_journal_path_ = journal_path();
   migration_id_ = migration_id;
   absl::Status moved =
       server_->MoveTo(run_directory_->PathOf(migration_id_, settings_.role, "sock"));
   if (!moved.ok()) log_->warn("{}", MessageOf(moved));
-  if (rename(old_journal_path.c_str(), journal_path().c_str()) < 0) {
-    log_->warn("{}", MessageOf(ErrnoStatus(errno, fmt::format("rename '{}' to '{}'",
-                                                              old_journal_path, journal_path()))));
+  // A second name, not another one: the journal and the guardian know the first.
+  if (link(first_journal_path_.c_str(), journal_path().c_str()) < 0) {
+    int error_number = errno;
+    log_->warn("{}", MessageOf(ErrnoStatus(error_number,
+                                           fmt::format("name the journal '{}'", journal_path()))));
   }
   board_->SetAgreedId(migration_id_);
 }

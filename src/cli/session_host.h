@@ -75,6 +75,7 @@ class SessionHost final : private SessionObserver {
   // Set when the story has been told and only stdout's reader is waited for.
   std::atomic<int> final_status_{-1};
   std::string migration_id_;
+  std::string first_journal_path_;  // under the provisional id; empty while that is the only name
   OutputJson listening_extra_ = OutputJson::object();
 
   // In the order in which they are made; signals are blocked before the first thread starts.

@@ -59,14 +59,11 @@ InstallResult BulkReceiver::InstallMissing(PageRun run, std::span<const std::byt
 
 bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes) {
   InstallResult result = InstallMissing(run, bytes);
-  bool no_space = result.outcome == InstallOutcome::kNoSpace;
-  if (no_space != out_of_memory_) {
-    out_of_memory_ = no_space;
-    listener_->OnOutOfMemory(no_space);
-  }
+  if (result.outcome == InstallOutcome::kNoSpace) SetOutOfMemory(true);
   switch (result.outcome) {
     case InstallOutcome::kDone:
     case InstallOutcome::kPresent:
+      SetOutOfMemory(false);
       if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
       return true;
     case InstallOutcome::kRetry:
@@ -83,6 +80,12 @@ bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes) {
   return true;
 }
 
+void BulkReceiver::SetOutOfMemory(bool out) {
+  if (out == out_of_memory_) return;
+  out_of_memory_ = out;
+  listener_->OnOutOfMemory(out);
+}
+
 void BulkReceiver::ResumeAfter(int64_t delay_us) {
   resume_timer_ = executor_->RunAfter(delay_us, [this] {
     if (receiver_ != nullptr) receiver_->Resume();
@@ -92,7 +95,7 @@ void BulkReceiver::ResumeAfter(int64_t delay_us) {
 void BulkReceiver::OnPushFinished() { listener_->OnPushFinished(); }
 
 void BulkReceiver::OnReceiverFailed(absl::Status status) {
-  listener_->OnTransferFailed(Annotate(status, "bulk lane"));
+  listener_->OnLaneFailed(Annotate(status, "bulk lane"));
 }
 
 }  // namespace faultline

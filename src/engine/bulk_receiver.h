@@ -32,6 +32,7 @@ class BulkReceiver : public PushReceiver::Listener {
  private:
   // Installs the pages of `run` that are missing, a few at a time. Says what stopped it.
   InstallResult InstallMissing(PageRun run, std::span<const std::byte> bytes);
+  void SetOutOfMemory(bool out);
   void ResumeAfter(int64_t delay_us);
 
   Executor* const executor_;

@@ -26,7 +26,7 @@ void DestinationSession::Start(Done done) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
-  parts_.vmm->Prepare([this](absl::StatusOr<VmDescription> vm) { OnDescribed(std::move(vm)); });
+  parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
 }
 
 std::string DestinationSession::peer() const {
@@ -46,9 +46,8 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   absl::Status status = ValidateLayout(vm_.layout());
   if (status.ok()) status = parts_.memory_factory->Check(vm_);
   if (status.ok()) {
-    status = parts_.transport->Listen([this](Hello hello, std::unique_ptr<ControlChannel> channel) {
-      OnArrived(hello, std::move(channel));
-    });
+    status = parts_.transport->Listen(guard_.Wrap(
+        [this](const Hello& hello, auto channel) { OnArrived(hello, std::move(channel)); }));
   }
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
   step_ = Step::kListening;
@@ -57,7 +56,7 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
 
 void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
   if (hello.role == ConnectionRole::kOutcome) {
-    if (hello.migration_id != id_ || step_ >= Step::kClosing) return;
+    if (hello.migration_id != id_) return;
     outcome_listener_ = std::make_unique<OutcomeListener>(this, std::move(channel));
     return;
   }
@@ -70,28 +69,43 @@ void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlCh
   id_ = hello.migration_id;
   result_.migration_id = HexEncode(id_);
   channel_ = std::move(channel);
-  watch_ = std::make_unique<PeerWatch>(
-      parts_.control, channel_.get(), options_.limits.heartbeat_interval_us,
-      options_.limits.silence_preparing_us, [this](int64_t silent_us) {
-        OnChannelClosed(
-            absl::DeadlineExceededError(fmt::format("no word for {} ms", silent_us / 1000)));
-      });
+  StartWatch(options_.limits.silence_preparing_us);
   EnterPhase(Phase::kPreparing);
   channel_->Send(Welcome{.version = kProtocolVersionMax, .token = options_.token});
   channel_->Start(this);
 }
 
+void DestinationSession::StartWatch(int64_t silence_max_us) {
+  watch_ = std::make_unique<PeerWatch>(parts_.control, channel_.get(),
+                                       options_.limits.heartbeat_interval_us, silence_max_us,
+                                       [this](int64_t silent_us) { OnSilent(silent_us); });
+}
+
+void DestinationSession::OnSilent(int64_t silent_us) {
+  absl::Status reason =
+      absl::DeadlineExceededError(fmt::format("no word for {} ms", silent_us / 1000));
+  if (step_ != Step::kUndecided) return OnChannelClosed(reason);
+  // Impatience would decide nothing, and the word may come yet.
+  source_silent_ = true;
+  NoticeUndecided(reason);
+  StartWatch(options_.limits.silence_post_copy_us);
+}
+
+void DestinationSession::NoticeUndecided(const absl::Status& reason) {
+  parts_.observer->OnNotice(fmt::format(
+      "lost {}: {}; only the source can say whose the VM is: it stays paused here until it does",
+      peer(), MessageOf(reason)));
+}
+
 void DestinationSession::OnMessage(Message message) {
-  if (step_ >= Step::kDiscarding) return;
   if (watch_ != nullptr) watch_->NoteReceived();
+  source_silent_ = false;
   if (std::holds_alternative<Heartbeat>(message)) return;
   if (auto* error = std::get_if<PeerError>(&message)) {
-    absl::Status status = absl::AbortedError(fmt::format("{} gave up: {}", peer(), error->text));
-    if (step_ != Step::kUndecided) return Fail(status, error->code);
-    result_.status = status;  // the decision: the VM is the source's
-    result_.owner = VmOwner::kSource;
-    return DiscardVm();
+    channel_->Send(Goodbye{});  // it knows now that this side knows
+    return OnSourceGaveUp(*error);
   }
+  if (step_ >= Step::kDiscarding) return;
   if (HandleMessage(message) || step_ >= Step::kDiscarding) return;
   Fail(absl::InvalidArgumentError(
            fmt::format("{} sent {} where it has no place", peer(), MessageName(message))),
@@ -129,7 +143,7 @@ bool DestinationSession::HandleMessage(Message& message) {
     OnCommit(*commit);
     return true;
   }
-  if (std::holds_alternative<Goodbye>(message) && step_ == Step::kClosing) {
+  if (std::holds_alternative<Goodbye>(message) && step_ == Step::kParting) {
     End();
     return true;
   }
@@ -147,7 +161,7 @@ void DestinationSession::OnOffer(const Offer& offer) {
   step_ = Step::kJoining;
   parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
                                 options_.limits.connect_timeout_us,
-                                [this](auto lanes) { OnLanesOpen(std::move(lanes)); });
+                                guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
   channel_->Send(Accepted{.vmm_version = vm_.vmm_version});
 }
 
@@ -168,8 +182,7 @@ void DestinationSession::OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes>
   lanes_ = *lanes;
   parts_.bulk->Post([this] { bulk_receiver_->Start(lanes_.push); });
   step_ = Step::kChecking;
-  parts_.vmm->DescribeAgain(
-      [this](absl::StatusOr<VmDescription> vm) { OnDescribedAgain(std::move(vm)); });
+  parts_.vmm->DescribeAgain(guard_.Wrap([this](auto vm) { OnDescribedAgain(std::move(vm)); }));
 }
 
 void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {
@@ -181,7 +194,7 @@ void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {
                 PeerErrorCode::kPrepare);
   }
   step_ = Step::kReceiving;
-  parts_.vmm->Load([this](absl::Status status) { OnLoaded(std::move(status)); });
+  parts_.vmm->Load(guard_.Wrap([this](absl::Status status) { OnLoaded(status); }));
   channel_->Send(Ready{});
 }
 
@@ -231,7 +244,8 @@ absl::Status DestinationSession::OnAllocationMapEnd(const AllocationMapEnd& mess
   }
   map_complete_ = true;
   parts_.demand->Post([this] { fault_handler_->Serve(lanes_.reader); });
-  if (data_pages_ == 0) OnAllPresent();
+  // None may be missing by now: nothing was ever allocated, or the guest gave it up.
+  if (memory_->table().missing_pages() == 0) OnAllPresent();
   return absl::OkStatus();
 }
 
@@ -266,6 +280,7 @@ void DestinationSession::OnLoaded(absl::Status status) {
 // The VMM may know that the state is whole before the message that says so has been read.
 void DestinationSession::SendLoadedIfWhole() {
   if (!vmm_loaded_ || step_ != Step::kLoading) return;
+  if (!lane_failure_.ok()) return Fail(lane_failure_, PeerErrorCode::kInternal);
   absl::Status status = parts_.journal->Record(JournalPhase::kLoaded);
   if (!status.ok()) return Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
   step_ = Step::kUndecided;
@@ -274,20 +289,34 @@ void DestinationSession::SendLoadedIfWhole() {
 }
 
 void DestinationSession::OnCommit(const Commit& commit) {
+  if (!lane_failure_.ok()) Fail(lane_failure_, PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   source_downtime_us_ = commit.downtime_us;
   step_ = Step::kTakingOver;
+  if (watch_ != nullptr) watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   result_.owner = VmOwner::kDestination;
   if (absl::Status status = parts_.journal->Record(JournalPhase::kCommitted); !status.ok()) {
     parts_.observer->OnNotice("the handover could not be recorded here: " + MessageOf(status));
   }
-  parts_.vmm->TakeOver(commit.run && !channel_lost_ && broken_.ok(),
-                       [this](absl::Status status) { OnTakenOver(std::move(status)); });
+  const bool run = commit.run && !channel_lost_ && broken_.ok();
+  parts_.vmm->TakeOver(run, guard_.Wrap([this, run](absl::Status status) {
+    vm_runs_ = run && status.ok();
+    OnTakenOver(status);
+  }));
+  if (channel_lost_ || !broken_.ok()) LimitTakeOver();
+}
+
+// Without its memory's source the VM may hang in the middle of being taken over.
+void DestinationSession::LimitTakeOver() {
+  deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
+    OnTakenOver(absl::DeadlineExceededError("the VMM does not answer"));
+  });
 }
 
 void DestinationSession::OnTakenOver(absl::Status status) {
   if (step_ != Step::kTakingOver) return;
   step_ = Step::kRunning;
+  deadline_.reset();
   if (!status.ok()) {
     // The VM is here and nowhere else: its memory is brought in all the same.
     result_.status = Annotate(status, "the VM is here, but could not be started");
@@ -303,12 +332,12 @@ void DestinationSession::OnTakenOver(absl::Status status) {
                     "paused, and its memory is still on the source"),
                 PeerErrorCode::kInternal);
   }
-  watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   channel_->Send(Running{.downtime_us = result_.downtime_us});
   if (absl::Status durable = parts_.journal->MakeDurable(); !durable.ok()) {
     parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
                               MessageOf(durable));
   }
+  UpdatePause();
   CompleteIfPresent();
 }
 
@@ -325,13 +354,36 @@ void DestinationSession::OnPushFinished() {
 
 void DestinationSession::OnOutOfMemory(bool out) {
   parts_.control->Post([this, out] {
-    if (step_ != Step::kRunning || out == guest_paused_for_memory_) return;
-    guest_paused_for_memory_ = out;
-    parts_.observer->OnNotice(out ? "this host has no memory left for the VM: it is paused until "
-                                    "there is room again"
-                                  : "there is room again: the VM goes on");
-    parts_.vmm->SetPaused(out, [this](absl::Status status) {
-      if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
+    lanes_out_of_memory_ += out ? 1 : -1;
+    UpdatePause();
+  });
+}
+
+// Pauses the VM while one of the lanes has no memory to put pages into. One call at a time; a VM
+// that its operator paused is left alone.
+void DestinationSession::UpdatePause() {
+  const bool wanted = step_ == Step::kRunning && lanes_out_of_memory_ > 0;
+  if (pause_under_way_ || !vm_runs_ || wanted == paused_for_memory_) return;
+  if (step_ != Step::kRunning && step_ != Step::kClosing) return;
+  pause_under_way_ = true;
+  paused_for_memory_ = wanted;
+  parts_.observer->OnNotice(wanted ? "this host has no memory left for the VM: it is paused until "
+                                     "there is room again"
+                                   : "there is room again: the VM goes on");
+  parts_.vmm->SetPaused(wanted, guard_.Wrap([this](absl::Status status) {
+    if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
+    pause_under_way_ = false;
+    UpdatePause();
+    FinishVmm();
+  }));
+}
+
+void DestinationSession::OnLaneFailed(absl::Status status) {
+  parts_.control->Post([this, status] {
+    if (!lane_failure_.ok() || step_ >= Step::kClosing) return;
+    lane_failure_ = status;
+    lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
+      Fail(lane_failure_, PeerErrorCode::kInternal);
     });
   });
 }
@@ -344,9 +396,12 @@ void DestinationSession::CompleteIfPresent() {
   if (step_ != Step::kRunning || !all_present_) return;
   step_ = Step::kClosing;
   result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;
-  parts_.demand->Post([this] {
-    absl::Status status = fault_handler_->Disarm();
-    parts_.control->Post([this, status] { OnDisarmed(status); });
+  UpdatePause();
+  deadline_ = parts_.control->RunAfter(options_.limits.discard_settle_us, [this] {
+    parts_.demand->Post([this] {
+      absl::Status status = fault_handler_->Disarm();
+      parts_.control->Post([this, status] { OnDisarmed(status); });
+    });
   });
 }
 
@@ -355,29 +410,50 @@ void DestinationSession::OnDisarmed(absl::Status status) {
   if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
     parts_.observer->OnNotice(MessageOf(recorded));
   }
-  parts_.vmm->Finish([this](absl::Status finished) {
+  disarmed_ = true;
+  FinishVmm();
+}
+
+void DestinationSession::FinishVmm() {
+  if (!disarmed_ || pause_under_way_) return;
+  parts_.vmm->Finish(guard_.Wrap([this](absl::Status finished) {
     if (!finished.ok()) parts_.observer->OnNotice(MessageOf(finished));
-    if (step_ != Step::kClosing) return;
-    // The peer may be gone by now; the VM is whole here all the same.
-    deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
-    channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
-                             .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),
-                             .total_us = result_.total_us});
-  });
+    Part();
+  }));
+}
+
+// Nothing more is needed from the source, which may be gone by now.
+void DestinationSession::Part() {
+  if (channel_lost_) return End();
+  if (!result_.status.ok()) {
+    channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
+    return End();
+  }
+  step_ = Step::kParting;
+  deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
+  channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
+                           .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),
+                           .total_us = result_.total_us});
 }
 
 void DestinationSession::OnChannelClosed(absl::Status reason) {
   if (channel_lost_ || step_ >= Step::kDiscarding) return;
   channel_lost_ = true;
   watch_.reset();
-  if (step_ == Step::kClosing) return End();
-  std::string text = fmt::format("lost {}: {}", peer(), MessageOf(reason));
-  if (step_ == Step::kUndecided) {
-    parts_.observer->OnNotice(
-        text + "; only the source can say whose the VM is: it stays paused here until it does");
-    return;
-  }
-  Fail(absl::Status(reason.code(), text), PeerErrorCode::kInternal);
+  if (step_ == Step::kClosing) return;
+  if (step_ == Step::kParting) return End();
+  if (step_ == Step::kUndecided) return NoticeUndecided(reason);
+  Fail(absl::Status(reason.code(), fmt::format("lost {}: {}", peer(), MessageOf(reason))),
+       PeerErrorCode::kInternal);
+}
+
+// Before the handover this is the decision: the VM is the source's.
+void DestinationSession::OnSourceGaveUp(const PeerError& error) {
+  absl::Status status = absl::AbortedError(fmt::format("{} gave up: {}", peer(), error.text));
+  if (step_ != Step::kUndecided) return Fail(status, error.code);
+  result_.status = broken_.ok() ? status : broken_;
+  result_.owner = VmOwner::kSource;
+  DiscardVm();
 }
 
 DestinationSession::OutcomeListener::OutcomeListener(DestinationSession* session,
@@ -388,22 +464,21 @@ DestinationSession::OutcomeListener::OutcomeListener(DestinationSession* session
 
 void DestinationSession::OutcomeListener::OnMessage(Message message) {
   session_->OnOutcome(message);
+  channel_->Send(Goodbye{});
 }
 
 void DestinationSession::OutcomeListener::OnChannelClosed(absl::Status) {}
 
 // Whoever knows the token is the source, and it speaks on a new connection only after it gave the
-// first one up.
+// first one up. It may have to say it again where its word was heard, but not this side's answer.
 void DestinationSession::OnOutcome(const Message& outcome) {
-  if (step_ != Step::kUndecided) return;
+  if (owned() || step_ >= Step::kDiscarding) return;
   channel_lost_ = true;
   watch_.reset();
-  if (auto* commit = std::get_if<Commit>(&outcome)) return OnCommit(*commit);
-  if (auto* error = std::get_if<PeerError>(&outcome)) {
-    result_.status = absl::AbortedError(fmt::format("{} gave up: {}", peer(), error->text));
-    result_.owner = VmOwner::kSource;
-    DiscardVm();
+  if (auto* commit = std::get_if<Commit>(&outcome); commit && step_ == Step::kUndecided) {
+    return OnCommit(*commit);
   }
+  if (auto* error = std::get_if<PeerError>(&outcome)) OnSourceGaveUp(*error);
 }
 
 void DestinationSession::Cancel(const std::string& reason) {
@@ -415,7 +490,7 @@ void DestinationSession::Cancel(const std::string& reason) {
                     reason));
     return;
   }
-  if (step_ == Step::kUndecided && !channel_lost_) {
+  if (step_ == Step::kUndecided && !channel_lost_ && !source_silent_) {
     parts_.observer->OnNotice(
         fmt::format("{}: the source is deciding whose the VM is; cancel there", reason));
     return;
@@ -426,15 +501,16 @@ void DestinationSession::Cancel(const std::string& reason) {
 
 void DestinationSession::Fail(absl::Status status, PeerErrorCode code) {
   if (step_ >= Step::kClosing) return;
-  result_.status = std::move(status);
+  lane_timer_.reset();
+  if (broken_.ok()) broken_ = std::move(status);
+  result_.status = broken_;
   if (channel_ != nullptr && !channel_lost_) {
     channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
   }
+  // The source has been told; what it decides comes as a message.
+  if (step_ == Step::kUndecided) return;
+  if (step_ == Step::kTakingOver) return LimitTakeOver();
   if (owned()) return End();
-  if (step_ == Step::kUndecided) {
-    broken_ = result_.status;  // the source has been told; what it decides comes as a message
-    return;
-  }
   DiscardVm();
 }
 
@@ -442,7 +518,7 @@ void DestinationSession::DiscardVm() {
   step_ = Step::kDiscarding;
   deadline_.reset();
   watch_.reset();
-  parts_.vmm->Discard([this](absl::Status status) {
+  parts_.vmm->Discard(guard_.Wrap([this](absl::Status status) {
     if (step_ != Step::kDiscarding) return;
     if (!status.ok()) {
       parts_.observer->OnNotice("the destination's VM could not be ended: " + MessageOf(status));
@@ -451,7 +527,7 @@ void DestinationSession::DiscardVm() {
       parts_.observer->OnNotice(MessageOf(recorded));
     }
     End();
-  });
+  }));
 }
 
 void DestinationSession::End() {
@@ -459,18 +535,15 @@ void DestinationSession::End() {
   step_ = Step::kEnding;
   deadline_.reset();
   watch_.reset();
+  lane_timer_.reset();
   report_timer_.reset();
-  lanes_stopping_ = 2;
-  auto stopped = [this] {
-    if (--lanes_stopping_ == 0) Finish();
-  };
-  parts_.demand->Post([this, stopped] {
-    if (fault_handler_ != nullptr) fault_handler_->Stop();
-    parts_.control->Post(stopped);
-  });
-  parts_.bulk->Post([this, stopped] {
+  // One after the other: the bulk thread posts to the demand thread.
+  parts_.bulk->Post([this] {
     if (bulk_receiver_ != nullptr) bulk_receiver_->Stop();
-    parts_.control->Post(stopped);
+    parts_.demand->Post([this] {
+      if (fault_handler_ != nullptr) fault_handler_->Stop();
+      parts_.control->Post([this] { Finish(); });
+    });
   });
 }
 

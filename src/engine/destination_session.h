@@ -15,6 +15,7 @@
 
 #include "engine/bulk_receiver.h"
 #include "engine/fault_handler.h"
+#include "engine/lifetime_guard.h"
 #include "engine/peer_watch.h"
 #include "engine/session_limits.h"
 #include "engine/session_report.h"
@@ -58,6 +59,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void OnAllPresent() override;                         // lane threads
   void OnPushFinished() override;                       // bulk thread
   void OnOutOfMemory(bool out) override;                // lane threads
+  void OnLaneFailed(absl::Status status) override;      // lane threads
   void OnTransferFailed(absl::Status status) override;  // lane threads
 
  private:
@@ -73,7 +75,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     kUndecided,   // Loaded was sent; waiting for Commit, or for word that there will be none
     kTakingOver,  // the VM is ours; waiting for it to run
     kRunning,     // waiting for the rest of the memory
-    kClosing,     // Completed was sent; waiting for Goodbye and the VMM
+    kClosing,     // waiting for the memory to be disarmed and for the VMM
+    kParting,     // Completed was sent; waiting for Goodbye
     kDiscarding,  // waiting for the VM to be gone
     kEnding,      // waiting for the lanes to stop
     kEnded,
@@ -112,9 +115,17 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void SendLoadedIfWhole();
   void OnCommit(const Commit& commit);
   void OnTakenOver(absl::Status status);
+  void LimitTakeOver();
+  void UpdatePause();
   void CompleteIfPresent();
   void OnDisarmed(absl::Status status);
+  void FinishVmm();
+  void Part();
 
+  void StartWatch(int64_t silence_max_us);
+  void OnSilent(int64_t silent_us);
+  void NoticeUndecided(const absl::Status& reason);
+  void OnSourceGaveUp(const PeerError& error);
   void OnOutcome(const Message& outcome);
   // Ends the migration with `status`: the VM goes here before Loaded, stays paused and undecided
   // after it, stays ours after Commit.
@@ -137,10 +148,16 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   int64_t committed_ns_ = 0;
   uint64_t source_downtime_us_ = 0;
   bool channel_lost_ = false;
-  absl::Status broken_;  // what failed while undecided
+  bool source_silent_ = false;
+  absl::Status lane_failure_;
+  absl::Status broken_;  // what failed first
   bool vmm_loaded_ = false;
   bool all_present_ = false;
-  bool guest_paused_for_memory_ = false;
+  bool vm_runs_ = false;  // we started it
+  int lanes_out_of_memory_ = 0;
+  bool paused_for_memory_ = false;  // asked for, at least
+  bool pause_under_way_ = false;
+  bool disarmed_ = false;
 
   VmDescription vm_;  // regions in the source's order once armed
   MigrationId id_{};
@@ -162,7 +179,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   std::unique_ptr<OutcomeListener> outcome_listener_;
   std::unique_ptr<Timer> deadline_;
   std::unique_ptr<Timer> report_timer_;
-  int lanes_stopping_ = 0;
+  std::unique_ptr<Timer> lane_timer_;
+  LifetimeGuard guard_;
 };
 
 }  // namespace faultline

@@ -10,6 +10,7 @@ namespace {
 
 constexpr int64_t kRetryDelayUs = 1000;
 constexpr int64_t kNoSpaceDelayUs = 100'000;
+constexpr int64_t kDrainIntervalUs = 10'000;
 // Pages asked for at a time once the pusher is through; the guest's own faults come on top.
 constexpr size_t kRestInFlightMax = 64;
 constexpr int64_t kNobodyWaits = -1;
@@ -30,12 +31,26 @@ void FaultHandler::Serve(PageReader* reader) {
   reader_ = reader;
   reader_->Start(this);
   AnswerFaults(std::exchange(held_, {}));
+  if (fetching_rest_) FetchMore();
 }
 
 absl::Status FaultHandler::Disarm() {
+  ReadEvents();  // what waits still goes by the table
+  retry_timer_.reset();
+  deferred_.clear();  // holes are zero from here on
   absl::Status status = memory_->Disarm();
-  Stop();
+  disarmed_ = true;
+  Drain();
   return status;
+}
+
+// A discard that began before the memory was disarmed may queue its event after it, and the guest's
+// thread waits there until somebody has read it. Nothing is done about these pages: none of them
+// was copied lately, and to punch them now would race with the guest's own writes.
+void FaultHandler::Drain() {
+  events_.Clear();
+  if (!memory_->ReadEvents(&events_).ok()) return;  // the process is gone: nobody waits
+  retry_timer_ = executor_->RunAfter(kDrainIntervalUs, [this] { Drain(); });
 }
 
 void FaultHandler::Stop() {
@@ -45,6 +60,7 @@ void FaultHandler::Stop() {
 }
 
 void FaultHandler::OnEventsReady() {
+  if (disarmed_) return Drain();
   if (!ReadEvents()) return;
   if (reader_ == nullptr) {
     held_.insert(held_.end(), events_.faults.begin(), events_.faults.end());
@@ -113,6 +129,7 @@ void FaultHandler::Fetch(PageId page) {
 }
 
 void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes) {
+  if (disarmed_) return;
   auto entry = in_flight_.find(page);
   if (entry == in_flight_.end()) return;  // the peer's mistake; harmless
   if (entry->second == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
@@ -131,8 +148,9 @@ bool FaultHandler::Install(PageId page, std::span<const std::byte> bytes) {
                              : memory_->InstallZeros(run);
   switch (result.outcome) {
     case InstallOutcome::kDone:
-    case InstallOutcome::kPresent:
       SetOutOfMemory(false);
+      [[fallthrough]];
+    case InstallOutcome::kPresent:
       Settle(page, state == PageState::kMissing);
       return true;
     case InstallOutcome::kRetry:
@@ -184,6 +202,9 @@ void FaultHandler::RetryDeferred() {
     }
   }
   SendWanted();
+  // Others may have brought what there was no room for.
+  if (deferred_.empty()) SetOutOfMemory(false);
+  if (fetching_rest_) FetchMore();
 }
 
 void FaultHandler::SetOutOfMemory(bool out) {
@@ -193,10 +214,9 @@ void FaultHandler::SetOutOfMemory(bool out) {
 }
 
 void FaultHandler::FetchRest() {
-  if (reader_ == nullptr) return;
   fetching_rest_ = true;
   rest_cursor_ = {};
-  FetchMore();
+  if (reader_ != nullptr) FetchMore();
 }
 
 void FaultHandler::FetchMore() {
@@ -217,8 +237,9 @@ void FaultHandler::FetchMore() {
 }
 
 void FaultHandler::OnReaderFailed(absl::Status status) {
+  if (disarmed_) return;
   failed_ = true;
-  listener_->OnTransferFailed(Annotate(status, "demand lane"));
+  listener_->OnLaneFailed(Annotate(status, "demand lane"));
 }
 
 }  // namespace faultline

@@ -34,7 +34,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void Serve(PageReader* reader);
   // The source pushes nothing more: asks for every page that is missing still.
   void FetchRest();
-  // Every page is present: ends fault handling for good. Who waits is woken.
+  // Every page is present: ends fault handling for good. Who waits is woken. The demand lane stays
+  // open until Stop, so that the source does not take its end for a failure.
   absl::Status Disarm();
   // Nothing happens after this returns. Memory stays armed, so that no hole turns into zeros.
   void Stop();
@@ -52,6 +53,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   };
 
   bool ReadEvents();
+  void Drain();
   void ApplyDiscard(PageRun run);
   void AnswerFaults(std::span<const PageId> pages);
   void Fetch(PageId page);
@@ -75,6 +77,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   bool started_ = false;
   bool failed_ = false;
   bool out_of_memory_ = false;
+  bool disarmed_ = false;
   MemoryEvents events_;         // reused
   std::vector<PageId> wanted_;  // reused: what the current round asks for
   std::vector<PageId> held_;    // faults that came before Serve

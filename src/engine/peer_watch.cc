@@ -1,5 +1,6 @@
 #include "engine/peer_watch.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace faultline {
@@ -11,11 +12,14 @@ PeerWatch::PeerWatch(Executor* executor, ControlChannel* channel, int64_t heartb
       heartbeat_interval_us_(heartbeat_interval_us),
       silence_max_us_(silence_max_us),
       silent_(std::move(silent)),
-      last_received_ns_(executor->NowNanos()) {
+      last_beat_ns_(executor->NowNanos()) {
   timer_ = executor_->RunAfter(heartbeat_interval_us_, [this] { Beat(); });
 }
 
-void PeerWatch::NoteReceived() { last_received_ns_ = executor_->NowNanos(); }
+void PeerWatch::NoteReceived() {
+  silent_us_ = 0;
+  last_beat_ns_ = executor_->NowNanos();
+}
 
 void PeerWatch::SetSilenceMax(int64_t silence_max_us) {
   silence_max_us_ = silence_max_us;
@@ -23,10 +27,12 @@ void PeerWatch::SetSilenceMax(int64_t silence_max_us) {
 }
 
 void PeerWatch::Beat() {
-  int64_t silent_us = (executor_->NowNanos() - last_received_ns_) / 1000;
-  if (silent_us > silence_max_us_) {
+  const int64_t now_ns = executor_->NowNanos();
+  silent_us_ += std::min((now_ns - last_beat_ns_) / 1000, 2 * heartbeat_interval_us_);
+  last_beat_ns_ = now_ns;
+  if (silent_us_ > silence_max_us_) {
     Silent silent = std::move(silent_);  // it may destroy this watch
-    silent(silent_us);
+    silent(silent_us_);
     return;
   }
   channel_->Send(Heartbeat{});

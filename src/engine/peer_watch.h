@@ -12,6 +12,8 @@
 
 namespace faultline {
 
+// Only time in which this side was awake counts as the peer's silence: after this host stood still
+// for a while, what the peer sent meanwhile is read before anybody is called dead.
 class PeerWatch {
  public:
   using Silent = std::function<void(int64_t silent_us)>;
@@ -33,7 +35,8 @@ class PeerWatch {
   const int64_t heartbeat_interval_us_;
   int64_t silence_max_us_;
   Silent silent_;
-  int64_t last_received_ns_;
+  int64_t silent_us_ = 0;
+  int64_t last_beat_ns_;  // or when something came last, whichever is later
   std::unique_ptr<Timer> timer_;
 };
 

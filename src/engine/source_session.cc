@@ -15,7 +15,7 @@ SourceSession::SourceSession(Parts parts, Options options)
     : parts_(std::move(parts)),
       options_(std::move(options)),
       pusher_(std::move(parts_.push_order), [this](absl::Status status) {
-        parts_.control->Post([this, status] { Fail(status, PeerErrorCode::kInternal); });
+        parts_.control->Post([this, status] { OnLaneFailed(status); });
       }) {
   result_.migration_id = HexEncode(options_.id);
   result_.transport = parts_.transport->name();
@@ -32,7 +32,7 @@ void SourceSession::Start(Done done) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
-  parts_.vmm->Prepare([this](absl::StatusOr<VmDescription> vm) { OnDescribed(std::move(vm)); });
+  parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
 }
 
 std::string SourceSession::peer() const {
@@ -62,7 +62,7 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   hello.role = ConnectionRole::kControl;
   hello.migration_id = options_.id;
   parts_.transport->Connect(hello, options_.limits.connect_timeout_us,
-                            [this](auto channel) { OnConnected(std::move(channel)); });
+                            guard_.Wrap([this](auto channel) { OnConnected(std::move(channel)); }));
 }
 
 void SourceSession::OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel) {
@@ -74,7 +74,6 @@ void SourceSession::OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> 
   watch_ = std::make_unique<PeerWatch>(
       parts_.control, channel_.get(), options_.limits.heartbeat_interval_us,
       options_.limits.silence_preparing_us, [this](int64_t silent_us) {
-        channel_open_ = false;
         OnChannelClosed(
             absl::DeadlineExceededError(fmt::format("no word for {} ms", silent_us / 1000)));
       });
@@ -83,14 +82,15 @@ void SourceSession::OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> 
 }
 
 void SourceSession::OnMessage(Message message) {
-  if (step_ >= Step::kRollingBack) return;
+  if (step_ == Step::kRollingBack || step_ == Step::kTelling) return NoteAnswer(message);
+  if (step_ >= Step::kRetiring) return;
   if (watch_ != nullptr) watch_->NoteReceived();
   if (std::holds_alternative<Heartbeat>(message)) return;
   if (auto* error = std::get_if<PeerError>(&message)) {
-    absl::Status status = absl::AbortedError(fmt::format("{} gave up: {}", peer(), error->text));
-    if (!committed()) return Fail(status, error->code);
-    result_.status = status;
-    return End();
+    // It would have sent Loaded first if it needed to hear whose the VM is.
+    if (!committed()) destination_awaits_word_ = false;
+    return Fail(absl::AbortedError(fmt::format("{} gave up: {}", peer(), error->text)),
+                error->code);
   }
   if (auto* welcome = std::get_if<Welcome>(&message); welcome && step_ == Step::kGreeting) {
     return OnWelcome(*welcome);
@@ -127,7 +127,7 @@ void SourceSession::OnAccepted(const Accepted& accepted) {
   destination_vmm_ = accepted.vmm_version;
   step_ = Step::kJoining;
   parts_.transport->OpenLanes(options_.id, token_, layout_, options_.limits.connect_timeout_us,
-                              [this](auto lanes) { OnLanesOpen(std::move(lanes)); });
+                              guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
 }
 
 void SourceSession::OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes) {
@@ -141,8 +141,10 @@ void SourceSession::FreezeIfReady() {
   if (!destination_ready_ || lanes_.exporter == nullptr) return;
   step_ = Step::kFreezing;
   EnterPhase(Phase::kFreezing);
-  parts_.vmm->Freeze([this](std::span<const std::byte> bytes) { OnDeviceState(bytes); },
-                     [this](absl::StatusOr<VmDescription> vm) { OnFrozen(std::move(vm)); });
+  watch_->SetSilenceMax(options_.limits.silence_frozen_us);
+  parts_.vmm->Freeze(
+      guard_.Wrap([this](std::span<const std::byte> bytes) { OnDeviceState(bytes); }),
+      guard_.Wrap([this](auto vm) { OnFrozen(std::move(vm)); }));
 }
 
 void SourceSession::OnDeviceState(std::span<const std::byte> bytes) {
@@ -161,7 +163,6 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   const int64_t now_ns = parts_.control->NowNanos();
   frozen_ns_ = vm->stopped_at_ns != 0 ? vm->stopped_at_ns : now_ns;
   step_ = Step::kSaving;
-  watch_->SetSilenceMax(options_.limits.silence_frozen_us);
   deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
     Fail(absl::DeadlineExceededError(fmt::format("{} did not load the VM within {} s", peer(),
                                                  options_.limits.handover_timeout_us / 1'000'000)),
@@ -178,7 +179,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   if (!status.ok()) return Fail(status, PeerErrorCode::kInternal);
   EnterPhase(Phase::kHandingOver);
   parts_.demand->Post([this] { lanes_.exporter->Start(memory_.get(), &map_, this); });
-  parts_.vmm->SaveDevices([this](absl::Status saved) { OnSaved(std::move(saved)); });
+  parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));
 }
 
 absl::Status SourceSession::SendAllocationMap() {
@@ -206,19 +207,22 @@ void SourceSession::OnSaved(absl::Status status) {
   if (step_ != Step::kSaving) return;
   if (!status.ok()) return Fail(status, PeerErrorCode::kVmm);
   step_ = Step::kLoading;
-  destination_may_be_loaded_ = true;
+  destination_awaits_word_ = true;
   channel_->Send(DeviceStateEnd{.bytes_total = device_state_bytes_});
 }
 
 // The one moment at which the VM changes hands. Once the record is written, whoever finds the
 // journal leaves the VM to the destination.
 void SourceSession::CommitHandover() {
+  if (!lane_failure_.ok()) return Fail(lane_failure_, PeerErrorCode::kInternal);
   absl::Status status = parts_.journal->Record(JournalPhase::kCommitted);
   if (!status.ok()) return Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   step_ = Step::kCommitted;
   result_.owner = VmOwner::kDestination;
   deadline_.reset();
+  // From here on giving up mends nothing: be patient.
+  watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   channel_->Send(Commit{.run = was_running_,
                         .downtime_us = static_cast<uint64_t>(committed_ns_ - frozen_ns_) / 1000});
   parts_.bulk->Post([this] { pusher_.Start(lanes_.push, memory_.get(), &map_); });
@@ -226,8 +230,8 @@ void SourceSession::CommitHandover() {
 
 void SourceSession::OnRunning(const Running& running) {
   step_ = Step::kRunning;
+  destination_awaits_word_ = false;
   result_.downtime_us = running.downtime_us;
-  watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   peer_progress_.pages_missing = Snapshot().pages_missing;
   EnterPhase(Phase::kPostCopy);
   absl::Status status = parts_.journal->MakeDurable();
@@ -249,11 +253,11 @@ void SourceSession::OnCompleted(const Completed& completed) {
   watch_.reset();
   absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
   if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
-  parts_.vmm->Retire(options_.quit_source, [this](absl::Status retired) {
+  parts_.vmm->Retire(options_.quit_source, guard_.Wrap([this](absl::Status retired) {
     if (step_ != Step::kRetiring) return;
     if (!retired.ok()) parts_.observer->OnNotice(MessageOf(retired));
     End();
-  });
+  }));
 }
 
 void SourceSession::OnDemand(PageId page) {
@@ -261,12 +265,19 @@ void SourceSession::OnDemand(PageId page) {
 }
 
 void SourceSession::OnExporterFailed(absl::Status status) {
-  parts_.control->Post(
-      [this, status] { Fail(Annotate(status, "demand lane"), PeerErrorCode::kInternal); });
+  parts_.control->Post([this, status] { OnLaneFailed(Annotate(status, "demand lane")); });
+}
+
+void SourceSession::OnLaneFailed(const absl::Status& status) {
+  if (!lane_failure_.ok() || step_ >= Step::kRetiring) return;
+  lane_failure_ = status;
+  lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us,
+                                         [this] { Fail(lane_failure_, PeerErrorCode::kInternal); });
 }
 
 void SourceSession::OnChannelClosed(absl::Status reason) {
-  channel_open_ = false;
+  bool was_open = std::exchange(channel_open_, false);
+  if (step_ == Step::kTelling && was_open) return TellOutcome();
   if (step_ >= Step::kRetiring) return;
   std::string text = fmt::format("lost {}: {}", peer(), MessageOf(reason));
   Fail(absl::Status(reason.code(), text), PeerErrorCode::kInternal);
@@ -288,17 +299,14 @@ void SourceSession::Fail(absl::Status status, PeerErrorCode code) {
   if (step_ >= Step::kRetiring) return;
   result_.status = std::move(status);
   deadline_.reset();
+  lane_timer_.reset();
   watch_.reset();
   if (channel_ != nullptr) {
     channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
   }
-  if (committed()) {
-    // Without Running nobody knows whether Commit has arrived.
-    if (step_ == Step::kCommitted) return TellOutcome(Commit{.run = false, .downtime_us = 0});
-    return End();
-  }
+  if (committed()) return destination_awaits_word_ ? MakeSureItKnows() : End();
   step_ = Step::kRollingBack;
-  parts_.vmm->Rollback([this](absl::Status rolled_back) { OnRolledBack(std::move(rolled_back)); });
+  parts_.vmm->Rollback(guard_.Wrap([this](absl::Status done) { OnRolledBack(done); }));
 }
 
 void SourceSession::OnRolledBack(absl::Status status) {
@@ -310,67 +318,80 @@ void SourceSession::OnRolledBack(absl::Status status) {
   }
   absl::Status recorded = parts_.journal->Record(JournalPhase::kRolledBack);
   if (!recorded.ok()) parts_.observer->OnNotice(MessageOf(recorded));
-  if (destination_may_be_loaded_ && !channel_open_) {
-    return TellOutcome(PeerError{
-        .code = PeerErrorCode::kCancelled,
-        .text = fmt::format("the VM stays with the source: {}", MessageOf(result_.status))});
-  }
+  if (destination_awaits_word_) return MakeSureItKnows();
   End();
 }
 
-void SourceSession::TellOutcome(Message outcome) {
+// The destination may hold a loaded VM and wait for the word on whose it is. It has been sent: it
+// answers, or the connection was lost and it is told on a new one.
+void SourceSession::MakeSureItKnows() {
   step_ = Step::kTelling;
-  outcome_ = std::move(outcome);
-  watch_.reset();
+  if (!channel_open_) return TellOutcome();
+  deadline_ = parts_.control->RunAfter(options_.limits.silence_frozen_us, [this] {
+    channel_open_ = false;
+    TellOutcome();
+  });
+}
+
+void SourceSession::NoteAnswer(const Message& message) {
+  if (std::holds_alternative<Loaded>(message)) peer_loaded_ = true;
+  // Goodbye answers the PeerError that followed Commit, or that came in its place. A destination
+  // that gave up before it sent Loaded has ended its VM by itself.
+  bool knows = std::holds_alternative<Goodbye>(message) ||
+               (committed() && std::holds_alternative<Running>(message)) ||
+               (!committed() && !peer_loaded_ && std::holds_alternative<PeerError>(message));
+  if (!knows) return;
+  destination_awaits_word_ = false;
+  if (step_ == Step::kTelling) End();
+}
+
+void SourceSession::TellOutcome() {
+  deadline_.reset();
   Hello hello;
   hello.role = ConnectionRole::kOutcome;
   hello.migration_id = options_.id;
   hello.token = token_;
-  parts_.transport->Connect(hello, options_.limits.outcome_retry_us,
-                            [this](auto channel) { OnOutcomeConnected(std::move(channel)); });
-}
-
-void SourceSession::OnOutcomeConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel) {
-  if (step_ != Step::kTelling) return;
-  if (channel.ok()) {
-    (*channel)->Send(outcome_);
-    channel_ = std::move(channel).value();
-    return End();
+  Message outcome = Commit{.run = false, .downtime_us = 0};
+  if (!committed()) {
+    outcome = PeerError{
+        .code = PeerErrorCode::kCancelled,
+        .text = fmt::format("the VM stays with the source: {}", MessageOf(result_.status))};
   }
-  if (++outcome_tries_ < options_.limits.outcome_tries_max) {
-    deadline_ = parts_.control->RunAfter(options_.limits.outcome_retry_us,
-                                         [this] { TellOutcome(std::move(outcome_)); });
-    return;
-  }
-  parts_.observer->OnNotice(fmt::format(
-      "the destination could not be told that the VM is the {}'s; if its QEMU is still there, it "
-      "stands paused",
-      OwnerName(result_.owner)));
-  End();
+  teller_ = std::make_unique<OutcomeTeller>(parts_.control, parts_.transport, options_.limits,
+                                            hello, std::move(outcome));
+  teller_->Start([this](bool told) {
+    if (step_ != Step::kTelling) return;
+    if (!told) {
+      parts_.observer->OnNotice(fmt::format(
+          "the destination could not be told that the VM is the {}'s; if its QEMU is still there, "
+          "it stands paused",
+          OwnerName(result_.owner)));
+    }
+    End();
+  });
 }
 
 void SourceSession::End() {
+  if (step_ >= Step::kEnding) return;
   step_ = Step::kEnding;
   deadline_.reset();
   watch_.reset();
+  lane_timer_.reset();
   report_timer_.reset();
-  lanes_stopping_ = 2;
-  auto stopped = [this] {
-    if (--lanes_stopping_ == 0) Finish();
-  };
-  parts_.demand->Post([this, stopped] {
+  // One after the other: the demand thread posts to the bulk thread.
+  parts_.demand->Post([this] {
     if (lanes_.exporter != nullptr) lanes_.exporter->Stop();
-    parts_.control->Post(stopped);
-  });
-  parts_.bulk->Post([this, stopped] {
-    pusher_.Stop();
-    parts_.control->Post(stopped);
+    parts_.bulk->Post([this] {
+      pusher_.Stop();
+      parts_.control->Post([this] { Finish(); });
+    });
   });
 }
 
 void SourceSession::Finish() {
   result_.last = Snapshot();
   step_ = Step::kEnded;
+  teller_.reset();
   channel_.reset();
   EnterPhase(result_.status.ok() ? Phase::kCompleted : Phase::kFailed);
   result_.last.phase = phase_;

@@ -12,6 +12,8 @@
 #include <memory>
 #include <string>
 
+#include "engine/lifetime_guard.h"
+#include "engine/outcome_teller.h"
 #include "engine/peer_watch.h"
 #include "engine/pusher.h"
 #include "engine/session_limits.h"
@@ -72,7 +74,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     kRunning,      // waiting for Completed
     kRetiring,     // waiting for the VMM to be let go
     kRollingBack,  // waiting for the VM to run here again
-    kTelling,      // the connection was lost: telling the destination how it ended
+    kTelling,      // waiting for the destination's answer to how it ended
     kEnding,       // waiting for the lanes to stop
     kEnded,
   };
@@ -97,12 +99,13 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnProgressMessage(const Progress& progress);
   void OnCompleted(const Completed& completed);
 
+  void OnLaneFailed(const absl::Status& status);
   // Ends the migration with `status`: rolls back before the handover, gives up after it.
   void Fail(absl::Status status, PeerErrorCode code);
   void OnRolledBack(absl::Status status);
-  // Opens a new connection to deliver `outcome` where the first one was lost.
-  void TellOutcome(Message outcome);
-  void OnOutcomeConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
+  void MakeSureItKnows();
+  void NoteAnswer(const Message& message);
+  void TellOutcome();
   void End();
   void Finish();
 
@@ -122,7 +125,10 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   int64_t committed_ns_ = 0;
   bool was_running_ = false;
   bool channel_open_ = false;
-  bool destination_may_be_loaded_ = false;  // it has all it needs to load the VM
+  absl::Status lane_failure_;
+  // It has all it needs to load the VM, and nothing from it shows that it knows how it ended.
+  bool destination_awaits_word_ = false;
+  bool peer_loaded_ = false;  // Loaded came while this side was giving up
 
   MemoryLayout layout_;
   std::string destination_vmm_;
@@ -138,9 +144,9 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first
   std::unique_ptr<Timer> deadline_;
   std::unique_ptr<Timer> report_timer_;
-  Message outcome_;
-  int outcome_tries_ = 0;
-  int lanes_stopping_ = 0;
+  std::unique_ptr<Timer> lane_timer_;
+  std::unique_ptr<OutcomeTeller> teller_;
+  LifetimeGuard guard_;
 };
 
 }  // namespace faultline

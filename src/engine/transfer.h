@@ -30,7 +30,9 @@ class TransferListener {
   // This host has no memory for the next page (true), or has again (false). Installing goes on by
   // itself.
   virtual void OnOutOfMemory(bool out) = 0;
-  // A lane or the guest's memory broke; no more pages will come.
+  // A lane broke; no more pages will come over it.
+  virtual void OnLaneFailed(absl::Status status) = 0;
+  // The guest's memory broke; no more pages can be put in.
   virtual void OnTransferFailed(absl::Status status) = 0;
 };
 

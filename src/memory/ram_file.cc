@@ -133,12 +133,12 @@ absl::Status CheckRamFile(const RamRegion& region, RamFileKind kind) {
                     "truncated it? Start QEMU with a file of its own",
                     name, info.st_size, end));
   }
-  uint64_t huge_bytes = static_cast<uint64_t>(file_system.f_bsize);
-  if (kind == RamFileKind::kHugetlbfs && huge_bytes != region.layout.page_size_bytes) {
+  uint64_t page_bytes = static_cast<uint64_t>(file_system.f_bsize);
+  if (page_bytes != region.layout.page_size_bytes) {
     return absl::FailedPreconditionError(
-        fmt::format("RAM block '{}' is on hugetlbfs with pages of {} bytes, but is described with "
+        fmt::format("RAM block '{}' is in a file with pages of {} bytes, but is described with "
                     "pages of {}",
-                    name, huge_bytes, region.layout.page_size_bytes));
+                    name, page_bytes, region.layout.page_size_bytes));
   }
   return absl::OkStatus();
 }

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,6 +17,7 @@ namespace {
 
 // Zeros handed to one UFFDIO_COPY where UFFDIO_ZEROPAGE is not to be had.
 constexpr uint64_t kZerosBytesMin = 1 << 20;
+constexpr uint64_t kSmallPageBytes = 4096;
 
 InstallOutcome OutcomeOf(int error_number) {
   switch (error_number) {
@@ -147,6 +149,23 @@ UffdMemory::Landed UffdMemory::ZeroPage(uint64_t address, uint64_t length_bytes)
   return {0, errno};
 }
 
+bool UffdMemory::IsThere(PageId page) const {
+  uint64_t page_bytes = addresses_.page_size_bytes(page.region);
+  uint64_t address = addresses_.AddressOf(page);
+  if (page_bytes == kSmallPageBytes) return true;
+  if (regions_[page.region].file < 0) {
+    // Without a file it is memory of this process.
+    unsigned char resident = 0;
+    return mincore(reinterpret_cast<void*>(address), kSmallPageBytes, &resident) < 0 ||
+           (resident & 1) != 0;
+  }
+  // Maps a page that the file has (EEXIST: it is mapped), and fails with EFAULT on a hole.
+  uffdio_continue probe{.range = {.start = address, .len = page_bytes},
+                        .mode = UFFDIO_CONTINUE_MODE_DONTWAKE,
+                        .mapped = 0};
+  return ioctl(uffd_.get(), UFFDIO_CONTINUE, &probe) == 0 || errno != EFAULT;
+}
+
 template <typename Land>
 InstallResult UffdMemory::InstallAll(PageRun run, Land land) {
   FAULTLINE_CHECK(addresses_.Contains(run));
@@ -157,6 +176,9 @@ InstallResult UffdMemory::InstallAll(PageRun run, Land land) {
     done_bytes += landed.bytes;
     if (landed.error_number == 0 || landed.error_number == EINTR) continue;
     uint64_t pages = done_bytes / page_bytes;
+    if (landed.error_number == EEXIST && !IsThere({run.region, run.first + pages})) {
+      landed.error_number = ENOMEM;
+    }
     if (landed.error_number == EEXIST) {
       // Who waits there may have faulted before the other installation landed.
       absl::Status woken = Wake({run.region, run.first + pages, 1});

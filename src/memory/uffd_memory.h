@@ -60,6 +60,9 @@ class UffdMemory : public GuestMemory {
   };
   Landed Copy(uint64_t address, const std::byte* data, uint64_t length_bytes) const;
   Landed ZeroPage(uint64_t address, uint64_t length_bytes) const;
+  // After EEXIST: whether a page is really there. In hugetlbfs the kernel (6.18 still) gives the
+  // same answer when its pool of huge pages is empty.
+  bool IsThere(PageId page) const;
   // Calls `land(offset_bytes)` until `run` is in or something stops it.
   template <typename Land>
   InstallResult InstallAll(PageRun run, Land land);

@@ -15,6 +15,7 @@
 
 namespace faultline {
 
+// How one installation ended.
 enum class InstallOutcome : uint8_t {
   kDone = 1,     // the page is there now, and who waited for it was woken
   kPresent = 2,  // a page was there already; it was left alone, and who waited was woken
@@ -32,6 +33,7 @@ struct InstallResult {
   int error_number = 0;
 };
 
+// What was read from the kernel at one time.
 struct MemoryEvents {
   std::vector<PageRun> discards;  // given up by the guest; apply before the faults
   std::vector<PageId> faults;     // somebody waits for this page

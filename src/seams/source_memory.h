@@ -31,6 +31,7 @@ class SourceMemory {
   virtual std::span<const std::byte> View(PageRun run) const = 0;
 };
 
+// Takes hold of a source's memory.
 class SourceMemoryFactory {
  public:
   virtual ~SourceMemoryFactory() = default;

@@ -346,7 +346,8 @@ TEST_F(CAbiTest, EventsStatisticsAndResultArrive) {
 TEST_F(CAbiTest, CancelReachesTheSession) {
   ASSERT_EQ(AddRegion(), FAULTLINE_OK);
   script_.source = [](SourceParts) -> FakeSessionScript::Run {
-    return [](SessionObserver*, std::future<std::string> cancelled) {
+    return [](SessionObserver* observer, std::future<std::string> cancelled) {
+      observer->OnPhase(Phase::kConnecting, "");
       if (cancelled.wait_for(std::chrono::seconds(30)) != std::future_status::ready) {
         return SessionResult{.status = absl::DeadlineExceededError("no cancel came")};
       }
@@ -358,6 +359,23 @@ TEST_F(CAbiTest, CancelReachesTheSession) {
   faultline_result result = Initialized<faultline_result>();
   EXPECT_EQ(faultline_session_wait(session_, &result), FAULTLINE_CANCELLED);
   EXPECT_STREQ(result.message, "the operator changed his mind");
+}
+
+TEST_F(CAbiTest, ACancelThatComesTooEarlyIsNotLost) {
+  ASSERT_EQ(AddRegion(), FAULTLINE_OK);
+  std::promise<void> was_cancelled;
+  script_.source = [&was_cancelled](SourceParts) -> FakeSessionScript::Run {
+    return [&was_cancelled](SessionObserver* observer, std::future<std::string> cancelled) {
+      was_cancelled.get_future().wait();
+      EXPECT_EQ(cancelled.wait_for(std::chrono::seconds(0)), std::future_status::timeout);
+      observer->OnPhase(Phase::kConnecting, "");
+      return SessionResult{.status = absl::CancelledError(cancelled.get())};
+    };
+  };
+  ASSERT_EQ(StartSource(), FAULTLINE_OK);
+  faultline_session_cancel(session_, "early");
+  was_cancelled.set_value();
+  EXPECT_EQ(faultline_session_wait(session_, nullptr), FAULTLINE_CANCELLED);
 }
 
 TEST_F(CAbiTest, WaitingAndDestroyingInACallbackAreRefused) {

@@ -159,6 +159,7 @@ bool FakePushLane::TryPush(PageRun run) {
 
 void FakePushLane::Finish() {
   FAULTLINE_CHECK(bulk_->IsCurrent());
+  finished_ = true;
   if (socket_ != nullptr) socket_->Send(FrameOf({PageFrameKind::kFinished, {}}));
 }
 
@@ -176,6 +177,8 @@ void FakePushLane::OnDrained() {
 }
 
 void FakePushLane::Fail(const absl::Status& status) {
+  // With everything taken, the peer may go.
+  if (finished_ && socket_->bytes_in_flight() == 0) return socket_.reset();
   socket_.reset();
   if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnLaneFailed(status);
 }
@@ -206,7 +209,10 @@ void FakePushReceiver::Stop() {
 void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
   auto frame = ParseChunk(bytes, layout_);
   if (!frame.ok()) return Fail(frame.status());
-  if (frame->kind == PageFrameKind::kFinished) return listener_->OnPushFinished();
+  if (frame->kind == PageFrameKind::kFinished) {
+    finished_ = true;
+    return listener_->OnPushFinished();
+  }
   if (frame->kind != PageFrameKind::kData) {
     return Fail(absl::InvalidArgumentError("bad page frame from the peer: zeros on the bulk lane"));
   }
@@ -228,6 +234,7 @@ void FakePushReceiver::Offer() {
 
 void FakePushReceiver::Fail(const absl::Status& status) {
   socket_.reset();
+  if (finished_) return;
   if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnReceiverFailed(status);
 }
 

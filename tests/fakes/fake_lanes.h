@@ -70,6 +70,7 @@ class FakePushLane : public PushLane {
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
   bool writable_wanted_ = false;
+  bool finished_ = false;
   uint64_t bytes_sent_ = 0;
 };
 
@@ -89,6 +90,7 @@ class FakePushReceiver : public PushReceiver {
   const MemoryLayout layout_;
   std::unique_ptr<FakeSocket> socket_;
   Listener* listener_ = nullptr;
+  bool finished_ = false;
   PageRun held_run_;
   FakeSocket::Bytes held_;  // frame and bytes of a run that was not taken
 };

@@ -192,6 +192,10 @@ void FakeDestinationTransport::ExpectLanes(const MigrationId& id, const SessionT
 }
 
 void FakeDestinationTransport::FinishLanes(absl::StatusOr<Lanes> lanes) {
+  if (!lanes.ok()) {
+    reader_.reset();
+    push_.reset();
+  }
   expected_->timeout.reset();
   LanesOpen done = std::exchange(expected_->done, nullptr);
   done(std::move(lanes));

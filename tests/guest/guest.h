@@ -4,8 +4,8 @@
 // a page that arrives late, twice, torn or from an older time is seen by the guest itself. It
 // reports over the serial port in lines that start with "FL " and hold key=value pairs.
 
-#ifndef FAULTLINE_GUEST_H_
-#define FAULTLINE_GUEST_H_
+#ifndef FAULTLINE_TESTS_GUEST_GUEST_H_
+#define FAULTLINE_TESTS_GUEST_GUEST_H_
 
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -15,7 +15,8 @@ enum { kPageBytes = 4096, kPageWords = kPageBytes / 8, kThreadsMax = 16 };
 
 // What the kernel command line asked for; constant once the workers run.
 struct Options {
-  uint64_t mib;             // fl.mib: patterned memory
+  uint64_t mib;             // fl.mib: patterned memory that the workers use
+  uint64_t idle_mib;        // fl.idle: patterned memory that only `verify` reads
   uint64_t threads;         // fl.threads: memory workers
   uint64_t writes_percent;  // fl.writes
   uint64_t seed;            // fl.seed
@@ -64,4 +65,4 @@ void DevicesLoad(void);
 void DiskStart(void);
 void NetworkStart(void);
 
-#endif  // FAULTLINE_GUEST_H_
+#endif  // FAULTLINE_TESTS_GUEST_GUEST_H_

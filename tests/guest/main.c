@@ -71,6 +71,7 @@ static void TakeOption(const char* word) {
     uint64_t* value;
   } numbers[] = {
       {"fl.mib=", &options.mib},
+      {"fl.idle=", &options.idle_mib},
       {"fl.threads=", &options.threads},
       {"fl.seed=", &options.seed},
       {"fl.writes=", &options.writes_percent},
@@ -183,8 +184,8 @@ int main(void) {
   if (options.disk) DiskStart();
   uint64_t began_us = NowUs();
   MemoryStart();
-  Say("ready mib=%lu pattern=%s threads=%lu boot_us=%lu fill_us=%lu", options.mib, options.pattern,
-      options.threads, began_us, NowUs() - began_us);
+  Say("ready mib=%lu idle=%lu pattern=%s threads=%lu boot_us=%lu fill_us=%lu", options.mib,
+      options.idle_mib, options.pattern, options.threads, began_us, NowUs() - began_us);
   pthread_t reporter;
   if (pthread_create(&reporter, NULL, Reporter, NULL) != 0) Fatal("reporter");
 

@@ -22,7 +22,8 @@ struct Worker {
 };
 
 static uint64_t* memory;
-static uint64_t page_count;
+static uint64_t page_count;    // all patterned pages
+static uint64_t active_count;  // the first ones: those that the workers touch
 // The version each page must hold, kept apart from the pages: a stale page contradicts it.
 static uint32_t* versions;
 static struct Worker workers[kThreadsMax];
@@ -105,7 +106,7 @@ static void NoteWorst(uint64_t took_us) {
 
 static void* Work(void* argument) {
   struct Worker* worker = argument;
-  uint64_t own_pages = page_count / options.threads;
+  uint64_t own_pages = active_count / options.threads;
   uint64_t before_us = NowUs();
   for (;;) {
     if (atomic_load_explicit(&pause_asked, memory_order_acquire)) {
@@ -157,7 +158,8 @@ static void* Churn(void* unused) {
 }
 
 void MemoryStart(void) {
-  page_count = options.mib * 256 / options.threads * options.threads;
+  active_count = options.mib * 256;
+  page_count = active_count + options.idle_mib * 256;
   memory = Map(page_count * kPageBytes);
   versions = Map(page_count * sizeof(versions[0]));
   for (uint64_t page = 0; page < page_count; ++page) {

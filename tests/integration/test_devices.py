@@ -9,10 +9,11 @@ from rig.process import run
 
 
 class DiskAndNetwork(MigrationCase):
-    def lan(self, rate=None):
+    def make_lan(self, rate=None):
         lan = Lan(rate)
         self.addCleanup(lan.close)
-        return lan
+        self.source_options = {"netns": lan.netns("h1")}
+        self.destination_options = {"netns": lan.netns("h2")}
 
     def disk_words(self):
         disk = os.path.join(self.workdir, "disk.qcow2")
@@ -22,11 +23,11 @@ class DiskAndNetwork(MigrationCase):
                 "-device", "virtio-blk-pci,drive=disk0")
 
     def hosts_pair(self, kernel, extra):
-        return self.pair(mib=384, kernel=kernel, extra=extra, source_options={"netns": "h1"},
-                         destination_options={"netns": "h2"})
+        return self.pair(mib=384, kernel=kernel, extra=extra, source_options=self.source_options,
+                         destination_options=self.destination_options)
 
     def test_disk_and_tcp_connection_survive(self):
-        self.lan()
+        self.make_lan()
         source, destination = self.hosts_pair(f"fl.mib=128 fl.disk fl.net={GUEST}",
                                               (*self.disk_words(), *nic_words()))
         source.wait_ready()
@@ -49,7 +50,7 @@ class DiskAndNetwork(MigrationCase):
 
     def test_announced_at_once(self):
         """Nobody sends to the guest's new place before it speaks: the switch must be told."""
-        self.lan()
+        self.make_lan()
         source, destination = self.hosts_pair(f"fl.mib=64 fl.net={GUEST}", nic_words())
         source.wait_ready()
         socket.create_connection((GUEST, 7), 10).close()  # the switch learns where it is
@@ -63,7 +64,7 @@ class DiskAndNetwork(MigrationCase):
 
     def test_paused_guest_with_devices_keeps_its_bytes(self):
         """Loading virtio devices lets QEMU write a few ring pages; no other page may differ."""
-        self.lan()
+        self.make_lan()
         source, destination = self.hosts_pair(f"fl.mib=64 fl.disk fl.net={GUEST}",
                                               (*self.disk_words(), *nic_words()))
         source.wait_ready()
@@ -76,7 +77,7 @@ class DiskAndNetwork(MigrationCase):
         print("pages that the device load wrote:", pages)
 
     def test_shaped_link(self):
-        self.lan(rate="400mbit")
+        self.make_lan(rate="400mbit")
         source, destination = self.hosts_pair("fl.mib=96", ())
         source.wait_ready()
         self.migrate(source, destination, address=HOSTS["h2"],

@@ -7,19 +7,21 @@ from rig import faultline
 from rig.case import MigrationCase
 from rig.relay import Relay
 
-KERNEL = "fl.mib=96"
+MIB = 96
 # The device stream has some 300 kB: at this rate the load lasts long enough to hit it surely.
 SLOW_LINK_BYTES_S = 300_000
 
 
 class Handover(MigrationCase):
-    def begin_over_relay(self, rate_bytes_s=None, migrate_extra=(), receive_extra=()):
+    def begin_over_relay(self, rate_bytes_s=None, migrate_extra=()):
         """Starts a move of a working guest through a relay."""
+        source, destination = self.pair(mib=MIB, boot_sector=True)
+        source.serial.wait_line("R 00000002")
+        return self.begin_pair_over_relay(source, destination, rate_bytes_s, migrate_extra)
+
+    def begin_pair_over_relay(self, source, destination, rate_bytes_s, migrate_extra):
         self.require_engine()
-        source, destination = self.pair(mib=256, kernel=KERNEL)
-        source.wait_ready()
-        source.serial.wait_reports(3)
-        receive = faultline.receive(destination, self.workdir + "/receive.log", extra=receive_extra)
+        receive = faultline.receive(destination, self.workdir + "/receive.log")
         self._own(receive)
         relay = Relay(receive.port, rate_bytes_s=rate_bytes_s)
         self.addCleanup(relay.close)
@@ -46,7 +48,7 @@ class Handover(MigrationCase):
                 except (ConnectionError, OSError):
                     pass  # it went away meanwhile
             time.sleep(0.1)
-        self.assert_guest_right(source)
+        self.assert_boot_sector_right(source)
 
     def assert_gone(self, vm):
         self.wait_until(lambda: not vm.process.alive(), 10, f"{vm.name}: its QEMU has ended")
@@ -100,10 +102,10 @@ class Handover(MigrationCase):
 
     def test_killed_at_any_time_of_the_preparation(self):
         """Kills `migrate` at times spread over its first 40 ms; the guest never stops for long."""
-        source = self.vm("src", mib=256, kernel=KERNEL).start()
-        source.wait_ready()
+        source = self.vm("src", mib=MIB, boot_sector=True).start()
+        source.serial.wait_line("R 00000002")
         for number in range(5):
-            destination = self.vm("dst", mib=256, kernel=KERNEL, incoming=True).start()
+            destination = self.vm("dst", mib=MIB, boot_sector=True, incoming=True).start()
             receive = faultline.receive(destination, f"{self.workdir}/receive{number}.log")
             self._own(receive)
             relay = Relay(receive.port, rate_bytes_s=SLOW_LINK_BYTES_S)
@@ -123,27 +125,33 @@ class Handover(MigrationCase):
         self.assert_runs_on_source_only(source, destination)
         migrate.wait(30)
         receive.wait(30)
-        again = self.vm("dst", mib=256, kernel=KERNEL, incoming=True).start()
+        again = self.vm("dst", mib=MIB, boot_sector=True, incoming=True).start()
         self.migrate(source, again)
-        self.assert_guest_right(again)
+        self.assert_boot_sector_right(again)
 
     # --- after the handover
 
-    def test_signals_after_the_handover_do_not_stop_the_serving(self):
-        source, destination, receive, migrate, _ = self.begin_over_relay(
-            migrate_extra=("--bandwidth", "30M"))
+    def begin_slow_post_copy(self):
+        """A move that is past its handover and takes some seconds more."""
+        source, destination = self.pair(mib=256, kernel="fl.mib=32 fl.idle=64")
+        source.wait_ready()
+        move = self.begin_pair_over_relay(source, destination, None, ("--bandwidth", "12M"))
         destination.wait_status("running")
+        return move
+
+    def test_signals_after_the_handover_do_not_stop_the_serving(self):
+        source, destination, receive, migrate, _ = self.begin_slow_post_copy()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             migrate.signal(number)
             receive.signal(number)
+            time.sleep(0.3)
+        self.assertTrue(migrate.process.alive(), "the post-copy was over before the signals came")
         self.assertEqual(0, migrate.wait(60), migrate.describe())
         self.assertEqual(0, receive.wait(60), receive.describe())
         self.assert_guest_right(destination)
 
     def test_source_never_resumes_after_the_handover(self):
-        source, destination, receive, migrate, _ = self.begin_over_relay(
-            migrate_extra=("--bandwidth", "30M"))
-        destination.wait_status("running")
+        source, destination, receive, migrate, _ = self.begin_slow_post_copy()
         migrate.signal(signal.SIGKILL)
         time.sleep(3)
         self.assertNotEqual("running", source.status())

@@ -11,7 +11,6 @@ from rig.case import MigrationCase
 from rig.process import run
 from rig.vm import Backend
 
-KERNEL = "fl.mib=64"
 MIB = 192
 
 
@@ -59,16 +58,15 @@ class Setups(MigrationCase):
         for word in words:
             self.assertIn(word.lower(), said.lower())
         self.assertEqual("running", source.status())
-        last = source.serial.wait_reports(3)[-1]
-        self.assertEqual(0, last.wrong)
+        self.assert_boot_sector_right(source)
 
     def booted(self, **options):
-        vm = self.vm("src", **{"mib": MIB, "kernel": KERNEL, **options}).start()
-        vm.wait_ready()
+        vm = self.vm("src", **{"mib": MIB, **options}, boot_sector=True).start()
+        vm.serial.wait_line("R 00000002")
         return vm
 
     def waiting(self, **options):
-        return self.vm("dst", **{"mib": MIB, "kernel": KERNEL, "incoming": True, **options}).start()
+        return self.vm("dst", **{"mib": MIB, "incoming": True, **options}, boot_sector=True).start()
 
     # --- memory that cannot be moved
 
@@ -94,13 +92,13 @@ class Setups(MigrationCase):
         self.assert_refused(self.booted(), destination, "region")
 
     def test_page_sizes_differ(self):
-        huge = memory.HugePages(MIB + 8, os.path.join(self.workdir, "huge"))
+        huge = memory.HugePages(MIB + 8, os.path.join(self.ramdir, "huge"))
         self.addCleanup(huge.close)
         backend = Backend(MIB, path=os.path.join(huge.directory, "ram"))
         self.assert_refused(self.booted(), self.waiting(backends=[backend]), "page size")
 
     def test_balloon_on_huge_pages(self):
-        huge = memory.HugePages(2 * MIB + 16, os.path.join(self.workdir, "huge"))
+        huge = memory.HugePages(2 * MIB + 16, os.path.join(self.ramdir, "huge"))
         self.addCleanup(huge.close)
         backends = [[Backend(MIB, path=os.path.join(huge.directory, name))] for name in "ab"]
         balloon = ("-device", "virtio-balloon-pci")
@@ -120,13 +118,12 @@ class Setups(MigrationCase):
 
     def test_ram_file_mapped_by_another_process(self):
         backend = self.backend(MIB)
-        other = self.vm("other", backends=[backend], kernel=KERNEL, hook=False).start()
-        other.wait_ready()
+        other = self.vm("other", backends=[backend], hook=False).start()
         other.qmp.execute("stop")
         self.assert_refused(self.booted(), self.waiting(backends=[backend]), backend.path)
 
     def test_no_room(self):
-        small = os.path.join(self.workdir, "small")
+        small = os.path.join(self.ramdir, "small")
         os.mkdir(small)
         run("mount", "-t", "tmpfs", "-o", "size=96M", "none", small)
         self.addCleanup(run, "umount", "-l", small)
@@ -134,7 +131,7 @@ class Setups(MigrationCase):
         self.assert_refused(self.booted(), self.waiting(backends=[backend]), "room")
 
     def test_tmpfs_with_huge_pages_always(self):
-        huge = os.path.join(self.workdir, "thp")
+        huge = os.path.join(self.ramdir, "thp")
         os.mkdir(huge)
         run("mount", "-t", "tmpfs", "-o", "huge=always", "none", huge)
         self.addCleanup(run, "umount", "-l", huge)
@@ -164,7 +161,7 @@ class Setups(MigrationCase):
         self.assert_refused(self.booted(), destination, "hook")
 
     def test_destination_does_not_wait(self):
-        destination = self.vm("dst", mib=MIB, kernel=KERNEL, extra=("-S",)).start()
+        destination = self.vm("dst", mib=MIB, boot_sector=True, extra=("-S",)).start()
         self.assert_refused(self.booted(), destination, "-incoming defer")
 
     def test_postcopy_ram_is_set(self):
@@ -211,13 +208,13 @@ class Peers(MigrationCase):
 
     def migrate_to(self, port):
         self.require_engine()
-        source = self.vm("src", mib=MIB, kernel=KERNEL).start()
-        source.wait_ready()
+        source = self.vm("src", mib=MIB, boot_sector=True).start()
+        source.serial.wait_line("R 00000002")
         command = faultline.migrate(source, f"tcp://127.0.0.1:{port}", self.workdir + "/migrate.log")
         self._own(command)
         self.assert_failed(command, command.wait(60), 1, "source")
         self.assertEqual("running", source.status())
-        self.assertEqual(0, source.serial.wait_reports(3)[-1].wrong)
+        self.assert_boot_sector_right(source)
         return command
 
     def test_peer_sends_garbage(self):

@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""Runs every check in this folder: each check_*.py has CHECKS, functions that return the faults."""
+"""Runs every check in this folder: each check_*.py has CHECKS, functions that return the faults.
+
+Prints the scorecard too. check_checks.py holds a broken sample for every rule.
+"""
 
 import argparse
 import importlib
@@ -9,6 +12,8 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
+
+import scorecard  # noqa: E402
 
 
 def main():
@@ -24,6 +29,7 @@ def main():
                 print(f"     {fault}")
             failed += bool(faults)
             passed += not faults
+    scorecard.show(HERE.parent.parent)
     if options.results:
         totals = {"passed": passed, "failed": failed, "skipped": 0}
         pathlib.Path(options.results).write_text(json.dumps(totals))

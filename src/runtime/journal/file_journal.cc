@@ -81,9 +81,11 @@ absl::Status FileJournal::Record(JournalPhase phase) {
 absl::Status FileJournal::MakeDurable() {
   std::error_code error;
   std::filesystem::create_directories(state_directory_, error);
-  ASSIGN_OR_RETURN(std::string text, ReadTextFile(path_));
-  std::string target =
-      (std::filesystem::path(state_directory_) / std::filesystem::path(path_).filename()).string();
+  // Through the descriptor: the file may have another name since it was created.
+  std::string self = fmt::format("/proc/self/fd/{}", file_.get());
+  ASSIGN_OR_RETURN(std::string text, ReadTextFile(self));
+  std::filesystem::path name = std::filesystem::read_symlink(self, error).filename();
+  std::string target = (std::filesystem::path(state_directory_) / name).string();
   std::string fresh = target + ".new";
   FileDescriptor copy(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!copy.valid()) {

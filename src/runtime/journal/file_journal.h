@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_RUNTIME_JOURNAL_FILE_JOURNAL_H_
 #define FAULTLINE_RUNTIME_JOURNAL_FILE_JOURNAL_H_
 
+#include <memory>
 #include <optional>
 #include <string>
 
@@ -17,8 +18,8 @@ namespace faultline {
 class FileJournal : public Journal {
  public:
   // Creates `path` (which must not exist) on a memory-backed file system; MakeDurable copies it
-  // into `state_directory` under the same name. `side` is "source" or "destination". Errors name
-  // the path.
+  // into `state_directory` under the name that it has by then. `side` is "source" or
+  // "destination". Errors name the path.
   static absl::StatusOr<std::unique_ptr<FileJournal>> Create(const std::string& path,
                                                              const std::string& state_directory,
                                                              const std::string& migration_id,
@@ -26,7 +27,6 @@ class FileJournal : public Journal {
 
   absl::Status Record(JournalPhase phase) override;
   absl::Status MakeDurable() override;
-  const std::string& path() const { return path_; }
 
  private:
   FileJournal(FileDescriptor file, std::string path, std::string state_directory);

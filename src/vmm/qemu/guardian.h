@@ -9,7 +9,6 @@
 #include <sys/types.h>
 
 #include <memory>
-#include <span>
 #include <string>
 #include <vector>
 
@@ -52,9 +51,9 @@ class Guardian {
   const pid_t pid_;
 };
 
-// The guardian's main program; `arguments` are those after the word "guardian". Returns its exit
-// status.
-int RunGuardian(std::span<char* const> arguments);
+// The guardian's main program; `arguments` are those after the word "guardian". Returns when its
+// work is over; InvalidArgument if somebody started it by hand.
+absl::Status RunGuardian(const std::vector<std::string>& arguments);
 
 }  // namespace faultline
 

@@ -57,75 +57,67 @@ absl::Status PutVmBack(const RollbackPlan& plan, const std::string& monitor_path
   return qmp.ok() ? RollBackSource(qmp->get(), plan) : qmp.status();
 }
 
-int GuardSource(const FileDescriptor& journal, const std::string& encoded_plan,
-                const std::string& monitor_path) {
+absl::Status GuardSource(const FileDescriptor& journal, const std::string& encoded_plan,
+                         const std::string& monitor_path) {
   absl::StatusOr<JournalContent> content = ReadOpenJournal(journal);
   if (!content.ok()) {
-    Say(fmt::format("the journal cannot be read, so the VM is left as it is: {}",
-                    MessageOf(content.status())));
-    return 1;
+    return Annotate(content.status(),
+                    "guardian: the journal cannot be read, so the VM is left as it is");
   }
   if (content->committed) {
     Say("the VM has been handed over: it is the destination's and is left alone here");
-    return 0;
+    return absl::OkStatus();
   }
-  absl::StatusOr<RollbackPlan> plan = DecodePlan(encoded_plan);
-  absl::Status status = plan.ok() ? PutVmBack(*plan, monitor_path) : plan.status();
-  if (!status.ok()) {
-    Say(MessageOf(status));
-    return 1;
-  }
+  ASSIGN_OR_RETURN(RollbackPlan plan, DecodePlan(encoded_plan));
+  RETURN_IF_ERROR(PutVmBack(plan, monitor_path));
   static constexpr std::string_view kRecord = "6 rolled-back\n";
   [[maybe_unused]] ssize_t written = write(journal.get(), kRecord.data(), kRecord.size());
   Say("the migration's command died before the handover: the VM is back at work on the source");
-  return 0;
+  return absl::OkStatus();
 }
 
-int GuardDestination(const FileDescriptor& journal) {
+absl::Status GuardDestination(const FileDescriptor& journal) {
   absl::StatusOr<JournalContent> content = ReadOpenJournal(journal);
   if (!content.ok()) {
-    Say(fmt::format("the journal cannot be read, so QEMU is left as it is: {}",
-                    MessageOf(content.status())));
-    return 1;
+    return Annotate(content.status(),
+                    "guardian: the journal cannot be read, so QEMU is left as it is");
   }
   if (content->loaded || content->committed) {
     Say("the VM is loaded here and may be this side's: its QEMU is left alone");
-    return 0;
+    return absl::OkStatus();
   }
   if (syscall(SYS_pidfd_send_signal, kGuardianProcessFd, SIGKILL, nullptr, 0) < 0 &&
       errno != ESRCH) {
-    Say(fmt::format("cannot end the destination's QEMU: {}",
-                    MessageOf(ErrnoStatus(errno, "pidfd_send_signal"))));
-    return 1;
+    return ErrnoStatus(errno, "guardian: end the destination's QEMU");
   }
   Say("the command died before the VM was loaded: the destination's QEMU was ended");
-  return 0;
+  return absl::OkStatus();
 }
 
 }  // namespace
 
-int RunGuardian(std::span<char* const> arguments) {
+absl::Status RunGuardian(const std::vector<std::string>& arguments) {
   // What ends a whole terminal or service must not end this process before it has done its work.
   for (int signal_number : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGPIPE}) {
     signal(signal_number, SIG_IGN);
   }
   if (arguments.size() != 3) {
-    Say("this is started by 'faultline migrate' and 'faultline receive', not by hand");
-    return 2;
+    return absl::InvalidArgumentError(
+        "'guardian' is started by 'faultline migrate' and 'faultline receive', not by hand");
   }
-  std::string_view side = arguments[0];
-  std::string monitor_path = arguments[2];
-  FileDescriptor journal(open(arguments[1], O_RDWR | O_APPEND | O_CLOEXEC));
+  FileDescriptor journal(open(arguments[1].c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
   if (!journal.valid()) {
-    Say(MessageOf(ErrnoStatus(errno, fmt::format("open the journal '{}'", arguments[1]))));
-    return 2;
+    return ErrnoStatus(errno, fmt::format("guardian: open the journal '{}'", arguments[1]));
   }
   char ready = kGuardianReady;
-  if (send(kGuardianLifelineFd, &ready, 1, MSG_NOSIGNAL) != 1) return 2;
+  if (send(kGuardianLifelineFd, &ready, 1, MSG_NOSIGNAL) != 1) {
+    return absl::InvalidArgumentError(
+        "'guardian' is started by 'faultline migrate' and 'faultline receive', not by hand");
+  }
   std::string plan;
-  if (!ParentDied(kGuardianLifelineFd, &plan)) return 0;
-  return side == kGuardianSourceWord ? GuardSource(journal, plan, monitor_path)
-                                     : GuardDestination(journal);
+  if (!ParentDied(kGuardianLifelineFd, &plan)) return absl::OkStatus();
+  return arguments[0] == kGuardianSourceWord ? GuardSource(journal, plan, arguments[2])
+                                             : GuardDestination(journal);
 }
 
 }  // namespace faultline

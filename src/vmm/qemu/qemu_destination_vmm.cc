@@ -136,7 +136,6 @@ absl::StatusOr<VmDescription> QemuDestinationVmm::DoDescribeAgain() {
 absl::Status QemuDestinationVmm::DoLoad() {
   FAULTLINE_CHECK(qmp_ != nullptr);
   qmp_->DropEvents();
-  loading_ = true;
   Json arguments = {{"uri", fmt::format("fd:{}", kStreamName)}};
   // Since 9.1 QEMU can survive a failed load and tell what was wrong.
   bool tells_reason = prepared_.facts.version.AtLeast(9, 1);
@@ -144,9 +143,11 @@ absl::Status QemuDestinationVmm::DoLoad() {
   absl::Status begun = qmp_->Execute("migrate-incoming", arguments, QmpClient::kNoTimeout).status();
   if (!begun.ok()) return LoadError(begun);
   std::string reached;
+  bool started = false;
   absl::Status ended =
       qmp_->WaitForEvent(
               [&](const QmpEvent& event) {
+                started = started || event.name == "RESUME";
                 if (event.name != "MIGRATION") return false;
                 reached = JsonText(event.data, "status");
                 return reached == "completed" || reached == "failed";
@@ -159,9 +160,7 @@ absl::Status QemuDestinationVmm::DoLoad() {
     std::string reason = migration.ok() ? JsonText(*migration, "error-desc") : std::string();
     return LoadError(reason.empty() ? absl::UnavailableError("") : absl::AbortedError(reason));
   }
-  ASSIGN_OR_RETURN(Json status,
-                   qmp_->Execute("query-status", Json::object(), QmpClient::kNoTimeout));
-  if (JsonFlag(status, "running")) {
+  if (started) {
     return absl::FailedPreconditionError(
         "the destination's QEMU started the VM by itself after the load: somebody else ran 'cont' "
         "in its monitor");

@@ -68,7 +68,6 @@ class QemuDestinationVmm : public DestinationVmm {
   SettingsBackup settings_;
   FileDescriptor process_;    // a pidfd; none if QEMU lives in another process namespace
   bool may_discard_ = false;  // QEMU was seen waiting, and the VM is not this side's yet
-  bool loading_ = false;
   std::unique_ptr<Guardian> guardian_;
 
   OperationWorker worker_;  // last: its thread uses all of the above

@@ -51,6 +51,8 @@ void QemuSourceVmm::Retire(bool quit, VmmDone done) {
 }
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
+  qmp_.reset();  // the monitor serves one client
+  touched_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
   plan_ = RollbackPlan();
@@ -172,8 +174,10 @@ absl::Status QemuSourceVmm::DoRetire(bool quit) {
   FAULTLINE_CHECK(qmp_ != nullptr);
   stream_.reset();
   if (guardian_ != nullptr) guardian_->StandDown();
-  RETURN_IF_ERROR(RestoreSettings(qmp_.get(), plan_.settings));
-  return quit ? WaitForQemuEnd() : absl::OkStatus();
+  absl::Status status = RestoreSettings(qmp_.get(), plan_.settings);
+  if (status.ok() && quit) status = WaitForQemuEnd();
+  // One that has ended already has done what `quit` asks.
+  return quit && absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 
 absl::Status QemuSourceVmm::WaitForQemuEnd() {
@@ -184,7 +188,7 @@ absl::Status QemuSourceVmm::WaitForQemuEnd() {
                                 "the source's QEMU to end")
                  .status();
   }
-  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+  return status;
 }
 
 }  // namespace faultline

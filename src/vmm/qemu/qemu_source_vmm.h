@@ -52,6 +52,7 @@ class QemuSourceVmm : public SourceVmm {
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(const std::string& status);
+  // Sends `quit` and waits for the end, which is an Unavailable status.
   absl::Status WaitForQemuEnd();
 
   const QemuSourceOptions options_;

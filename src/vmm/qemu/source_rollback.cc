@@ -29,6 +29,11 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
     if (IsOver(status)) return status;
     if (!cancelled) RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
     cancelled = true;
+    if (status == "cancelling") {
+      // QEMU 7.2 misses a cancel that comes between the VM's stop and pre-switchover, and waits
+      // there for good. This wakes it; where nobody waits it does nothing.
+      qmp->Execute("migrate-continue", {{"state", "cancelling"}}).IgnoreError();
+    }
     if (deadline.expired()) {
       return absl::DeadlineExceededError(
           fmt::format("QEMU does not end its migration (query-migrate says '{}')", status));

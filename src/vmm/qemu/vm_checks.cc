@@ -239,13 +239,16 @@ absl::Status CheckSource(const VmFacts& facts) {
   }
   if (facts.status == "postmigrate" && facts.migration_status == "completed") {
     return Refuse(
-        "the VM has already been migrated away from this QEMU (its status is "
-        "postmigrate): if it is nowhere else, put it back to work with 'cont' in its "
-        "monitor first");
+        "the VM has already been migrated away from this QEMU (its status is postmigrate): if it "
+        "is nowhere else, put it back to work with 'cont' in its monitor first");
   }
-  // QEMU 7.2 leaves a paused VM in postmigrate after a migration that was cancelled.
-  static constexpr std::array<std::string_view, 4> kMovable = {"running", "paused", "prelaunch",
-                                                               "postmigrate"};
+  if (facts.status == "postmigrate") {
+    // How QEMU 7.2 leaves a paused VM after a migration that was given up; it sends none from here.
+    return Refuse(
+        "the VM still stands paused from a migration that was given up (its status is "
+        "postmigrate): let it run with 'cont' in its monitor (and 'stop' it again), then migrate");
+  }
+  static constexpr std::array<std::string_view, 3> kMovable = {"running", "paused", "prelaunch"};
   if (std::find(kMovable.begin(), kMovable.end(), facts.status) == kMovable.end()) {
     return Refuse(
         "the VM is neither running nor paused (its status is '{}'): bring it to one of "

@@ -138,6 +138,15 @@ class MigrationCase(unittest.TestCase):
         self.assertGreater(last.ops, 0)
         self.assertEqual(0, vm.serial.verify(), vm.serial.tail())
 
+    def assert_boot_sector_right(self, vm):
+        """The boot sector guest works there, and every byte it ever checked was right."""
+        begin = len(vm.serial.lines)
+        # The first line of a destination may have been cut in two by the switchover.
+        self.wait_until(lambda: len(vm.serial.lines) >= begin + 3, 60,
+                        "the boot sector guest finished three more rounds")
+        for _, line in vm.serial.lines[1:]:
+            self.assertRegex(line, "^R [0-9a-f]{8} 00000000$", "the guest counted wrong bytes")
+
     def assert_same_ram(self, path_a, path_b, allowed_pages=0, page_bytes=4096):
         pages = memory.differing_pages(path_a, path_b, page_bytes)
         self.assertLessEqual(len(pages), allowed_pages,

@@ -4,16 +4,23 @@ import os
 import subprocess
 import sys
 
-_UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "--mount", "--net"]
+_UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "unchanged",
+            "--net"]
+# In a chroot "/" is no mount point and cannot be made private, but what we mount upon can.
+_ENTER = """
+mount --make-rprivate / 2>/dev/null || for point in /proc /dev /dev/shm; do
+  mount --make-rprivate $point 2>/dev/null
+done
+mount -t proc proc /proc && mount -t tmpfs -o mode=1777 fl /dev/shm && ip link set lo up || exit 1
+exec "$@"
+"""
 _INSIDE = "FAULTLINE_ISOLATED"
 
 
 def prefix():
     """Words to put before a command; None where namespaces are forbidden."""
-    if subprocess.run([*_UNSHARE, "true"], capture_output=True).returncode != 0:
-        return None
-    return [*_UNSHARE, "sh", "-c", "mount -t tmpfs -o mode=1777 fl /dev/shm && "
-            "mount -t tmpfs fl /run && ip link set lo up && exec \"$@\"", "sh"]
+    words = [*_UNSHARE, "sh", "-c", _ENTER, "sh"]
+    return words if subprocess.run([*words, "true"], capture_output=True).returncode == 0 else None
 
 
 def reap(main):

@@ -1,6 +1,7 @@
 """RAM files, huge pages and swap on the host."""
 
 import ctypes
+import fcntl
 import os
 import re
 
@@ -48,10 +49,16 @@ def allocated_bytes(path):
 
 
 class HugePages:
-    """Reserves 2 MiB pages and mounts a hugetlbfs of its own; raises OSError if there are too few."""
+    """Reserves 2 MiB pages and mounts a hugetlbfs of its own; raises OSError if there are too few.
+
+    The kernel's number of huge pages is one for the machine, so tests that use them wait for each
+    other.
+    """
 
     def __init__(self, mib, directory):
         self.directory = directory
+        self._lock = open("/tmp/faultline-hugepages.lock", "w")
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
         self._control = "/proc/sys/vm/nr_hugepages"
         with open(self._control) as file:
             self._before = int(file.read())
@@ -61,6 +68,7 @@ class HugePages:
             free = int(re.search(r"HugePages_Free:\s+(\d+)", file.read()).group(1))
         if free < pages:
             self._set(self._before)
+            self._lock.close()
             raise OSError(f"{pages} huge pages wanted, the kernel found {free}")
         os.makedirs(directory, exist_ok=True)
         run("mount", "-t", "hugetlbfs", "-o", "pagesize=2M", "none", directory)
@@ -72,6 +80,7 @@ class HugePages:
     def close(self):
         run("umount", "-l", self.directory, check=False)
         self._set(self._before)
+        self._lock.close()
 
 
 class SwapFile:

@@ -4,13 +4,16 @@
                                         \\--- uplink --- br0 in namespace h2 (10.77.0.12) --- tap0
 
 Everything lives in the test's own network namespace (the runner gives it one), so nothing is left.
+A host's namespace is held by a sleeping process and not by a name of `ip netns`, because names need
+mounts that a chroot forbids.
 """
 
+import os
 import socket
 import threading
 import time
 
-from .process import run
+from .process import Process, run, wait_until
 
 CLIENT = "10.77.0.1"
 GUEST = "10.77.0.100"
@@ -21,7 +24,7 @@ class Lan:
     """Builds the LAN; `close` takes it down."""
 
     def __init__(self, rate=None):
-        self._names = []
+        self._holders = {}
         run("ip", "link", "add", "switch", "type", "bridge", "mcast_snooping", "0")
         run("ip", "addr", "add", f"{CLIENT}/24", "dev", "switch")
         run("ip", "link", "set", "switch", "up")
@@ -31,9 +34,12 @@ class Lan:
                 self.shape(name, rate)
 
     def _add_host(self, name, address):
-        run("ip", "netns", "add", name)
-        self._names.append(name)
-        run("ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "uplink", "netns", name)
+        holder = Process(["unshare", "--net", "sleep", "infinity"], "/dev/null")
+        self._holders[name] = holder
+        wait_until(lambda: os.readlink(self.netns(name)) != os.readlink("/proc/self/ns/net"), 5,
+                   f"a network namespace for {name}")
+        run("ip", "link", "add", f"to-{name}", "type", "veth", "peer", "name", "uplink",
+            "netns", holder.pid)
         run("ip", "link", "set", f"to-{name}", "master", "switch", "up")
         for words in (("link", "set", "lo", "up"),
                       ("link", "add", "br0", "type", "bridge", "mcast_snooping", "0"),
@@ -42,12 +48,16 @@ class Lan:
                       ("link", "set", "tap0", "master", "br0", "up"),
                       ("addr", "add", f"{address}/24", "dev", "br0"),
                       ("link", "set", "br0", "up")):
-            run("ip", "-netns", name, *words)
+            run("ip", *words, netns=self.netns(name))
+
+    def netns(self, host):
+        """The path of a host's network namespace, as Vm and the commands take it."""
+        return f"/proc/{self._holders[host].pid}/ns/net"
 
     def shape(self, host, rate):
         """Limits what the host sends, and what is sent to it, to `rate` (as tc says it: 1gbit)."""
         limit = ("root", "tbf", "rate", rate, "burst", "256kb", "latency", "20ms")
-        run("tc", "-netns", host, "qdisc", "replace", "dev", "uplink", *limit)
+        run("tc", "qdisc", "replace", "dev", "uplink", *limit, netns=self.netns(host))
         run("tc", "qdisc", "replace", "dev", f"to-{host}", *limit)
 
     def cut(self, host):
@@ -58,8 +68,8 @@ class Lan:
         run("ip", "link", "set", f"to-{host}", "up")
 
     def close(self):
-        for name in self._names:
-            run("ip", "netns", "del", name, check=False)
+        for holder in self._holders.values():
+            holder.kill()
         run("ip", "link", "del", "switch", check=False)
 
 

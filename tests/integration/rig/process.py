@@ -15,12 +15,15 @@ def _die_with_parent():
 
 
 class Process:
-    """A command in its own process group; stderr (and stdout, unless piped) goes to a file."""
+    """A command in its own process group; stderr (and stdout, unless piped) goes to a file.
+
+    netns: path of the network namespace to run in (/proc/PID/ns/net), None for the own one.
+    """
 
     def __init__(self, words, log_path, stdout=None, netns=None, env=None):
         self.words = [str(word) for word in words]
         if netns:
-            self.words = ["ip", "netns", "exec", netns] + self.words
+            self.words = ["nsenter", f"--net={netns}"] + self.words
         self.log_path = log_path
         with open(log_path, "ab") as log:
             self.child = subprocess.Popen(
@@ -83,7 +86,7 @@ def run(*words, check=True, timeout_s=60, netns=None):
     """Runs a short command; returns its stdout. Fails with its stderr."""
     words = [str(word) for word in words]
     if netns:
-        words = ["ip", "netns", "exec", netns] + words
+        words = ["nsenter", f"--net={netns}"] + words
     result = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s)
     if check and result.returncode != 0:
         raise AssertionError(f"{' '.join(words)}: exit {result.returncode}: {result.stderr}")

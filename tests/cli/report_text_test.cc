@@ -1,0 +1,78 @@
+#include "cli/report_text.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+ProgressSnapshot At(uint64_t elapsed_us, uint64_t missing, uint64_t bytes_wire) {
+  ProgressSnapshot snapshot;
+  snapshot.phase = Phase::kPostCopy;
+  snapshot.pages_total = 1000;
+  snapshot.pages_missing = missing;
+  snapshot.bytes_wire = bytes_wire;
+  snapshot.faults = 1234567;
+  snapshot.elapsed_us = elapsed_us;
+  snapshot.post_copy_us = elapsed_us;
+  return snapshot;
+}
+
+TEST(ReportTextTest, FiguresForPeople) {
+  EXPECT_EQ(FormatDuration(38), "38 us");
+  EXPECT_EQ(FormatDuration(12345), "12.3 ms");
+  EXPECT_EQ(FormatDuration(5320000), "5.32 s");
+  EXPECT_EQ(FormatDuration(185000000), "3 min 05 s");
+  EXPECT_EQ(FormatCount(0), "0");
+  EXPECT_EQ(FormatCount(999), "999");
+  EXPECT_EQ(FormatCount(1234567), "1,234,567");
+  EXPECT_EQ(FormatCount(100000), "100,000");
+}
+
+TEST(ReportTextTest, ProgressLineHasShareRateFaultsAndTimeLeft) {
+  ProgressEstimator estimator;
+  estimator.Add(At(1'000'000, 800, 0));
+  EXPECT_THAT(ProgressLine(At(1'000'000, 800, 0), estimator), Not(HasSubstr("ETA")));
+  estimator.Add(At(2'000'000, 600, 1 << 20));
+  EXPECT_EQ(ProgressLine(At(2'000'000, 600, 1 << 20), estimator),
+            "post-copy  40.0% present  1.0 MiB/s  1,234,567 faults  ETA 3.00 s");
+}
+
+TEST(ReportTextTest, TheRateFollowsTheLastSeconds) {
+  ProgressEstimator estimator;
+  for (uint64_t s = 1; s <= 10; ++s) estimator.Add(At(s * 1'000'000, 1000 - s, s * 1000));
+  for (uint64_t s = 11; s <= 14; ++s) {
+    estimator.Add(At(s * 1'000'000, 1000 - s, 10000 + (s - 10) * 5000));
+  }
+  EXPECT_EQ(estimator.bytes_per_second(), 5000u);
+}
+
+TEST(ReportTextTest, NothingIsPromisedWhileNothingMoves) {
+  ProgressEstimator estimator;
+  EXPECT_EQ(estimator.bytes_per_second(), std::nullopt);
+  estimator.Add(At(1'000'000, 500, 10));
+  estimator.Add(At(2'000'000, 500, 10));
+  EXPECT_EQ(estimator.bytes_per_second(), 0u);
+  EXPECT_EQ(estimator.remaining_us(), std::nullopt);
+}
+
+TEST(ReportTextTest, AFailureSaysWhoseTheVmIs) {
+  Outcome outcome;
+  outcome.result.status = absl::UnavailableError("gone");
+  for (Role role : {Role::kSource, Role::kDestination}) {
+    outcome.role = role;
+    outcome.result.owner = VmOwner::kSource;
+    EXPECT_THAT(FailureText(outcome), HasSubstr("The VM is the source's"));
+    outcome.result.owner = VmOwner::kDestination;
+    EXPECT_THAT(FailureText(outcome), HasSubstr("The VM is the destination's"));
+    EXPECT_THAT(FailureText(outcome), HasSubstr("paused"));
+  }
+  outcome.result.owner = VmOwner::kUndecided;
+  EXPECT_THAT(FailureText(outcome), HasSubstr("does not know"));
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,282 @@
+// What happens to the VM when a part of either side fails, at every step.
+
+#include <gtest/gtest.h>
+
+#include "engine/migration_rig.h"
+
+namespace faultline {
+namespace {
+
+void ExpectMentions(const absl::Status& status, const std::string& part) {
+  EXPECT_NE(MessageOf(status).find(part), std::string::npos) << status;
+}
+
+void ExpectNotice(const RecordingObserver& observer, const std::string& part) {
+  EXPECT_TRUE(observer.Noticed(part)) << part;
+}
+
+TEST(HandoverFailureTest, AVmThatCannotMoveIsLeftAlone) {
+  MigrationRig rig;
+  rig.source_vmm.Script("Prepare",
+                        {.status = absl::FailedPreconditionError("vhost-user is there")});
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+  rig.ExpectRolledBack();
+  ExpectMentions(rig.source_result->status, "vhost-user is there");
+  EXPECT_FALSE(rig.destination_result.has_value());  // it still waits for somebody
+}
+
+TEST(HandoverFailureTest, TheSourcesVmmFails) {
+  for (const char* call : {"Freeze", "SaveDevices"}) {
+    SCOPED_TRACE(call);
+    MigrationRig rig;
+    rig.source_vmm.Script(call, {.status = absl::InternalError("the stream broke")});
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "the stream broke");
+    ExpectMentions(rig.destination_result->status, "the stream broke");
+    EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kRolledBack);
+  }
+}
+
+TEST(HandoverFailureTest, TheDestinationsVmmFails) {
+  for (const char* call : {"DescribeAgain", "Load"}) {
+    SCOPED_TRACE(call);
+    MigrationRig rig;
+    rig.destination_vmm.Script(call, {.status = absl::InternalError("no device 'e1000'")});
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "no device 'e1000'");
+    ExpectMentions(rig.destination_result->status, "no device 'e1000'");
+  }
+}
+
+TEST(HandoverFailureTest, ADestinationThatIsNotFitNeverListens) {
+  MigrationRig rig;
+  rig.destination_vmm.Script("Prepare", {.status = absl::FailedPreconditionError("not inmigrate")});
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectMentions(rig.destination_result->status, "not inmigrate");
+  ExpectMentions(rig.source_result->status, "refused");
+  EXPECT_TRUE(rig.destination_observer.address().empty());
+}
+
+TEST(HandoverFailureTest, AVmmThatHangsWhileTheVmStandsStill) {
+  for (bool at_source : {true, false}) {
+    SCOPED_TRACE(at_source);
+    MigrationRig rig;
+    rig.limits.handover_timeout_us = 1'500'000;
+    if (at_source) {
+      rig.source_vmm.Script("SaveDevices", {.hangs = true});
+    } else {
+      rig.destination_vmm.Script("Load", {.hangs = true});
+    }
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "did not load the VM within");
+  }
+}
+
+TEST(HandoverFailureTest, RollbackThatFailsIsSaid) {
+  MigrationRig rig;
+  rig.source_vmm.Script("SaveDevices", {.status = absl::InternalError("the stream broke")});
+  rig.source_vmm.Script("Rollback", {.status = absl::UnavailableError("the monitor is gone")});
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectOneOwner();
+  ExpectMentions(rig.source_result->status, "the monitor is gone");
+  ExpectMentions(rig.source_result->status, "the stream broke");
+  EXPECT_EQ(rig.source_result->owner, VmOwner::kSource);
+}
+
+TEST(HandoverFailureTest, ADiscardThatFailsIsSaid) {
+  MigrationRig rig;
+  rig.destination_vmm.Script("Load", {.status = absl::InternalError("no device")});
+  rig.destination_vmm.Script("Discard", {.status = absl::UnavailableError("it does not die")});
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectOneOwner();
+  ExpectNotice(rig.destination_observer, "it does not die");
+  EXPECT_TRUE(rig.vm.runs_on_source);
+}
+
+TEST(HandoverFailureTest, TidyingUpThatFailsIsOnlyANotice) {
+  MigrationRig rig;
+  rig.destination_vmm.Script("Finish", {.status = absl::InternalError("finish failed")});
+  rig.source_vmm.Script("Retire", {.status = absl::InternalError("retire failed")});
+  rig.source_journal.FailAt(JournalPhase::kCompleted);
+  rig.destination_journal.FailAt(JournalPhase::kCompleted);
+  rig.source_journal.FailMakeDurable();
+  rig.destination_journal.FailMakeDurable();
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  EXPECT_TRUE(rig.source_result->status.ok());
+  EXPECT_TRUE(rig.destination_result->status.ok());
+  ExpectNotice(rig.destination_observer, "finish failed");
+  ExpectNotice(rig.source_observer, "retire failed");
+  for (const auto* observer : {&rig.source_observer, &rig.destination_observer}) {
+    ExpectNotice(*observer, "the journal is full");
+    ExpectNotice(*observer, "does not survive this host's crash");
+  }
+}
+
+TEST(HandoverFailureTest, MemoryThatCannotBeHad) {
+  using Failure = absl::Status MigrationRig::*;
+  for (Failure failure :
+       {&MigrationRig::open_failure, &MigrationRig::map_failure, &MigrationRig::arm_failure}) {
+    MigrationRig rig;
+    rig.*failure = absl::ResourceExhaustedError("no room for the VM");
+    rig.Start();
+    bool reached = failure != &MigrationRig::open_failure;
+    ASSERT_TRUE(rig.RunUntil([&] {
+      return rig.source_result.has_value() && (!reached || rig.destination_result.has_value());
+    }));
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "no room for the VM");
+    if (reached) ExpectMentions(rig.destination_result->status, "no room for the VM");
+  }
+}
+
+TEST(HandoverFailureTest, MemoryThatIsRefusedBeforeAnybodyComes) {
+  MigrationRig rig;
+  rig.check_failure = absl::FailedPreconditionError("the RAM file holds data");
+  rig.StartDestination();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_result.has_value(); }));
+  ExpectMentions(rig.destination_result->status, "the RAM file holds data");
+  EXPECT_TRUE(rig.destination_observer.address().empty());
+}
+
+TEST(HandoverFailureTest, LayoutsThatChangeBeforeTheFreeze) {
+  MemoryLayout plugged = RigOptions{}.layout;
+  plugged.push_back({"dimm1", 4096, 4096});
+  for (bool at_source : {true, false}) {
+    SCOPED_TRACE(at_source);
+    MigrationRig rig;
+    if (at_source) {
+      rig.source_vmm.set_layout_at_freeze(DescribeVm(plugged, true));
+    } else {
+      rig.destination_vmm.set_layout_again(DescribeVm(plugged, false));
+    }
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "changed");
+    ExpectMentions(rig.destination_result->status, "changed");
+  }
+}
+
+TEST(HandoverFailureTest, TheJournalFailsBeforeTheHandover) {
+  struct Case {
+    bool at_source;
+    JournalPhase phase;
+  };
+  using enum JournalPhase;
+  for (Case c : {Case{true, kFrozen}, Case{true, kCommitted}, Case{false, kLoaded}}) {
+    SCOPED_TRACE(static_cast<int>(c.phase));
+    MigrationRig rig;
+    (c.at_source ? rig.source_journal : rig.destination_journal).FailAt(c.phase);
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectMentions(rig.source_result->status, "journal");
+    ExpectMentions(rig.destination_result->status, "journal");
+  }
+}
+
+TEST(HandoverFailureTest, TheJournalFailsAtOnce) {
+  for (bool at_source : {true, false}) {
+    MigrationRig rig;
+    (at_source ? rig.source_journal : rig.destination_journal).FailAt(JournalPhase::kPreparing);
+    at_source ? rig.StartSource() : rig.StartDestination();
+    auto& result = at_source ? rig.source_result : rig.destination_result;
+    ASSERT_TRUE(rig.RunUntil([&] { return result.has_value(); }));
+    ExpectMentions(result->status, "write the journal");
+    EXPECT_EQ(result->owner, VmOwner::kSource);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+  }
+}
+
+// The source's record counts; this one only helps who looks here.
+TEST(HandoverFailureTest, TheDestinationsRecordOfTheHandoverFails) {
+  MigrationRig rig;
+  rig.destination_journal.FailAt(JournalPhase::kCommitted);
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  ExpectNotice(rig.destination_observer, "could not be recorded");
+}
+
+TEST(HandoverFailureTest, NobodyListens) {
+  MigrationRig rig;
+  rig.StartSource();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+  rig.ExpectRolledBack();
+  ExpectMentions(rig.source_result->status, "refused");
+}
+
+TEST(HandoverFailureTest, TheDestinationsVmDiesAfterTheHandover) {
+  MigrationRig rig;
+  rig.network.set_bandwidth_bytes_per_second(1'000'000);
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.vm.runs_on_destination; }));
+  rig.guest->KillVm();
+  ASSERT_TRUE(rig.RunToEnd());
+  EXPECT_FALSE(rig.vm.runs_on_source);
+  for (const auto* result : {&*rig.source_result, &*rig.destination_result}) {
+    EXPECT_EQ(result->owner, VmOwner::kDestination);
+    ExpectMentions(result->status, "gone");
+  }
+}
+
+TEST(HandoverFailureTest, InstallingFailsWhileDevicesLoad) {
+  MigrationRig rig;
+  rig.destination_vmm.set_load_hook([&](std::function<void()>) {
+    rig.guest->FailInstalls(InstallOutcome::kFailed, 1, EINVAL);
+    rig.guest->Touch({0, 5});
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectMentions(rig.destination_result->status, "install page 5 of RAM block 'ram0'");
+}
+
+TEST(HandoverFailureTest, ASecondSourceIsTurnedDown) {
+  MigrationRig rig;
+  rig.network.set_bandwidth_bytes_per_second(1'000'000);
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.vm.runs_on_destination; }));
+  RigThreads other_threads(&rig.clock, "other");
+  FakeSourceTransport other(&rig.network, &other_threads.control, &other_threads.demand,
+                            &other_threads.bulk);
+  RecordingObserver observer;
+  FakeJournal journal;
+  FakeVm vm;
+  FakeSourceVmm vmm(&other_threads.control, &vm, DescribeVm(rig.options.layout, true));
+  SourceSession session({.control = &other_threads.control,
+                         .demand = &other_threads.demand,
+                         .bulk = &other_threads.bulk,
+                         .vmm = &vmm,
+                         .memory_factory = rig.source_factory.get(),
+                         .transport = &other,
+                         .push_order = nullptr,
+                         .journal = &journal,
+                         .observer = &observer},
+                        {.id = {9}, .quit_source = false, .limits = {}});
+  std::optional<SessionResult> result;
+  other_threads.control.Post(
+      [&] { session.Start([&](SessionResult ended) { result = std::move(ended); }); });
+  ASSERT_TRUE(rig.RunUntil([&] { return result.has_value(); }));
+  ExpectMentions(result->status, "another migration is under way");
+  EXPECT_TRUE(vm.runs_on_source);
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+}
+
+}  // namespace
+}  // namespace faultline

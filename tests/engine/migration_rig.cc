@@ -1,0 +1,189 @@
+#include "engine/migration_rig.h"
+
+#include <gtest/gtest.h>
+
+#include <utility>
+
+#include "fakes/fake_push_order.h"
+
+namespace faultline {
+namespace {
+
+bool IsAbsent(PageId page) { return page.index % 4 == 3; }
+
+}  // namespace
+
+VmDescription DescribeVm(const MemoryLayout& layout, bool running) {
+  VmDescription vm;
+  for (const RegionLayout& region : layout) vm.regions.push_back({.layout = region});
+  vm.running = running;
+  vm.vmm_version = "fake VMM 1";
+  return vm;
+}
+
+class MigrationRig::SourceFactory : public SourceMemoryFactory {
+ public:
+  explicit SourceFactory(MigrationRig* rig) : rig_(rig) {}
+  absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& vm) override {
+    if (!rig_->open_failure.ok()) return rig_->open_failure;
+    auto memory = std::make_unique<FakeSourceMemory>(vm.layout());
+    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+      for (uint64_t page = 0; page < vm.regions[region].layout.page_count(); ++page) {
+        PageId id{region, page};
+        if (rig_->options.with_data && !IsAbsent(id)) memory->Fill(id, SourceByte(id));
+      }
+    }
+    if (!rig_->map_failure.ok()) memory->FailWith(rig_->map_failure);
+    return memory;
+  }
+
+ private:
+  MigrationRig* const rig_;
+};
+
+class MigrationRig::GuestFactory : public GuestMemoryFactory {
+ public:
+  explicit GuestFactory(MigrationRig* rig) : rig_(rig) {}
+  absl::Status Check(const VmDescription&) override { return rig_->check_failure; }
+  absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override {
+    if (!rig_->arm_failure.ok()) return rig_->arm_failure;
+    auto memory = std::make_unique<FakeGuestMemory>(vm.layout(), &rig_->destination_threads.demand);
+    rig_->guest = memory.get();
+    return memory;
+  }
+
+ private:
+  MigrationRig* const rig_;
+};
+
+MigrationRig::MigrationRig(const RigOptions& rig_options)
+    : options(rig_options),
+      clock(rig_options.seed.has_value() ? ManualClock(*rig_options.seed) : ManualClock()),
+      source_vmm(&source_threads.control, &vm, DescribeVm(options.layout, options.vm_running)),
+      destination_vmm(&destination_threads.control, &vm, DescribeVm(options.layout, false)),
+      source_transport(&network, &source_threads.control, &source_threads.demand,
+                       &source_threads.bulk),
+      destination_transport(&network, &destination_threads.control, &destination_threads.demand,
+                            &destination_threads.bulk) {
+  source_factory = std::make_unique<SourceFactory>(this);
+  guest_factory = std::make_unique<GuestFactory>(this);
+}
+
+MigrationRig::~MigrationRig() = default;
+
+void MigrationRig::StartDestination() {
+  destination = std::make_unique<DestinationSession>(
+      DestinationSession::Parts{.control = &destination_threads.control,
+                                .demand = &destination_threads.demand,
+                                .bulk = &destination_threads.bulk,
+                                .vmm = &destination_vmm,
+                                .memory_factory = guest_factory.get(),
+                                .transport = &destination_transport,
+                                .journal = &destination_journal,
+                                .observer = &destination_observer},
+      DestinationSession::Options{.token = {7, 7, 7}, .limits = limits});
+  destination_threads.control.Post([this] {
+    destination->Start([this](SessionResult result) { destination_result = std::move(result); });
+  });
+}
+
+void MigrationRig::StartSource() {
+  source = std::make_unique<SourceSession>(
+      SourceSession::Parts{.control = &source_threads.control,
+                           .demand = &source_threads.demand,
+                           .bulk = &source_threads.bulk,
+                           .vmm = &source_vmm,
+                           .memory_factory = source_factory.get(),
+                           .transport = &source_transport,
+                           .push_order = std::make_unique<FakePushOrder>(),
+                           .journal = &source_journal,
+                           .observer = &source_observer},
+      SourceSession::Options{.id = {1, 2, 3}, .quit_source = false, .limits = limits});
+  source_threads.control.Post([this] {
+    source->Start([this](SessionResult result) { source_result = std::move(result); });
+  });
+}
+
+void MigrationRig::Start() {
+  StartDestination();
+  clock.AdvanceBy(10'000);
+  StartSource();
+}
+
+bool MigrationRig::RunToEnd(int64_t limit_us) {
+  return clock.RunUntil(
+      [this] { return source_result.has_value() && destination_result.has_value(); }, limit_us);
+}
+
+std::byte MigrationRig::SourceByte(PageId page) {
+  return static_cast<std::byte>(1 + (page.index * 7 + page.region * 3) % 250);
+}
+
+void MigrationRig::ExpectMemoryMoved() const {
+  ASSERT_NE(guest, nullptr);
+  for (RegionIndex region = 0; region < options.layout.size(); ++region) {
+    for (uint64_t index = 0; index < options.layout[region].page_count(); ++index) {
+      PageId page{region, index};
+      bool data = options.with_data && !IsAbsent(page);
+      std::byte expected = data ? SourceByte(page) : std::byte{0};
+      EXPECT_EQ(guest->BytesOf(page),
+                std::vector<std::byte>(options.layout[region].page_size_bytes, expected))
+          << "page " << index << " of region " << region;
+    }
+  }
+}
+
+void MigrationRig::ExpectOneOwner() const {
+  EXPECT_FALSE(vm.ran_on_both);
+  if (!source_result.has_value()) return;
+  EXPECT_NE(source_result->owner, VmOwner::kUndecided);
+  if (!destination_result.has_value()) return;
+  if (destination_result->owner != VmOwner::kUndecided) {
+    EXPECT_EQ(source_result->owner, destination_result->owner);
+  }
+  bool on_wrong_side =
+      source_result->owner == VmOwner::kSource ? vm.runs_on_destination : vm.runs_on_source;
+  EXPECT_FALSE(on_wrong_side);
+}
+
+void MigrationRig::ExpectRolledBack() const {
+  ExpectOneOwner();
+  ASSERT_TRUE(source_result.has_value());
+  EXPECT_FALSE(source_result->status.ok());
+  EXPECT_EQ(source_result->owner, VmOwner::kSource);
+  EXPECT_EQ(vm.runs_on_source, options.vm_running);
+  EXPECT_EQ(source_vmm.CountOf("Rollback"), 1u);
+  EXPECT_EQ(source_vmm.CountOf("Retire"), 0u);
+  EXPECT_EQ(source_journal.records().back(), JournalPhase::kRolledBack);
+  EXPECT_EQ(source_observer.phases().back(), Phase::kFailed);
+  if (vm.stopped_at_ns != 0 && options.vm_running) {
+    EXPECT_LE(vm.back_at_work_ns - vm.stopped_at_ns, 2'000'000'000);
+  }
+  if (!destination_result.has_value()) return;
+  EXPECT_FALSE(destination_result->status.ok());
+  EXPECT_FALSE(destination_result->status.message().empty());
+  EXPECT_EQ(destination_result->owner, VmOwner::kSource);
+  EXPECT_TRUE(destination_vmm.discarded());
+  EXPECT_EQ(destination_vmm.CountOf("TakeOver"), 0u);
+}
+
+void MigrationRig::ExpectCompleted() const {
+  ExpectOneOwner();
+  ASSERT_TRUE(source_result.has_value() && destination_result.has_value());
+  EXPECT_TRUE(source_result->status.ok()) << source_result->status;
+  EXPECT_TRUE(destination_result->status.ok()) << destination_result->status;
+  EXPECT_EQ(source_result->owner, VmOwner::kDestination);
+  EXPECT_EQ(destination_result->owner, VmOwner::kDestination);
+  EXPECT_EQ(vm.runs_on_destination, options.vm_running);
+  EXPECT_FALSE(vm.runs_on_source);
+  EXPECT_EQ(source_vmm.CountOf("Retire"), 1u);
+  EXPECT_EQ(source_vmm.CountOf("Rollback"), 0u);
+  EXPECT_EQ(destination_vmm.CountOf("Finish"), 1u);
+  EXPECT_EQ(destination_vmm.CountOf("Discard"), 0u);
+  EXPECT_EQ(destination_vmm.fed(), source_vmm.device_state());
+  EXPECT_EQ(source_journal.records().back(), JournalPhase::kCompleted);
+  EXPECT_EQ(destination_journal.records().back(), JournalPhase::kCompleted);
+  EXPECT_TRUE(guest->disarmed());
+}
+
+}  // namespace faultline

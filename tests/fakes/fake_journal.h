@@ -1,0 +1,39 @@
+// A journal that a test can read, and make fail.
+#ifndef FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
+#define FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
+
+#include <set>
+#include <vector>
+
+#include "seams/journal.h"
+
+namespace faultline {
+
+class FakeJournal : public Journal {
+ public:
+  void FailAt(JournalPhase phase) { failing_.insert(phase); }
+  void FailMakeDurable() { durable_fails_ = true; }
+  const std::vector<JournalPhase>& records() const { return records_; }
+  int made_durable() const { return made_durable_; }
+
+  absl::Status Record(JournalPhase phase) override {
+    if (failing_.contains(phase)) return absl::ResourceExhaustedError("the journal is full");
+    records_.push_back(phase);
+    return absl::OkStatus();
+  }
+  absl::Status MakeDurable() override {
+    if (durable_fails_) return absl::DataLossError("the journal's disk is gone");
+    ++made_durable_;
+    return absl::OkStatus();
+  }
+
+ private:
+  std::set<JournalPhase> failing_;
+  bool durable_fails_ = false;
+  std::vector<JournalPhase> records_;
+  int made_durable_ = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_

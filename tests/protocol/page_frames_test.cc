@@ -1,0 +1,110 @@
+#include <gtest/gtest.h>
+
+#include <array>
+#include <random>
+#include <string>
+
+#include "base/text.h"
+#include "protocol/codec.h"
+
+namespace faultline {
+namespace {
+
+const MemoryLayout kLayout = {{"ram", 0x100000, 0x1000}, {"huge", 0x600000, 0x200000}};
+constexpr uint64_t kRunBytesMax = 16 * 0x1000;
+
+using FrameBytes = std::array<std::byte, kPageFrameBytes>;
+using RequestBytes = std::array<std::byte, kPageRequestBytes>;
+
+FrameBytes Frame(uint32_t kind, PageRun run) {
+  FrameBytes bytes;
+  EncodePageFrame({static_cast<PageFrameKind>(kind), run}, bytes);
+  return bytes;
+}
+
+template <size_t N>
+std::string Hex(const std::array<std::byte, N>& bytes) {
+  return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
+}
+
+void ExpectRefused(const FrameBytes& bytes, const std::string& field) {
+  auto frame = DecodePageFrame(bytes, kLayout, kRunBytesMax);
+  ASSERT_FALSE(frame.ok()) << field << " was taken";
+  EXPECT_TRUE(absl::IsInvalidArgument(frame.status()));
+  EXPECT_NE(MessageOf(frame.status()).find("'" + field + "'"), std::string::npos) << frame.status();
+}
+
+TEST(PageFramesTest, TheWireFormatIsWhatItWas) {
+  RequestBytes request;
+  EncodePageRequest({{1, 0x0102030405060708}}, request);
+  EXPECT_EQ(Hex(request), "01000000000000000807060504030201");
+  EXPECT_EQ(Hex(Frame(1, {1, 2, 3})), "010000000100000002000000000000000300000000000000");
+  EXPECT_EQ(Hex(Frame(2, {0, 9, 1})), "020000000000000009000000000000000100000000000000");
+  EXPECT_EQ(Hex(Frame(3, {})), "030000000000000000000000000000000000000000000000");
+}
+
+TEST(PageFramesTest, ComeBack) {
+  RequestBytes request;
+  EncodePageRequest({{1, 2}}, request);
+  EXPECT_EQ(DecodePageRequest(request, kLayout).value(), (PageRequest{{1, 2}}));
+  for (const PageFrame& frame :
+       {PageFrame{PageFrameKind::kData, {0, 240, 16}}, PageFrame{PageFrameKind::kZero, {1, 2, 1}},
+        PageFrame{PageFrameKind::kFinished, {}}}) {
+    FrameBytes bytes;
+    EncodePageFrame(frame, bytes);
+    EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax).value(), frame);
+  }
+}
+
+TEST(PageFramesTest, ARequestIsInsideTheVm) {
+  auto refused = [](PageId page, const std::string& field) {
+    RequestBytes bytes;
+    EncodePageRequest({page}, bytes);
+    auto request = DecodePageRequest(bytes, kLayout);
+    return !request.ok() &&
+           MessageOf(request.status()).find("'" + field + "'") != std::string::npos;
+  };
+  EXPECT_FALSE(refused({0, 255}, ""));
+  EXPECT_TRUE(refused({0, 256}, "page"));
+  EXPECT_TRUE(refused({1, 3}, "page"));
+  EXPECT_TRUE(refused({2, 0}, "region"));
+  EXPECT_TRUE(refused({0, ~uint64_t{0}}, "page"));
+  RequestBytes bytes;
+  EncodePageRequest({{0, 0}}, bytes);
+  bytes[4] = std::byte{1};
+  EXPECT_FALSE(DecodePageRequest(bytes, kLayout).ok());
+}
+
+TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {
+  ExpectRefused(Frame(0, {0, 0, 1}), "kind");
+  ExpectRefused(Frame(4, {0, 0, 1}), "kind");
+  ExpectRefused(Frame(1, {2, 0, 1}), "region");
+  ExpectRefused(Frame(1, {0, 256, 1}), "first page");
+  ExpectRefused(Frame(1, {0, 0, 0}), "pages");
+  ExpectRefused(Frame(1, {0, 255, 2}), "pages");
+  ExpectRefused(Frame(1, {0, 1, ~uint64_t{0}}), "pages");
+  ExpectRefused(Frame(1, {0, 0, 17}), "pages");
+  ExpectRefused(Frame(1, {1, 0, 2}), "pages");
+  EXPECT_TRUE(DecodePageFrame(Frame(1, {1, 0, 1}), kLayout, kRunBytesMax).ok())
+      << "one page of any size is a run";
+  ExpectRefused(Frame(3, {0, 0, 1}), "pages");
+}
+
+TEST(PageFramesTest, RandomBytesNeverGiveARunOutsideTheVm) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 100000; ++round) {
+    FrameBytes bytes = Frame(
+        1 + random() % 3, {static_cast<RegionIndex>(random() % 3), random() % 300, random() % 20});
+    if (random() % 2 == 0) bytes[random() % bytes.size()] = static_cast<std::byte>(random());
+    auto frame = DecodePageFrame(bytes, kLayout, kRunBytesMax);
+    if (!frame.ok() || frame->kind == PageFrameKind::kFinished) continue;
+    ASSERT_LT(frame->run.region, kLayout.size());
+    const RegionLayout& region = kLayout[frame->run.region];
+    ASSERT_GT(frame->run.count, 0u);
+    ASSERT_LE(frame->run.end(), region.page_count());
+    ASSERT_TRUE(frame->run.count == 1 || frame->run.count * region.page_size_bytes <= kRunBytesMax);
+  }
+}
+
+}  // namespace
+}  // namespace faultline

@@ -1,0 +1,141 @@
+// Both ends of the TCP transport on loopback, each with its three threads.
+#ifndef FAULTLINE_TESTS_TRANSPORT_TCP_TCP_WORLD_H_
+#define FAULTLINE_TESTS_TRANSPORT_TCP_TCP_WORLD_H_
+
+#include <arpa/inet.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <chrono>
+#include <future>
+#include <memory>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "contract/transport_world.h"
+#include "transport/tcp/tcp_destination_transport.h"
+#include "transport/tcp/tcp_source_transport.h"
+
+namespace faultline::contract {
+
+// A plain blocking socket.
+class TcpRawPeer : public RawPeer {
+ public:
+  explicit TcpRawPeer(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  }
+  void Send(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      ssize_t sent = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
+      if (sent <= 0) return;  // it was closed; the test looks at Closed
+      bytes = bytes.subspan(static_cast<size_t>(sent));
+    }
+  }
+  std::vector<std::byte> Received() override {
+    Drain();
+    return received_;
+  }
+  bool Closed() override {
+    Drain();
+    return closed_;
+  }
+
+ private:
+  void Drain() {
+    std::byte buffer[4096];
+    ssize_t got;
+    while (!closed_ && (got = recv(fd_.get(), buffer, sizeof(buffer), MSG_DONTWAIT)) >= 0) {
+      if (got == 0) closed_ = true;
+      received_.insert(received_.end(), buffer, buffer + got);
+    }
+    if (!closed_ && errno != EAGAIN) closed_ = true;
+  }
+
+  FileDescriptor fd_;
+  std::vector<std::byte> received_;
+  bool closed_ = false;
+};
+
+class TcpWorld : public TransportWorld {
+ public:
+  explicit TcpWorld(TcpOptions options = {}) {
+    for (auto& loop : loops_) loop->StartThread();
+    options.uri = {"127.0.0.1", 0};
+    RunOn(Place::kControl, [&] {
+      destination_ = std::make_unique<TcpDestinationTransport>(
+          options, TcpLoops{loops_[3].get(), loops_[4].get(), loops_[5].get()});
+      absl::Status status =
+          destination_->Listen([this](const Hello& hello, std::unique_ptr<ControlChannel> channel) {
+            arrived_.emplace_back(hello, std::move(channel));
+          });
+      EXPECT_TRUE(status.ok()) << status;
+      options.uri = ParseTcpUri(destination_->address()).value();
+    });
+    port_ = options.uri.port;
+    RunOn(Place::kSourceControl, [&] {
+      source_ = std::make_unique<TcpSourceTransport>(
+          options, TcpLoops{loops_[0].get(), loops_[1].get(), loops_[2].get()});
+    });
+  }
+
+  // The documented order of teardown.
+  ~TcpWorld() override {
+    for (int loop : {1, 2, 4, 5}) loops_[loop]->Stop();
+    for (int loop : {1, 2, 4, 5}) loops_[loop]->Join();
+    RunOn(Place::kSourceControl, [&] { source_.reset(); });
+    RunOn(Place::kControl, [&] {
+      arrived_.clear();
+      destination_.reset();
+    });
+  }
+
+  TcpSourceTransport& source() override { return *source_; }
+  TcpDestinationTransport& destination() override { return *destination_; }
+  std::vector<std::pair<Hello, std::unique_ptr<ControlChannel>>>& arrived() override {
+    return arrived_;
+  }
+  Loop& loop(Place place) { return *loops_[static_cast<size_t>(place)]; }
+  uint16_t port() const { return port_; }
+
+  void RunOn(Place place, const std::function<void()>& task) override {
+    std::promise<void> done;
+    loop(place).Post([&] {
+      task();
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+  bool WaitUntil(const std::function<bool()>& done) override {
+    auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    while (!done()) {
+      if (std::chrono::steady_clock::now() > deadline) return false;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+    return true;
+  }
+  void Settle() override { std::this_thread::sleep_for(std::chrono::milliseconds(50)); }
+  std::unique_ptr<RawPeer> ConnectRaw(ConnectionRole) override {
+    return std::make_unique<TcpRawPeer>(port_);
+  }
+
+ private:
+  static std::unique_ptr<Loop> MakeLoop(const char* name) { return std::make_unique<Loop>(name); }
+
+  std::unique_ptr<Loop> loops_[6] = {MakeLoop("src-control"), MakeLoop("src-demand"),
+                                     MakeLoop("src-bulk"),    MakeLoop("dst-control"),
+                                     MakeLoop("dst-demand"),  MakeLoop("dst-bulk")};
+  std::vector<std::pair<Hello, std::unique_ptr<ControlChannel>>> arrived_;
+  std::unique_ptr<TcpSourceTransport> source_;
+  std::unique_ptr<TcpDestinationTransport> destination_;
+  uint16_t port_ = 0;
+};
+
+}  // namespace faultline::contract
+
+#endif  // FAULTLINE_TESTS_TRANSPORT_TCP_TCP_WORLD_H_
