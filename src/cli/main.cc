@@ -1,6 +1,4 @@
 // The `faultline` command with its real parts.
-#include <fmt/format.h>
-
 #include <string>
 #include <vector>
 
@@ -20,15 +18,6 @@ absl::StatusOr<std::unique_ptr<Journal>> CreateJournal(const JournalFile& file) 
                              file.role == Role::kSource ? "source" : "destination");
 }
 
-absl::Status RunGuardianCommand(const std::vector<std::string>& arguments) {
-  std::vector<std::string> copies = arguments;
-  std::vector<char*> pointers;
-  for (std::string& copy : copies) pointers.push_back(copy.data());
-  int exit_status = RunGuardian(pointers);
-  if (exit_status == 0) return absl::OkStatus();
-  return absl::InternalError(fmt::format("the guardian ended with status {}", exit_status));
-}
-
 }  // namespace
 }  // namespace faultline
 
@@ -37,7 +26,7 @@ int main(int argc, char** argv) {
       .make_migrate = faultline::MakeMigrateSession,
       .make_receive = faultline::MakeReceiveSession,
       .create_journal = faultline::CreateJournal,
-      .run_guardian = faultline::RunGuardianCommand,
+      .run_guardian = faultline::RunGuardian,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));
