@@ -18,12 +18,12 @@ LATENCY_FIELDS = ("p50", "p90", "p99", "p999", "max")
 class Command:
     """A running faultline command with --json."""
 
-    def __init__(self, words, log_path, netns=None, env=None):
+    def __init__(self, words, log_path, netns=None, env=None, wrap=()):
         self.events = []   # every JSON object printed, in order
         self.garbage = []  # lines on stdout that were none
         self._changed = threading.Condition()
         self._ended = False
-        self.process = Process([paths.FAULTLINE, *words], log_path, stdout=subprocess.PIPE,
+        self.process = Process([*wrap, paths.FAULTLINE, *words], log_path, stdout=subprocess.PIPE,
                                netns=netns, env=env)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
@@ -81,10 +81,10 @@ class Command:
                 f"{json.dumps(self.last)}\n{self.stderr()}")
 
 
-def receive(vm, log_path, listen="tcp://127.0.0.1:0", extra=(), netns=None):
+def receive(vm, log_path, listen="tcp://127.0.0.1:0", extra=(), netns=None, wrap=()):
     """faultline receive for a waiting QEMU."""
     return Command(["receive", "--listen", listen, "--qmp", f"unix:{vm.engine_qmp}", "--hook",
-                    f"unix:{vm.hook_socket}", "--json", *extra], log_path, netns=netns)
+                    f"unix:{vm.hook_socket}", "--json", *extra], log_path, netns=netns, wrap=wrap)
 
 
 def migrate(vm, to, log_path, extra=(), netns=None):

@@ -16,13 +16,14 @@ KERNEL_WORDS = ("console=ttyS0 quiet loglevel=1 tsc=reliable clocksource=tsc mit
 
 @dataclasses.dataclass
 class Backend:
-    """One piece of guest RAM. kind: file (mem-path), memfd, ram (private)."""
+    """One piece of guest RAM. kind: file (mem-path), memfd, ram (private), none (-m alone)."""
 
     mib: int
     path: str = ""
     kind: str = "file"
     share: bool = True
     extra: str = ""  # more properties, such as ",prealloc=on"
+    id: str = ""     # ram0, ram1, ... if empty
 
     def argument(self, name):
         text = f"memory-backend-{self.kind},id={name},size={self.mib}M"
@@ -42,18 +43,21 @@ class Vm:
     hook         loads the hook; its socket is `hook_socket`
     extra        more QEMU words
     netns        network namespace that QEMU runs in
+    memory       more of -m ("slots=2,maxmem=1G")
+    wrap         words before QEMU's own (setpriv, ...)
 
     Two monitors: `engine_qmp` is a path for the engine to use, `qmp` is the rig's own connection.
     """
 
     def __init__(self, workdir, name, backends, *, qemu=None, accel="tcg", kernel=None,
                  boot_sector=False, incoming=False, hook=True, extra=(), netns=None, cpus=1,
-                 machine="pc"):
+                 machine="pc", memory="", wrap=()):
         self.name = name
         self.workdir = workdir
         self.backends = backends
         self.qemu = qemu or paths.qemu()
         self.netns = netns
+        self.wrap = wrap
         self.engine_qmp = os.path.join(workdir, f"{name}.qmp")
         self.rig_qmp = os.path.join(workdir, f"{name}.rig")
         self.hook_socket = os.path.join(workdir, f"{name}.hook")
@@ -61,18 +65,21 @@ class Vm:
         self.serial = Serial(os.path.join(workdir, f"{name}.ser"))
         self.process = None
         self.qmp = None
-        self.words = self._words(accel, machine, cpus, kernel, boot_sector, incoming, hook, extra)
+        self.words = self._words(accel, machine, cpus, kernel, boot_sector, incoming, hook, memory,
+                                 extra)
 
-    def _words(self, accel, machine, cpus, kernel, boot_sector, incoming, hook, extra):
+    def _words(self, accel, machine, cpus, kernel, boot_sector, incoming, hook, memory, extra):
         total_mib = sum(backend.mib for backend in self.backends)
-        words = ["-accel", accel, "-m", f"{total_mib}M", "-smp", str(cpus), "-nodefaults",
+        words = ["-accel", accel, "-m", ",".join(filter(None, (f"{total_mib}M", memory))), "-smp", str(cpus), "-nodefaults",
                  "-vga", "none", "-display", "none", "-no-reboot", "-no-user-config"]
         if accel == "tcg":
             words += ["-cpu", "qemu64"]
         for number, backend in enumerate(self.backends):
-            words += ["-object", backend.argument(f"ram{number}")]
+            if backend.kind != "none":
+                words += ["-object", backend.argument(backend.id or f"ram{number}")]
         if len(self.backends) == 1:
-            machine += ",memory-backend=ram0"
+            if self.backends[0].kind != "none":
+                machine += f",memory-backend={self.backends[0].id or 'ram0'}"
         else:
             for number in range(len(self.backends)):
                 words += ["-numa", f"node,nodeid={number},memdev=ram{number}"]
@@ -106,7 +113,7 @@ class Vm:
 
     def start(self, timeout_s=20):
         """Starts QEMU and waits for its monitor."""
-        self.process = Process([self.qemu, *self.words], self.log_path, netns=self.netns)
+        self.process = Process([*self.wrap, self.qemu, *self.words], self.log_path, netns=self.netns)
         return self.attach(timeout_s)
 
     def attach(self, timeout_s=20):
