@@ -76,7 +76,8 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
     return memory.status();
   }
   // Before arming the VM's process may have touched a page; from now on it cannot.
-  absl::Status empty = EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers);
+  absl::Status empty =
+      EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers);
   if (!empty.ok()) {
     RETURN_IF_ERROR((*memory)->Disarm());
     return empty;
