@@ -4,12 +4,11 @@
 
 #include "base/check.h"
 #include "engine/install_error.h"
+#include "engine/install_retry.h"
 
 namespace faultline {
 namespace {
 
-constexpr int64_t kRetryDelayUs = 1000;
-constexpr int64_t kNoSpaceDelayUs = 100'000;
 constexpr int64_t kDrainIntervalUs = 10'000;
 // Pages asked for at a time once the pusher is through; the guest's own faults come on top.
 constexpr size_t kRestInFlightMax = 64;

@@ -10,10 +10,9 @@
 namespace faultline {
 namespace {
 
-constexpr const char* kStreamName = "faultline-devices";
 constexpr int64_t kFreezeTimeoutMs = 60000;
 constexpr int64_t kSaveTimeoutMs = 60000;
-constexpr int64_t kQuitTimeoutMs = 10000;
+constexpr int64_t kRetireTimeoutMs = 10000;
 
 bool EndedBadly(const std::string& status) { return status == "failed" || status == "cancelled"; }
 
@@ -94,7 +93,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->UpdatePlan(EncodePlan(plan_)));
   RETURN_IF_ERROR(StartStream());
   qmp_->DropEvents();
-  RETURN_IF_ERROR(qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kStreamName)}}).status());
+  RETURN_IF_ERROR(qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
 
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
@@ -109,7 +108,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
 
 absl::Status QemuSourceVmm::StartStream() {
   ASSIGN_OR_RETURN(auto ends, MakeSocketPair());
-  RETURN_IF_ERROR(qmp_->SendDescriptor(kStreamName, ends.second.get()));
+  RETURN_IF_ERROR(qmp_->SendDescriptor(kDeviceStreamName, ends.second.get()));
   ends.second.Reset();  // QEMU's duplicate must be the only one, or the stream would never end
   stream_ = std::make_unique<DeviceStreamReader>(
       std::move(ends.first), [this](std::vector<std::byte> piece) {
@@ -184,7 +183,7 @@ absl::Status QemuSourceVmm::WaitForQemuEnd() {
   absl::Status status = qmp_->Execute("quit").status();
   while (status.ok()) {
     // The monitor's connection ends with the process.
-    status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kQuitTimeoutMs,
+    status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kRetireTimeoutMs,
                                 "the source's QEMU to end")
                  .status();
   }
