@@ -51,6 +51,7 @@ void QemuSourceVmm::Retire(bool quit, VmmDone done) {
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   qmp_.reset();  // the monitor serves one client
+  if (guardian_ != nullptr) guardian_->StandDown();
   touched_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
