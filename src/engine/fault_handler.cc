@@ -114,7 +114,7 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && reader_ != nullptr) reader_->Read(wanted_);
+  if (!wanted_.empty() && reader_ != nullptr && !reader_failed_) reader_->Read(wanted_);
   wanted_.clear();
 }
 
@@ -237,7 +237,7 @@ void FaultHandler::FetchMore() {
 
 void FaultHandler::OnReaderFailed(absl::Status status) {
   if (disarmed_) return;
-  failed_ = true;
+  reader_failed_ = true;  // what needs no source is answered all the same
   listener_->OnLaneFailed(Annotate(status, "demand lane"));
 }
 
