@@ -282,10 +282,11 @@ typedef struct faultline_options {
   size_t struct_size;
   const char* uri; /* tcp://HOST:PORT; the destination may use port 0 */
   uint32_t flags;  /* FAULTLINE_ALLOW_INSECURE and so on */
-  /* Destination: a userfaultfd of this process on which UFFDIO_API was done with the feature
-   * UFFD_FEATURE_EVENT_REMOVE and from which nobody else reads. The library registers the regions
-   * with it and takes a duplicate. Without it the library makes one, for which the process needs
-   * CAP_SYS_PTRACE, access to /dev/userfaultfd, or vm.unprivileged_userfaultfd=1. */
+  /* Destination: a userfaultfd of this process from which nobody else reads: either fresh, or set
+   * up (UFFDIO_API) with the features EVENT_REMOVE, MISSING_SHMEM, MISSING_HUGETLBFS and
+   * THREAD_ID. The library registers the regions with it and takes a duplicate. Without it
+   * the library makes one, for which the process needs CAP_SYS_PTRACE, access to /dev/userfaultfd,
+   * or vm.unprivileged_userfaultfd=1. */
   int32_t userfaultfd;
   uint64_t bandwidth_bytes_per_second; /* source: of what nobody waits for; 0: no limit */
   uint8_t migration_id[16];            /* source; all zero: a random one */

@@ -177,6 +177,20 @@ std::string ChosenName(const CLI::App& app) {
   return chosen.empty() ? "" : chosen.front()->get_name();
 }
 
+// CLI11 says of an unknown first word only that a subcommand is missing.
+ExitStatus ParseFailure(const CLI::App& app, const CLI::ParseError& error,
+                        const std::vector<std::string>& arguments) {
+  std::string chosen = ChosenName(app);
+  if (!chosen.empty() || arguments.empty() || arguments[0].rfind('-', 0) == 0) {
+    return UsageError(absl::InvalidArgumentError(error.what()), chosen);
+  }
+  bool later = arguments[0] == "set" || arguments[0] == "postcopy-now";
+  return UsageError(
+      absl::InvalidArgumentError(fmt::format(
+          "{} '{}'", later ? "not in this release:" : "there is no subcommand", arguments[0])),
+      "");
+}
+
 ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>& arguments) {
   uint64_t started_us = NowUs();
   ParsedOptions options;
@@ -206,7 +220,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   } catch (const CLI::CallForVersion& version) {
     return WriteOut(std::string(version.what()) + "\n", ExitStatus::kDone);
   } catch (const CLI::ParseError& error) {
-    return UsageError(absl::InvalidArgumentError(error.what()), ChosenName(app));
+    return ParseFailure(app, error, split.own);
   }
   if (split.has_qemu && !receive->parsed()) {
     return UsageError(

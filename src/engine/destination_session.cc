@@ -19,14 +19,13 @@ void DestinationSession::Start(Done done) {
   FAULTLINE_CHECK(step_ == Step::kIdle);
   done_ = std::move(done);
   started_ns_ = parts_.control->NowNanos();
-  EnterPhase(Phase::kConnecting);
-  Report();
   step_ = Step::kDescribing;
   if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
   parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
+  if (!cancelled_early_.empty()) Cancel(cancelled_early_);
 }
 
 std::string DestinationSession::peer() const {
@@ -52,6 +51,8 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
   step_ = Step::kListening;
   parts_.observer->OnListening(parts_.transport->address());
+  EnterPhase(Phase::kConnecting);
+  Report();
 }
 
 void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
@@ -484,7 +485,11 @@ void DestinationSession::OnOutcome(const Message& outcome) {
 }
 
 void DestinationSession::Cancel(const std::string& reason) {
-  if (step_ == Step::kIdle || step_ >= Step::kDiscarding) return;
+  if (step_ >= Step::kDiscarding) return;
+  if (step_ == Step::kIdle) {
+    cancelled_early_ = reason;
+    return;
+  }
   if (owned()) {
     parts_.observer->OnNotice(
         fmt::format("{}: the VM runs here now and needs this command until all of its memory has "

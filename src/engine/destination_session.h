@@ -140,6 +140,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   const Parts parts_;
   const Options options_;
   Done done_;
+  std::string cancelled_early_;  // the reason, if Cancel came before Start
 
   Step step_ = Step::kIdle;
   SessionResult result_;

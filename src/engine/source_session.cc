@@ -33,6 +33,7 @@ void SourceSession::Start(Done done) {
     return;
   }
   parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
+  if (!cancelled_early_.empty()) Cancel(cancelled_early_);
 }
 
 std::string SourceSession::peer() const {
@@ -284,7 +285,11 @@ void SourceSession::OnChannelClosed(absl::Status reason) {
 }
 
 void SourceSession::Cancel(const std::string& reason) {
-  if (step_ == Step::kIdle || step_ >= Step::kRollingBack) return;
+  if (step_ >= Step::kRollingBack) return;
+  if (step_ == Step::kIdle) {
+    cancelled_early_ = reason;
+    return;
+  }
   if (committed()) {
     parts_.observer->OnNotice(fmt::format(
         "{}: the VM is the destination's now and needs this side until all of its memory has "

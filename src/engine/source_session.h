@@ -115,6 +115,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   Parts parts_;
   const Options options_;
   Done done_;
+  std::string cancelled_early_;  // the reason, if Cancel came before Start
   Pusher pusher_;  // bulk thread
 
   Step step_ = Step::kIdle;

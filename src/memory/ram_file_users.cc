@@ -16,6 +16,8 @@
 namespace faultline {
 namespace {
 
+constexpr int kInitProcess = 1;
+
 enum class Sight { kSeen, kHidden, kEnded };
 
 struct DirectoryCloser {
@@ -78,7 +80,9 @@ void Inspect(int process_id, std::span<const FileIdentity> files, FileUsers* res
   std::vector<bool> open(files.size());
   Sight maps_sight = FindMapped(process_id, files, &mapped);
   Sight open_sight = FindOpen(process_id, files, &open);
-  if (maps_sight == Sight::kHidden || open_sight == Sight::kHidden) ++result->hidden_process_count;
+  bool hidden = maps_sight == Sight::kHidden || open_sight == Sight::kHidden;
+  // Init, which some hosts protect even from root, runs no VM.
+  if (hidden && process_id != kInitProcess) ++result->hidden_process_count;
   for (size_t i = 0; i < files.size(); ++i) {
     if (mapped[i] || open[i]) {
       result->users.push_back({process_id, CommandOf(process_id), i, mapped[i]});

@@ -31,7 +31,7 @@ struct FileUser {
 
 struct FileUsers {
   std::vector<FileUser> users;
-  // Processes that this one may not look into (another user's).
+  // Processes that this one may not look into (another user's). Init does not count.
   int hidden_process_count = 0;
 };
 

@@ -21,12 +21,13 @@ class ExampleVmm(unittest.TestCase):
     def start(self, *arguments):
         process = subprocess.Popen([EXAMPLE_VMM, *arguments], stdout=subprocess.PIPE,
                                    stderr=subprocess.STDOUT, text=True)
+        self.addCleanup(process.stdout.close)
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
         return process
 
-    def start_destination(self):
-        process = self.start("destination", ANY_PORT)
+    def start_destination(self, mode="destination"):
+        process = self.start(mode, ANY_PORT)
         for line in process.stdout:
             if line.startswith("listening "):
                 return process, line.split()[1]
@@ -42,8 +43,8 @@ class ExampleVmm(unittest.TestCase):
         self.assertGreater(int(destination["touched"]), 0)
         self.assertEqual(int(destination["checked"]), 16384 + 4096 + 512)
 
-    def test_two_processes(self):
-        destination, uri = self.start_destination()
+    def move_between_processes(self, mode):
+        destination, uri = self.start_destination(mode)
         source = self.start("source", uri)
         source_output, _ = source.communicate(timeout=LIMIT_S)
         destination_output, _ = destination.communicate(timeout=LIMIT_S)
@@ -55,6 +56,13 @@ class ExampleVmm(unittest.TestCase):
         self.assertGreater(demand, 0, "no page was waited for: nothing was tested while missing")
         self.assertGreater(pushed, 0)
         self.assertGreaterEqual(absent, 16384 - 12288, "memory never touched must not travel")
+
+    def test_two_processes(self):
+        self.move_between_processes("destination")
+
+    def test_own_userfaultfd(self):
+        """The program makes the userfaultfd and gives it to the library."""
+        self.move_between_processes("destination-uffd")
 
     def test_one_process(self):
         both = self.start("both", ANY_PORT)

@@ -69,7 +69,8 @@ TEST_F(CommandLineTest, BadUsageEndsWithTwoAndOneSentence) {
   };
   const Case cases[] = {
       {{}, "subcommand"},
-      {{"fly"}, "fly"},
+      {{"fly"}, "there is no subcommand 'fly'"},
+      {{"set", "00"}, "not in this release: 'set'"},
       {{"migrate"}, "--to"},
       {{"migrate", "--to", "tcp://h:1"}, "--qmp"},
       {{"migrate", "--to", "h:1", "--qmp", "/q"}, "give tcp://HOST:PORT"},

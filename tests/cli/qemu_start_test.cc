@@ -2,9 +2,9 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -57,7 +57,7 @@ std::string CommandLineOf(int pid) {
 }
 
 bool EndsSoon(int pid) {
-  FileDescriptor fd(pidfd_open(pid, 0));
+  FileDescriptor fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   pollfd entry{.fd = fd.get(), .events = POLLIN, .revents = 0};
   return !fd.valid() || poll(&entry, 1, 10000) > 0;
 }

@@ -2,15 +2,18 @@
 //
 //   example-vmm destination URI     prints "listening URI", takes the guest, checks it
 //   example-vmm source URI          runs a guest, then migrates it
+//   example-vmm destination-uffd URI   the same, with a userfaultfd of its own
 //   example-vmm both URI            both sides within one process
 //
 // The last line that each side prints is "SIDE STATUS owner=OWNER touched=N checked=N wrong=N".
 // Exit status 0: the migration is complete and no page was wrong.
 #include <faultline/faultline.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "guest.h"
@@ -20,6 +23,7 @@ struct Side {
   const char* name;
   struct Guest guest;
   faultline_session* session;
+  int uffd;  // the destination's own; -1: the library makes one
   // Where the destination listens, for the source in the same process.
   pthread_mutex_t mutex;
   pthread_cond_t listening;
@@ -152,6 +156,7 @@ static faultline_vm* Describe(struct Side* side) {
 static bool SideCreate(struct Side* side, const char* name) {
   memset(side, 0, sizeof *side);
   side->name = name;
+  side->uffd = -1;
   pthread_mutex_init(&side->mutex, NULL);
   pthread_cond_init(&side->listening, NULL);
   return GuestCreate(&side->guest);
@@ -163,6 +168,10 @@ static bool SideStart(struct Side* side, bool source, const char* uri) {
   faultline_options options;
   FAULTLINE_INIT(&options);
   options.uri = uri;
+  if (side->uffd >= 0) {
+    options.flags |= FAULTLINE_HAS_USERFAULTFD;
+    options.userfaultfd = side->uffd;
+  }
   const faultline_events events = Events();
   faultline_error error;
   FAULTLINE_INIT(&error);
@@ -214,11 +223,20 @@ static void SideDestroy(struct Side* side) {
   GuestDestroy(&side->guest);
 }
 
-static bool RunDestination(const char* uri) {
+static bool RunDestination(const char* uri, bool own_uffd) {
   struct Side side;
-  if (!SideCreate(&side, "destination") || !SideStart(&side, false, uri)) return false;
+  if (!SideCreate(&side, "destination")) return false;
+  if (own_uffd) {
+    side.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
+    if (side.uffd < 0) {
+      perror("userfaultfd");
+      return false;
+    }
+  }
+  if (!SideStart(&side, false, uri)) return false;
   const bool good = SideEnd(&side, FAULTLINE_OWNER_DESTINATION);
   SideDestroy(&side);
+  if (side.uffd >= 0) close(side.uffd);
   return good;
 }
 
@@ -253,9 +271,15 @@ static bool RunBoth(const char* uri) {
 
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
-  if (argc == 3 && strcmp(argv[1], "destination") == 0) return RunDestination(argv[2]) ? 0 : 1;
+  if (argc == 3 && strcmp(argv[1], "destination") == 0) {
+    return RunDestination(argv[2], false) ? 0 : 1;
+  }
+  if (argc == 3 && strcmp(argv[1], "destination-uffd") == 0) {
+    return RunDestination(argv[2], true) ? 0 : 1;
+  }
   if (argc == 3 && strcmp(argv[1], "source") == 0) return RunSource(argv[2]) ? 0 : 1;
   if (argc == 3 && strcmp(argv[1], "both") == 0) return RunBoth(argv[2]) ? 0 : 1;
-  fprintf(stderr, "usage: example-vmm source|destination|both tcp://ADDRESS:PORT\n");
+  fprintf(stderr,
+          "usage: example-vmm source|destination|destination-uffd|both tcp://ADDRESS:PORT\n");
   return 2;
 }

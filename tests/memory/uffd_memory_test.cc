@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <fstream>
 #include <random>
 #include <set>
@@ -172,17 +173,25 @@ TEST_F(Neighbours, UnmappingIsADiscardAndEndsInstalling) {
 TEST_F(Neighbours, MovingMemoryIsAnError) {
   void* room = mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   ASSERT_NE(room, MAP_FAILED);
-  InThread([&] { mremap(all_.at(2), 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, room); });
-  absl::Status status;
+  std::atomic<bool> moved = false;
+  InThread([&] {
+    mremap(all_.at(2), 4096, 4096, MREMAP_MAYMOVE | MREMAP_FIXED, room);
+    moved = true;
+  });
+  // The move waits until all its events have been read: one of them says so, one that the old place
+  // is unmapped.
+  absl::Status refused;
   ASSERT_TRUE(loop_.RunUntil([&] {
     MemoryEvents events;
-    status = memory_->ReadEvents(&events);
-    return !status.ok();
+    absl::Status status = memory_->ReadEvents(&events);
+    if (!status.ok()) refused = status;
+    return moved.load();
   }));
-  EXPECT_EQ(status.code(), absl::StatusCode::kFailedPrecondition);
-  EXPECT_NE(MessageOf(status).find("moved 4096 bytes"), std::string::npos);
-  threads_.back().join();
-  threads_.pop_back();
+  EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_NE(MessageOf(refused).find("moved 4096 bytes"), std::string::npos);
+  // While the userfaultfd lives, unmapping would wait for its event to be read, here.
+  memory_.reset();
+  uffd_.Reset();
   munmap(room, 4096);
 }
 

@@ -2,8 +2,10 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -14,6 +16,7 @@
 #include <filesystem>
 #include <thread>
 
+#include "base/file_descriptor.h"
 #include "base/text.h"
 
 namespace faultline {
@@ -44,6 +47,14 @@ std::vector<std::string> Arguments(const QemuTestOptions& options, const std::st
   if (options.start_paused) all.push_back("-S");
   all.insert(all.end(), options.extra_arguments.begin(), options.extra_arguments.end());
   return all;
+}
+
+bool Greets(const std::string& qmp_path) {
+  auto socket = ConnectUnix(qmp_path, SOCK_STREAM);
+  if (!socket.ok()) return false;
+  pollfd ready{socket->get(), POLLIN, 0};
+  char first = 0;
+  return poll(&ready, 1, 1000) == 1 && read(socket->get(), &first, 1) == 1;
 }
 
 [[noreturn]] void RunChild(const std::vector<std::string>& arguments, const std::string& log_path,
@@ -81,8 +92,8 @@ absl::StatusOr<std::unique_ptr<QemuProcess>> QemuProcess::Start(const QemuTestOp
   if (qemu->pid_ < 0) return ErrnoStatus(errno, "fork for QEMU");
   if (qemu->pid_ == 0) RunChild(arguments, qemu->log_path_, parent);
   auto give_up = std::chrono::steady_clock::now() + std::chrono::milliseconds(kStartTimeoutMs);
-  // The last monitor on the command line is made last.
-  while (!std::filesystem::exists(qemu->test_qmp_path_)) {
+  // Sockets come early; a greeting comes from the main loop, when everything has been made.
+  while (!Greets(qemu->test_qmp_path_)) {
     if (!qemu->running() || std::chrono::steady_clock::now() > give_up) {
       return absl::InternalError(fmt::format("QEMU did not start: {}", qemu->log()));
     }

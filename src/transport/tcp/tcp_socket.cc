@@ -20,7 +20,7 @@ constexpr int kUserTimeoutMs = 20'000;
 // Two runs of 256 KiB: enough that the sender is woken before the wire runs dry, and at 10 Gbit/s
 // 0.4 ms of queue.
 constexpr int kBulkNotSentBytes = 512 * 1024;
-constexpr int kListenBacklog = 64;
+constexpr int kListenBacklog = 1024;
 
 absl::Status SetOption(int fd, int level, int option, int value, const char* name) {
   if (setsockopt(fd, level, option, &value, sizeof(value)) == 0) return absl::OkStatus();

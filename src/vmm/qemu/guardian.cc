@@ -69,6 +69,27 @@ class SpawnSettings {
   std::vector<FileDescriptor> parked_;
 };
 
+// All copies of `lifeline` but the child's are closed again on return: they would hide its death.
+absl::StatusOr<pid_t> StartProcess(const Guardian::Setup& setup, int lifeline) {
+  bool source = setup.side == Guardian::Side::kSource;
+  std::vector<int> fds = {lifeline, setup.monitor};
+  if (!source) fds.push_back(setup.process);
+  fds.insert(fds.end(), setup.held.begin(), setup.held.end());
+  SpawnSettings settings;
+  RETURN_IF_ERROR(settings.Pass(fds));
+
+  std::array<std::string, 5> arguments = {"faultline", "guardian",
+                                          source ? kGuardianSourceWord : kGuardianDestinationWord,
+                                          setup.journal_path, setup.monitor_path};
+  std::array<char*, 6> pointers{};
+  for (size_t i = 0; i < arguments.size(); ++i) pointers[i] = arguments[i].data();
+  pid_t pid = 0;
+  int error = posix_spawn(&pid, "/proc/self/exe", &settings.actions_, &settings.attributes_,
+                          pointers.data(), environ);
+  if (error != 0) return ErrnoStatus(error, "start this command's guardian process");
+  return pid;
+}
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Guardian>> Guardian::Spawn(const Setup& setup) {
@@ -79,22 +100,7 @@ absl::StatusOr<std::unique_ptr<Guardian>> Guardian::Spawn(const Setup& setup) {
   FileDescriptor ours(pair[0]);
   FileDescriptor theirs(pair[1]);
 
-  std::vector<int> fds = {theirs.get(), setup.monitor};
-  if (setup.side == Side::kDestination) fds.push_back(setup.process);
-  fds.insert(fds.end(), setup.held.begin(), setup.held.end());
-  SpawnSettings settings;
-  RETURN_IF_ERROR(settings.Pass(fds));
-
-  std::array<std::string, 5> arguments = {
-      "faultline", "guardian",
-      setup.side == Side::kSource ? kGuardianSourceWord : kGuardianDestinationWord,
-      setup.journal_path, setup.monitor_path};
-  std::array<char*, 6> pointers{};
-  for (size_t i = 0; i < arguments.size(); ++i) pointers[i] = arguments[i].data();
-  pid_t pid = 0;
-  int error = posix_spawn(&pid, "/proc/self/exe", &settings.actions_, &settings.attributes_,
-                          pointers.data(), environ);
-  if (error != 0) return ErrnoStatus(error, "start this command's guardian process");
+  ASSIGN_OR_RETURN(pid_t pid, StartProcess(setup, theirs.get()));
   std::unique_ptr<Guardian> guardian(new Guardian(std::move(ours), pid));
   theirs.Reset();
   if (!setup.plan.empty()) RETURN_IF_ERROR(guardian->UpdatePlan(setup.plan));

@@ -129,7 +129,8 @@ absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
   ASSIGN_OR_RETURN(int pid, qmp->PeerPid());
   if (pid > 0) ReadProcess(pid, &facts);
 
-  // What can be refused without the files comes first: its sentence is the better one.
+  // Before the files are touched: a VM of another state or kind has the better sentence.
+  RETURN_IF_ERROR(role == DiscoverAs::kSource ? CheckSource(facts) : CheckDestination(facts));
   ASSIGN_OR_RETURN(std::vector<MigratedBlock> selected, SelectBlocks(facts));
   std::vector<RamFile> files;
   for (const MigratedBlock& block : selected) {
@@ -142,7 +143,7 @@ absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
     }
     files.push_back(std::move(file));
   }
-  RETURN_IF_ERROR(role == DiscoverAs::kSource ? CheckSource(facts) : CheckDestination(facts));
+  RETURN_IF_ERROR(CheckFiles(facts));
 
   for (size_t i = 0; i < selected.size(); ++i) {
     const RamBlock& block = selected[i].block;

@@ -22,7 +22,8 @@ struct DiscoveredVm {
 };
 
 // Asks the monitor, opens the RAM files (for reading; on the destination for writing too), and
-// refuses what CheckSource or CheckDestination refuse. Changes nothing. About twenty round trips.
+// refuses what CheckSource or CheckDestination, and CheckFiles, refuse. Changes nothing. About
+// twenty round trips.
 absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role);
 
 // The list of RAM blocks alone: one round trip.

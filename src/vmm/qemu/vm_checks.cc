@@ -180,6 +180,22 @@ absl::Status CheckNoMigration(const VmFacts& facts) {
       facts.migration_status);
 }
 
+// What holds for both sides alike.
+absl::Status CheckVm(const VmFacts& facts) {
+  if (!facts.version.AtLeast(7, 2)) {
+    return Refuse("{} is too old: Faultline needs QEMU 7.2 or later", facts.version_text);
+  }
+  RETURN_IF_ERROR(CheckCapabilities(facts));
+  if (facts.confidential) {
+    return Refuse(
+        "this is a confidential VM (SEV, TDX or alike), whose memory cannot be copied from "
+        "outside: "
+        "it cannot be migrated by Faultline");
+  }
+  RETURN_IF_ERROR(CheckDevices(facts));
+  return SelectBlocks(facts).status();
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<MigratedBlock>> SelectBlocks(const VmFacts& facts) {
@@ -205,25 +221,15 @@ bool GuestMayDiscard(const VmFacts& facts) {
   });
 }
 
-absl::Status CheckVm(const VmFacts& facts) {
-  if (!facts.version.AtLeast(7, 2)) {
-    return Refuse("{} is too old: Faultline needs QEMU 7.2 or later", facts.version_text);
-  }
-  RETURN_IF_ERROR(CheckCapabilities(facts));
-  if (facts.confidential) {
-    return Refuse(
-        "this is a confidential VM (SEV, TDX or alike), whose memory cannot be copied "
-        "from outside: it cannot be migrated by Faultline");
-  }
-  RETURN_IF_ERROR(CheckDevices(facts));
+absl::Status CheckFiles(const VmFacts& facts) {
   ASSIGN_OR_RETURN(std::vector<MigratedBlock> blocks, SelectBlocks(facts));
   for (const MigratedBlock& block : blocks) {
     RETURN_IF_ERROR(CheckFile(facts, block.backend));
     if (block.backend.file_system == FileSystem::kHugetlbfs && GuestMayDiscard(facts)) {
       return Refuse(
-          "the VM has a balloon or virtio-mem and its RAM '{}' lies on hugetlbfs, where "
-          "the kernel does not tell when the guest gives memory back: unplug the device, "
-          "or put the RAM on tmpfs",
+          "the VM has a balloon or virtio-mem and its RAM '{}' lies on hugetlbfs, where the kernel "
+          "does not tell when the guest gives memory back: unplug the device, or put the RAM on "
+          "tmpfs",
           block.backend.id);
     }
   }

@@ -20,13 +20,13 @@ struct MigratedBlock {
 // would send guest RAM itself.
 absl::StatusOr<std::vector<MigratedBlock>> SelectBlocks(const VmFacts& facts);
 
-// All that holds for both sides: RAM, its files, devices that touch memory behind QEMU's back,
-// capabilities.
-absl::Status CheckVm(const VmFacts& facts);
-// The source also has to run or to be paused, with no migration under way.
+// Whether the VM can leave: running or paused, no migration under way, nothing in it that touches
+// its memory behind QEMU's back, all of its RAM in blocks that Faultline moves.
 absl::Status CheckSource(const VmFacts& facts);
-// The destination also has to wait with -incoming defer, its memory unlocked.
+// The same for a VM that arrives: QEMU waits with -incoming defer, its memory not locked.
 absl::Status CheckDestination(const VmFacts& facts);
+// Whether userfaultfd works on the files (the file_system and mount_options of the facts).
+absl::Status CheckFiles(const VmFacts& facts);
 
 // A balloon or virtio-mem is present.
 bool GuestMayDiscard(const VmFacts& facts);

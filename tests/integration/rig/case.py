@@ -118,7 +118,7 @@ class MigrationCase(unittest.TestCase):
             missing = [name for name in faultline.COMPLETED_FIELDS if name not in last]
             self.assertEqual([], missing, f"fields missing in {last}")
             self.assertGreaterEqual(last["elapsed_us"], last["total_us"])
-        latency = move.receive.last["fault_latency_us"]
+        latency = move.receive.last.get("fault_latency_us", {})
         missing = [name for name in faultline.LATENCY_FIELDS if name not in latency]
         self.assertEqual([], missing, f"missing in fault_latency_us {latency}")
         self.assertEqual("listening", move.receive.events[0].get("event"))

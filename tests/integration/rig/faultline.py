@@ -10,7 +10,8 @@ from .process import Process
 # The fields that the last JSON object of both commands holds (DESIGN section 5).
 COMPLETED_FIELDS = (
     "mode", "transport", "downtime_us", "total_us", "elapsed_us", "pages_total", "pages_demand",
-    "pages_pushed", "pages_absent", "bytes_wire", "fault_latency_us")
+    "pages_pushed", "pages_absent", "bytes_wire")
+# Those of fault_latency_us, which the destination's object holds besides.
 LATENCY_FIELDS = ("p50", "p90", "p99", "p999", "max")
 
 

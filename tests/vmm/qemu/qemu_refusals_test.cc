@@ -4,6 +4,8 @@
 #include <sys/mount.h>
 
 #include <filesystem>
+#include <fstream>
+#include <thread>
 
 #include "vmm/qemu/driver_fixture.h"
 
@@ -171,6 +173,50 @@ TEST_P(QemuRefusals, ReplacedRamFile) {
   } else {
     EXPECT_NE(vm->regions[0].host_address, 0u);
   }
+}
+
+// A hugetlbfs of its own, and pages for it, as long as it lives.
+class HugeMount {
+ public:
+  HugeMount() {
+    std::string pattern = "/tmp/faultline-hugetlb-XXXXXX";
+    if (mkdtemp(pattern.data()) == nullptr) return;
+    path_ = pattern;
+    mounted_ = mount("none", path_.c_str(), "hugetlbfs", 0, "pagesize=2M") == 0;
+    std::ifstream(kPool) >> before_;
+    std::ofstream(kPool) << before_ + 32;
+  }
+  ~HugeMount() {
+    std::ofstream(kPool) << before_;
+    umount2(path_.c_str(), MNT_DETACH);
+    std::filesystem::remove_all(path_);
+  }
+  bool mounted() const { return mounted_; }
+  const std::string& path() const { return path_; }
+
+ private:
+  static constexpr const char* kPool =
+      "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_overcommit_hugepages";
+  std::string path_;
+  bool mounted_ = false;
+  int before_ = 0;
+};
+
+TEST_P(QemuRefusals, BalloonOnHugetlbButNotHugetlbAlone) {
+  HugeMount huge;
+  if (!huge.mounted()) GTEST_SKIP() << "this kernel or user cannot mount hugetlbfs";
+  QemuTestOptions options;
+  options.memory_arguments =
+      Backend("memory-backend-file,id=ram,size=32M,share=on,mem-path=" + huge.path());
+  {
+    auto qemu = Start(options);
+    ASSERT_NE(qemu, nullptr);
+    auto vm = PrepareSource(*qemu);
+    ASSERT_TRUE(vm.ok()) << vm.status();
+    EXPECT_EQ(vm->regions[0].layout.page_size_bytes, 2u << 20);
+  }
+  options.extra_arguments = {"-device", "virtio-balloon"};
+  ExpectRefusal(options, "balloon", "unplug");
 }
 
 // Not a refusal: what mem-path may also be.

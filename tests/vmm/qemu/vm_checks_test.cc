@@ -48,9 +48,11 @@ TEST_P(CommonRefusals, NamesCauseAndMendOnBothSides) {
   VmFacts destination = WaitingVm();
   ASSERT_TRUE(CheckSource(source).ok()) << CheckSource(source);
   ASSERT_TRUE(CheckDestination(destination).ok()) << CheckDestination(destination);
+  ASSERT_TRUE(CheckFiles(source).ok()) << CheckFiles(source);
   GetParam().spoil(&source);
   GetParam().spoil(&destination);
-  for (const absl::Status& status : {CheckSource(source), CheckDestination(destination)}) {
+  for (absl::Status status : {CheckSource(source), CheckDestination(destination)}) {
+    if (status.ok()) status = CheckFiles(source);
     EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
     EXPECT_NE(MessageOf(status).find(GetParam().cause), std::string::npos) << status;
     EXPECT_NE(MessageOf(status).find(GetParam().mend), std::string::npos) << status;
@@ -185,6 +187,7 @@ TEST(VmChecks, BalloonOnTmpfsIsFineAndKnown) {
   facts.devices.push_back({"b", "virtio-balloon-pci"});
   EXPECT_TRUE(GuestMayDiscard(facts));
   EXPECT_TRUE(CheckSource(facts).ok());
+  EXPECT_TRUE(CheckFiles(facts).ok());
 }
 
 TEST(VmChecks, SourceStates) {
