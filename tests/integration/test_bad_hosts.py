@@ -20,6 +20,8 @@ AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-group
 
 
 class HookSocket(RefusalCase):
+    every_qemu = False  # QEMU has no part in it
+
     def serve(self, path, kind, answer):
         """A socket that takes everybody and says only `answer`."""
         listener = socket.socket(socket.AF_UNIX, kind)
@@ -218,6 +220,8 @@ class Rights(RefusalCase):
 
 class CommandLine(SmallVmCase):
     """Bad usage is 2, with a sentence on stderr, and nothing is touched."""
+
+    every_qemu = False
 
     def assert_usage(self, words, *said):
         command = faultline.Command(words, self._log("usage"))
