@@ -150,7 +150,8 @@ class Devices(RefusalCase):
         self.refused_by_source(source, self.waiting(), "vhost-user", "tap")
 
     def test_memory_locked(self):
-        destination = self.waiting(extra=("-overcommit", "mem-lock=on"))
+        # All of QEMU is locked, so its buffer for translated code must be small.
+        destination = self.waiting(accel="tcg,tb-size=8", extra=("-overcommit", "mem-lock=on"))
         self.refused_by_destination(destination, "mem-lock=on", "without")
 
     def test_balloon_on_huge_pages(self):
