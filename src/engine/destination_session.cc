@@ -384,6 +384,8 @@ void DestinationSession::OnLaneFailed(absl::Status status) {
     if (!lane_failure_.ok() || step_ >= Step::kClosing) return;
     lane_failure_ = status;
     lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
+      // With the control channel the lanes go too: the one loss has been told already.
+      if (channel_lost_ && step_ == Step::kUndecided) return;
       Fail(lane_failure_, PeerErrorCode::kInternal);
     });
   });

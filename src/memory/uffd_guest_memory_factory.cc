@@ -1,7 +1,9 @@
 #include "memory/uffd_guest_memory_factory.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <vector>
 
 #include "memory/destination_ram_check.h"
@@ -31,6 +33,36 @@ absl::Status CheckFiles(const VmDescription& vm) {
   return CheckNoHugeTmpfs(vm.regions);
 }
 
+// What is read below /proc/PID would fail with a sentence that only hints at it.
+absl::Status CheckAlive(int process_id) {
+  if (process_id == 0 || access(fmt::format("/proc/{}", process_id).c_str(), F_OK) == 0) {
+    return absl::OkStatus();
+  }
+  return absl::UnavailableError(
+      fmt::format("the destination's hypervisor (QEMU, process {}) has ended; its reason stands in "
+                  "its own log: start it again, and migrate again",
+                  process_id));
+}
+
+// The hook behind the socket must be in the VM whose monitor described these regions: if it does
+// not map them, what it says about its own process means nothing here.
+absl::Status CheckSameVm(std::span<const RamRegion> regions, const FileUsers& users,
+                         int process_id) {
+  if (process_id == 0 || users.hidden_process_count > 0) return absl::OkStatus();
+  for (size_t i = 0; i < regions.size(); ++i) {
+    if (regions[i].file < 0) continue;
+    bool maps = std::any_of(users.users.begin(), users.users.end(), [&](const FileUser& user) {
+      return user.file == i && user.mapped && user.process_id == process_id;
+    });
+    if (maps) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("the RAM file of '{}' is not mapped by process {}, whose hook was given: give "
+                    "the hook's socket and the monitor of the same VM",
+                    regions[i].layout.name, process_id));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
   std::vector<FileIdentity> files;
   for (const RamRegion& region : regions) {
@@ -49,7 +81,9 @@ absl::StatusOr<FileUsers> UffdGuestMemoryFactory::CheckHost(const VmDescription&
   if (!vm_process_id_.has_value()) {
     ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
   }
+  RETURN_IF_ERROR(CheckAlive(*vm_process_id_));
   ASSIGN_OR_RETURN(FileUsers users, FindUsers(vm.regions));
+  RETURN_IF_ERROR(CheckSameVm(vm.regions, users, *vm_process_id_));
   RETURN_IF_ERROR(CheckNobodyElseMaps(vm.regions, users, *vm_process_id_));
   ASSIGN_OR_RETURN(RoomFacts facts, ReadRoomFacts(vm.regions, *vm_process_id_));
   RETURN_IF_ERROR(CheckRoom(facts));

@@ -4,13 +4,12 @@ What cannot exist on a test machine (VFIO, vDPA, SEV/TDX, a kernel without a fea
 facts, in tests/vmm/qemu, tests/memory and tests/hook.
 """
 
+import glob
 import os
 import socket
 import threading
 
 from rig import faultline, memory
-from rig.case import MigrationCase
-from rig.process import run
 from rig.refusal import RefusalCase
 from rig.small import MIB, SmallVmCase
 from rig.vhost_user import VhostUserBackEnd
@@ -21,6 +20,8 @@ AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-group
 
 
 class HookSocket(RefusalCase):
+    every_qemu = False  # QEMU has no part in it
+
     def serve(self, path, kind, answer):
         """A socket that takes everybody and says only `answer`."""
         listener = socket.socket(socket.AF_UNIX, kind)
@@ -62,14 +63,8 @@ class HookSocket(RefusalCase):
     def test_hook_of_another_vm(self):
         other, destination = self.waiting(), self.waiting(hook=False)
         destination.hook_socket = other.hook_socket
-        receive = self.receive(destination)
-        source = self.working()
-        if receive.process.alive() and any(e["event"] == "listening" for e in receive.events):
-            migrate = self.send(source, receive.port)
-            self.assert_failed(migrate, migrate.wait(30), 1, "source")
-        self.assert_failed(receive, receive.wait(30), 1, "source", "ram0", "same VM")
+        self.refused_by_destination(destination, "'ram0'", str(other.pid()), "same VM")
         self.assertEqual("inmigrate", other.status())
-        self.assert_works(source)
 
 
 class Monitor(RefusalCase):
@@ -155,7 +150,8 @@ class Devices(RefusalCase):
         self.refused_by_source(source, self.waiting(), "vhost-user", "tap")
 
     def test_memory_locked(self):
-        destination = self.waiting(extra=("-overcommit", "mem-lock=on"))
+        # All of QEMU is locked, so its buffer for translated code must be small.
+        destination = self.waiting(accel="tcg,tb-size=8", extra=("-overcommit", "mem-lock=on"))
         self.refused_by_destination(destination, "mem-lock=on", "without")
 
     def test_balloon_on_huge_pages(self):
@@ -191,7 +187,8 @@ class Rights(RefusalCase):
 
     def unprivileged(self):
         destination = self.small("dst", incoming=True, wrap=AS_NOBODY)
-        os.chmod(self.workdir, 0o777)
+        for path in (destination.serial.path, *glob.glob(self.workdir + "/*.img")):
+            os.chmod(path, 0o777)
         return destination.start()
 
     def test_nobody_may_make_a_userfaultfd(self):
@@ -225,6 +222,8 @@ class Rights(RefusalCase):
 class CommandLine(SmallVmCase):
     """Bad usage is 2, with a sentence on stderr, and nothing is touched."""
 
+    every_qemu = False
+
     def assert_usage(self, words, *said):
         command = faultline.Command(words, self._log("usage"))
         self._own(command)
@@ -253,7 +252,7 @@ class CommandLine(SmallVmCase):
                 (["migrate", "--to", "nonsense", *qmp], "tcp://HOST:PORT"),
                 (["migrate", "--to", "rdma://127.0.0.1:1", *qmp], "RDMA"),
                 (["migrate", "--to", "tcp://127.0.0.1:99999", *qmp], "65535"),
-                (["migrate", "--to", "tcp://127.0.0.1:1", "--qmp", "/x"], "unix:"),
+                (["migrate", "--to", "tcp://127.0.0.1:1", "--qmp", "tcp:x"], "unix:"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--bandwidth", "fast", *qmp], "--bandwidth"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "teleport", *qmp], "--mode"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "hybrid", *qmp], "postcopy"),

@@ -8,6 +8,7 @@ import struct
 import time
 
 from rig import wire
+from rig.case import full
 from rig.small import MIB, SmallVmCase
 
 LAYOUT = (("ram0", MIB << 20, 4096),)
@@ -27,6 +28,8 @@ STRANGERS = {
 
 class StrangersAtReceive(SmallVmCase):
     """What knocks at a port that waits must not disturb the migration that is to come."""
+
+    every_qemu = False  # QEMU has no part in it
 
     def knock(self, port, data):
         peer = wire.Peer(socket.create_connection(("127.0.0.1", port)))
@@ -51,7 +54,7 @@ class StrangersAtReceive(SmallVmCase):
         """They get an answer or none, never a place in it; the guest's memory stays right."""
         source, destination = self.working(), self.waiting()
         receive = self.receive(destination)
-        migrate = self.send(source, receive.port, extra=("--bandwidth", "4M"))
+        migrate = self.send(source, receive.port, extra=("--bandwidth", "8M"))
         destination.wait_status("running")
         for data in STRANGERS.values():
             self.knock(receive.port, data)
@@ -86,6 +89,8 @@ class StrangersAtReceive(SmallVmCase):
 
 class BadSourceAtReceive(SmallVmCase):
     """A source that shook hands and then misbehaves: `receive` fails, its QEMU is ended."""
+
+    every_qemu = False  # QEMU has no part in it
 
     def begin(self):
         destination = self.waiting()
@@ -176,11 +181,13 @@ class BadSourceAtReceive(SmallVmCase):
         source.freeze()
         self.assert_ended(destination, receive, "lost the source", "no word", timeout_s=5)
 
+    @full
     def test_source_falls_silent_in_the_preparation(self):
         destination, receive, source = self.begin()
         source.greet()
         self.assert_ended(destination, receive, "lost the source", "no word", timeout_s=15)
 
+    @full
     def test_lanes_never_come(self):
         destination, receive, source = self.begin()
         source.offer()
@@ -197,6 +204,8 @@ class BadSourceAtReceive(SmallVmCase):
 
 class BadDestinationAtMigrate(SmallVmCase):
     """`migrate` to something wrong: it says what, and the VM has not even noticed."""
+
+    every_qemu = False  # QEMU has no part in it
 
     def setUp(self):
         super().setUp()
@@ -286,6 +295,7 @@ class BadDestinationAtMigrate(SmallVmCase):
         resumed = self.source.qmp.wait_event("RESUME", where=lambda _: True)["host_s"]
         self.assertLess(resumed - stopped, 3)
 
+    @full
     def test_never_loads(self):
         """A sign of life now and then, but no Loaded: there is a limit to that too."""
         def then(peer):

@@ -39,10 +39,10 @@ class Kill(KillCase):
         move.let_die("destination")
         self.assert_back(move)
         if move.loaded:
-            # Its source tries for some seconds to tell it that the VM stays: nobody is there.
+            # Its source tries for ten seconds to tell it that the VM stays: nobody is there.
             self.assertEqual("paused", move.destination.status())
-        else:
-            self.assert_gone(move.destination)
+            return
+        self.assert_gone(move.destination)
         self.assert_migrate_gave_up(move, "lost the destination")
 
     def test_receive_killed(self):
@@ -115,7 +115,8 @@ class Kill(KillCase):
         move.relay.cut()
         self.assert_back(move)
         self.assert_receive_gave_up(move)
-        self.assert_migrate_gave_up(move, "lost the destination")
+        if not move.loaded:  # then it tries for ten seconds to tell the destination
+            self.assert_migrate_gave_up(move, "lost the destination")
 
     def test_link_cut(self):
         self.at_each(POINTS, self.cut_link)
@@ -131,7 +132,7 @@ class Kill(KillCase):
             begin_s = time.monotonic()
             self.assert_back(move)
             self.assertLess(time.monotonic() - begin_s, 4)
-        self.at_each(("Frozen", "DeviceStateEnd", "Loaded"), case)
+        self.at_each(("Frozen", "Loaded"), case)
 
     def test_link_back_after_the_load(self):
         """The destination, loaded and paused, learns from the source that the VM stays there."""
@@ -142,6 +143,18 @@ class Kill(KillCase):
             self.assert_failed(move.receive, move.receive.wait(15), 1, "source", "source")
             self.assert_gone(move.destination)
         self.at_each(("Loaded",), case)
+
+    def test_a_failed_move_can_be_tried_again(self):
+        move = self.stopped_at("DeviceStateEnd")
+        move.relay.cut()
+        self.assert_back(move)
+        self.clear(move)
+        again = self.waiting()
+        receive = self.receive(again)
+        migrate = self.send(self.source, receive.port)
+        self.assertEqual(0, migrate.wait(30), migrate.describe())
+        self.assertEqual(0, receive.wait(30), receive.describe())
+        self.assert_works(again)
 
     # --- Ctrl-C and the like
 
@@ -229,7 +242,7 @@ class Kill(KillCase):
         return committed
 
     def test_killed_at_any_moment(self):
-        self.any_moment(4)
+        self.any_moment(3)
 
     @full
     def test_killed_at_very_many_moments(self):
@@ -290,11 +303,24 @@ class AfterCommit(KillCase):
         # A crashed receive freezes the VM until a new one takes over; its QEMU must live.
         self.assertTrue(move.destination.process.alive())
 
+    def test_migrate_killed_in_post_copy(self):
+        """Memory is still missing there: the source holds it, paused, and never resumes."""
+        destination = self.waiting()
+        receive = self.receive(destination)
+        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "2M"))
+        destination.wait_status("running")
+        migrate.signal(signal.SIGKILL)
+        self.assertEqual(3, receive.wait(20), receive.describe())
+        self.assertEqual("destination", receive.last["vm_owner"])
+        time.sleep(2)
+        self.assertEqual("postmigrate", self.source.status())
+        self.assertTrue(destination.process.alive())
+
     def test_interrupted_after_the_handover(self):
         """Neither side stops serving; both say so."""
         destination = self.waiting()
         receive = self.receive(destination)
-        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "2M"))
+        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "10M"))
         destination.wait_status("running")
         for command in (migrate, receive):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -315,8 +341,8 @@ class LinkDown(KillCase):
         self.lan = lan
 
     def test_link_down_while_frozen(self):
-        source = self.working(netns="h1")
-        destination = self.waiting(netns="h2")
+        source = self.working(netns=self.lan.netns("h1"))
+        destination = self.waiting(netns=self.lan.netns("h2"))
         receive = self.receive(destination, listen=f"tcp://{HOSTS['h2']}:0", extra=("--insecure",))
         relay = self.relay(receive.port, host=HOSTS["h2"], listen="10.77.0.1")
         relay.hold_at("DeviceStateEnd")

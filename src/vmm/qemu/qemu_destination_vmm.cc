@@ -54,6 +54,7 @@ void QemuDestinationVmm::FeedDeviceState(std::span<const std::byte> bytes) {
 
 void QemuDestinationVmm::EndDeviceState() {
   if (stream_ != nullptr) stream_->End();
+  state_ended_.Set();
 }
 
 void QemuDestinationVmm::TakeOver(bool run, VmmDone done) {
@@ -164,7 +165,20 @@ absl::Status QemuDestinationVmm::DoLoad() {
         "the destination's QEMU started the VM by itself after the load: somebody else ran 'cont' "
         "in its monitor");
   }
-  return absl::OkStatus();
+  return CheckAliveAtTheEnd();
+}
+
+// QEMU knows that the state is whole before the source has said so, and may end in between. The
+// source hands the VM over as soon as it hears that the load is done, so that comes last.
+absl::Status QemuDestinationVmm::CheckAliveAtTheEnd() {
+  RETURN_IF_ERROR(WaitForDescriptor(state_ended_.fd(), POLLIN, worker_.cancel(), Deadline::Never(),
+                                    "the end of the VM's device state"));
+  if (!process_.valid()) return absl::OkStatus();
+  pollfd end{process_.get(), POLLIN, 0};
+  if (poll(&end, 1, 0) <= 0) return absl::OkStatus();
+  return absl::AbortedError(
+      "the destination's QEMU ended after it had loaded the VM's devices (its reason stands in its "
+      "own log): start it again, and migrate again");
 }
 
 absl::Status QemuDestinationVmm::LoadError(const absl::Status& cause) {

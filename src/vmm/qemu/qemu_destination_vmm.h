@@ -46,6 +46,7 @@ class QemuDestinationVmm : public DestinationVmm {
   absl::StatusOr<VmDescription> DoPrepare(const std::string& journal_path);
   absl::StatusOr<VmDescription> DoDescribeAgain();
   absl::Status DoLoad();
+  absl::Status CheckAliveAtTheEnd();
   absl::Status DoTakeOver(bool run);
   absl::Status DoSetPaused(bool paused);
   absl::Status DoFinish();
@@ -60,6 +61,8 @@ class QemuDestinationVmm : public DestinationVmm {
   // Control thread only: made in Prepare, so that bytes can be fed as soon as Load was called.
   std::unique_ptr<DeviceStreamWriter> stream_;
   FileDescriptor stream_for_qemu_;  // given to the worker with Prepare
+
+  CancelEvent state_ended_;  // set when the source has sent all of the device state
 
   // The worker thread's.
   std::unique_ptr<QmpClient> qmp_;
