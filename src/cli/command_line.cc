@@ -10,6 +10,7 @@
 #include <exception>
 #include <functional>
 
+#include "base/monotonic_time.h"
 #include "cli/cancel_command.h"
 #include "cli/doctor_command.h"
 #include "cli/exit_status.h"
@@ -192,7 +193,7 @@ ExitStatus ParseFailure(const CLI::App& app, const CLI::ParseError& error,
 }
 
 ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>& arguments) {
-  uint64_t started_us = NowUs();
+  uint64_t started_us = static_cast<uint64_t>(MonotonicUs());
   ParsedOptions options;
   CLI::App app("Moves running QEMU/KVM virtual machines to another host by post-copy.",
                "faultline");
