@@ -90,6 +90,13 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   RETURN_IF_ERROR(CheckGuardian());
   // The VM still runs here: everything that needs many round trips comes before the stop.
   ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  // QEMU's stream begins with a list of all memory: a destination that has less would fail on it
+  // with a sentence of its own, before anybody here says what the cause is.
+  if (frozen_.description.layout() != prepared_.description.layout()) {
+    return absl::AbortedError(
+        "the VM's memory layout changed while the migration was being prepared (memory was plugged "
+        "or unplugged); start the migration again");
+  }
   plan_.was_running = frozen_.description.running;
   if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->UpdatePlan(EncodePlan(plan_)));
   RETURN_IF_ERROR(StartStream());
