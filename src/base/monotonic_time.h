@@ -7,13 +7,14 @@
 
 namespace faultline {
 
-// Microseconds and milliseconds since an arbitrary point. Any thread.
-inline int64_t MonotonicUs() {
-  return std::chrono::duration_cast<std::chrono::microseconds>(
+// Nano-, micro- and milliseconds since an arbitrary point, the executors' own. Any thread.
+inline int64_t MonotonicNs() {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(
              std::chrono::steady_clock::now().time_since_epoch())
       .count();
 }
-inline int64_t MonotonicMs() { return MonotonicUs() / 1000; }
+inline int64_t MonotonicUs() { return MonotonicNs() / 1000; }
+inline int64_t MonotonicMs() { return MonotonicNs() / 1'000'000; }
 
 }  // namespace faultline
 

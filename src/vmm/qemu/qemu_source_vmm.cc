@@ -101,8 +101,11 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->UpdatePlan(EncodePlan(plan_)));
   RETURN_IF_ERROR(StartStream());
   qmp_->DropEvents();
-  RETURN_IF_ERROR(qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
+  stopped_at_ns_ = 0;
+  RETURN_IF_ERROR(
+      qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
+  frozen_.description.stopped_at_ns = stopped_at_ns_;
 
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
   if (blocks != frozen_.facts.blocks) {
@@ -131,6 +134,7 @@ absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout
   std::string reached;
   absl::StatusOr<QmpEvent> event = qmp_->WaitForEvent(
       [&](const QmpEvent& candidate) {
+        if (candidate.name == "STOP") stopped_at_ns_ = candidate.read_at_ns;
         if (candidate.name != "MIGRATION") return false;
         reached = JsonText(candidate.data, "status");
         return reached == wanted || reached == "completed" || EndedBadly(reached);
