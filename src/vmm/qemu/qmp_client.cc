@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/monotonic_time.h"
+
 namespace faultline {
 namespace {
 
