@@ -103,7 +103,7 @@ void DestinationSession::OnLaneFailed(absl::Status status) {
     lane_failure_ = status;
     lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
       // With the control channel the lanes go too: the one loss has been told already.
-      if (channel_lost_ && step_ == Step::kUndecided) return;
+      if (channel_lost_) return;
       Fail(lane_failure_, PeerErrorCode::kInternal);
     });
   });

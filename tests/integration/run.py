@@ -52,6 +52,11 @@ class Result(unittest.TestResult):
         super().addFailure(test, err)
         self._show(test)
 
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err:
+            self._show(test)
+
     @staticmethod
     def _show(test):
         if hasattr(test, "commands"):

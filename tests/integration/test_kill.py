@@ -307,7 +307,7 @@ class AfterCommit(KillCase):
         """Memory is still missing there: the source holds it, paused, and never resumes."""
         destination = self.waiting()
         receive = self.receive(destination)
-        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "2M"))
+        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "8M"))
         destination.wait_status("running")
         migrate.signal(signal.SIGKILL)
         self.assertEqual(3, receive.wait(20), receive.describe())
@@ -320,7 +320,7 @@ class AfterCommit(KillCase):
         """Neither side stops serving; both say so."""
         destination = self.waiting()
         receive = self.receive(destination)
-        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "10M"))
+        migrate = self.send(self.source, receive.port, extra=("--bandwidth", "30M"))
         destination.wait_status("running")
         for command in (migrate, receive):
             for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

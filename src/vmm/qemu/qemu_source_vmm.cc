@@ -98,7 +98,11 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
         "or unplugged); start the migration again");
   }
   plan_.was_running = frozen_.description.running;
-  if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->UpdatePlan(EncodePlan(plan_)));
+  if (guardian_ != nullptr) {
+    absl::Status told = guardian_->UpdatePlan(EncodePlan(plan_));
+    if (!told.ok()) RETURN_IF_ERROR(CheckGuardian());  // the better sentence, if it died just now
+    RETURN_IF_ERROR(told);
+  }
   RETURN_IF_ERROR(StartStream());
   qmp_->DropEvents();
   stopped_at_ns_ = 0;

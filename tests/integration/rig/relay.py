@@ -68,7 +68,7 @@ class Relay:
             self._stop_type = TYPES[message]
             self._held = self._swallows = False
 
-    def wait_held(self, timeout_s=20):
+    def wait_held(self, timeout_s=40):
         """Waits until the message has come."""
         with self._changed:
             if not self._changed.wait_for(lambda: self._held, timeout_s):
@@ -105,12 +105,14 @@ class Relay:
         """Resets every connection, but takes new ones."""
         with self._changed:
             connections, self._connections = self._connections, []
+        for connection in connections:
+            connection.close()
+        # Only now, or a message that is held would still get through.
+        with self._changed:
             self._stop_type = None
             self._held = False
             self._silent = False
             self._changed.notify_all()
-        for connection in connections:
-            connection.close()
 
     def cut(self):
         """Resets every connection and takes no new one."""
