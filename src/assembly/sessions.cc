@@ -25,8 +25,7 @@ absl::StatusOr<MigrationId> ParseMigrationId(const std::string& text) {
   for (size_t i = 0; i < id.size(); ++i) {
     const char* first = text.data() + i * 2;
     if (std::from_chars(first, first + 2, id[i], 16).ptr != first + 2) {
-      return absl::InvalidArgumentError(
-          fmt::format("migration id '{}' is not hexadecimal", text));
+      return absl::InvalidArgumentError(fmt::format("migration id '{}' is not hexadecimal", text));
     }
   }
   return id;

@@ -6,8 +6,8 @@ namespace faultline {
 
 absl::StatusOr<TcpUri> CheckedTcpUri(const std::string& uri, bool insecure) {
   if (uri.starts_with("rdma://")) {
-    return absl::InvalidArgumentError(fmt::format(
-        "'{}': this release has no RDMA transport; use tcp://HOST:PORT", uri));
+    return absl::InvalidArgumentError(
+        fmt::format("'{}': this release has no RDMA transport; use tcp://HOST:PORT", uri));
   }
   ASSIGN_OR_RETURN(TcpUri tcp, ParseTcpUri(uri));
   if (!insecure && !IsLoopback(tcp)) {

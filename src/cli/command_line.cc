@@ -208,7 +208,8 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
 
   SplitArguments split = Split(arguments);
   if (!split.own.empty() && !split.own[0].starts_with("-") &&
-      app.get_subcommand_no_throw(split.own[0]) == nullptr) {
+      app.get_subcommands([&](CLI::App* known) { return known->check_name(split.own[0]); })
+          .empty()) {
     return UsageError(absl::InvalidArgumentError(fmt::format(
                           "there is no command '{}'; 'faultline --help' lists them", split.own[0])),
                       "");

@@ -23,7 +23,7 @@ struct MigrateCommand {
   bool json = false;
 };
 
-// `started_us`: when the command started, on NowUs's clock.
+// `started_us`: when the command started, on MonotonicUs's clock.
 ExitStatus RunMigrate(const CommandParts& parts, const MigrateCommand& command,
                       uint64_t started_us);
 

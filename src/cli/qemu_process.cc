@@ -11,12 +11,12 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
+#include "base/monotonic_time.h"
 #include "cli/subprocess.h"
 
 namespace faultline {
@@ -25,12 +25,6 @@ namespace {
 constexpr int kLookAgainMs = 10;
 constexpr int kTermPatienceMs = 3000;
 constexpr std::streamoff kTailBytesMax = 2000;
-
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
 
 // Asks the kernel instead of connecting: QEMU's monitor serves one client at a time.
 bool IsListening(const std::string& path) {
@@ -87,10 +81,10 @@ QemuProcess::~QemuProcess() {
   // The pid is ours until it is waited for.
   kill(pid_, SIGTERM);
   pollfd entry{.fd = pid_fd_.get(), .events = POLLIN, .revents = 0};
-  int64_t deadline_ms = NowMs() + kTermPatienceMs;
+  int64_t deadline_ms = MonotonicMs() + kTermPatienceMs;
   int64_t left_ms = kTermPatienceMs;
   while (left_ms > 0 && poll(&entry, 1, static_cast<int>(left_ms)) < 0) {
-    left_ms = deadline_ms - NowMs();
+    left_ms = deadline_ms - MonotonicMs();
   }
   if (!HasExited()) kill(pid_, SIGKILL);
   while (waitpid(pid_, nullptr, 0) < 0 && errno == EINTR) {
@@ -104,11 +98,11 @@ bool QemuProcess::HasExited() const {
 
 absl::Status QemuProcess::WaitUntilServing(const std::vector<std::string>& socket_paths,
                                            int cancel_fd, int timeout_ms) {
-  int64_t deadline_ms = NowMs() + timeout_ms;
+  int64_t deadline_ms = MonotonicMs() + timeout_ms;
   std::array<pollfd, 2> entries = {pollfd{.fd = pid_fd_.get(), .events = POLLIN, .revents = 0},
                                    pollfd{.fd = cancel_fd, .events = POLLIN, .revents = 0}};
   while (!AllListening(socket_paths)) {
-    if (NowMs() >= deadline_ms) {
+    if (MonotonicMs() >= deadline_ms) {
       return absl::DeadlineExceededError(
           fmt::format("the destination QEMU did not open its monitor and its hook within {} s; "
                       "look into '{}'{}",

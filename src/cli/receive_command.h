@@ -24,7 +24,7 @@ struct ReceiveCommand {
   bool json = false;
 };
 
-// `started_us`: when the command started, on NowUs's clock.
+// `started_us`: when the command started, on MonotonicUs's clock.
 ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
                       uint64_t started_us);
 

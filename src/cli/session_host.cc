@@ -7,15 +7,11 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <exception>
 
-namespace faultline {
+#include "base/monotonic_time.h"
 
-uint64_t NowUs() {
-  auto now = std::chrono::steady_clock::now().time_since_epoch();
-  return static_cast<uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(now).count());
-}
+namespace faultline {
 
 SessionHost::SessionHost(const HostSettings& settings) : settings_(settings) {}
 
@@ -108,7 +104,7 @@ ExitStatus SessionHost::End(const SessionResult& result, ExitStatus exit_status)
   Outcome outcome;
   outcome.role = settings_.role;
   outcome.result = result;
-  outcome.elapsed_us = NowUs() - settings_.started_us;
+  outcome.elapsed_us = static_cast<uint64_t>(MonotonicUs()) - settings_.started_us;
   if (outcome.result.migration_id.empty() && settings_.role == Role::kSource) {
     outcome.result.migration_id = migration_id_;
   }
@@ -153,7 +149,8 @@ void SessionHost::OnListening(const std::string& address) {
 void SessionHost::OnPhase(Phase phase, const std::string& migration_id) {
   if (!migration_id.empty() && migration_id != migration_id_) AdoptId(migration_id);
   board_->SetPhase(phase);
-  reporter_->PhaseChanged(phase, migration_id, NowUs() - settings_.started_us);
+  reporter_->PhaseChanged(phase, migration_id,
+                          static_cast<uint64_t>(MonotonicUs()) - settings_.started_us);
 }
 
 // The source named the migration: the files that carry the provisional id get its name.

@@ -23,11 +23,8 @@ struct HostSettings {
   std::string endpoint;       // --to or --listen
   std::string run_directory;  // empty: the default one
   bool json = false;
-  uint64_t started_us = 0;  // the command's start, on NowUs's clock
+  uint64_t started_us = 0;  // the command's start, on MonotonicUs's clock
 };
-
-// Microseconds of the monotonic clock.
-uint64_t NowUs();
 
 // One command's surroundings, from its start to its exit. Construct it before there are other
 // threads. Every command ends with exactly one of Run, Fail and Refuse.

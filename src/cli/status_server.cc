@@ -11,10 +11,10 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
 
+#include "base/monotonic_time.h"
 #include "cli/report_json.h"
 
 namespace faultline {
@@ -25,20 +25,14 @@ constexpr int kServerPatienceMs = 500;
 constexpr int kClientPatienceMs = 3000;
 constexpr int kBacklog = 8;
 
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 // Reads up to a line end, which is left out.
 absl::StatusOr<std::string> ReadLine(int fd, int patience_ms) {
-  int64_t deadline_ms = NowMs() + patience_ms;
+  int64_t deadline_ms = MonotonicMs() + patience_ms;
   std::string line;
   std::array<char, 4096> chunk;
   while (line.size() < kLineBytesMax) {
     pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-    int64_t left_ms = deadline_ms - NowMs();
+    int64_t left_ms = deadline_ms - MonotonicMs();
     int ready = left_ms <= 0 ? 0 : poll(&entry, 1, static_cast<int>(left_ms));
     if (ready == 0) return absl::DeadlineExceededError("no answer in time");
     if (ready < 0) continue;

@@ -9,8 +9,9 @@
 
 #include <array>
 #include <cerrno>
-#include <chrono>
 #include <csignal>
+
+#include "base/monotonic_time.h"
 
 namespace faultline {
 namespace {
@@ -80,19 +81,13 @@ std::vector<std::string> Environment(const std::vector<std::string>& added) {
   return result;
 }
 
-int64_t NowMs() {
-  return std::chrono::duration_cast<std::chrono::milliseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
 // Reads to the end of the stream; false if that took too long.
 bool ReadAll(int fd, int timeout_ms, std::string* text) {
-  int64_t deadline_ms = NowMs() + timeout_ms;
+  int64_t deadline_ms = MonotonicMs() + timeout_ms;
   std::array<char, 16384> chunk;
   while (true) {
     pollfd entry{.fd = fd, .events = POLLIN, .revents = 0};
-    int64_t left_ms = deadline_ms - NowMs();
+    int64_t left_ms = deadline_ms - MonotonicMs();
     if (left_ms <= 0) return false;
     if (poll(&entry, 1, static_cast<int>(left_ms)) <= 0) continue;
     ssize_t got = read(fd, chunk.data(), chunk.size());

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/install_error.h"
+#include "engine/install_retry.h"
 
 namespace faultline {
 namespace {
@@ -11,9 +12,6 @@ namespace {
 // What one pass through the gate installs at most: a fault that comes meanwhile waits for it (about
 // 20 us).
 constexpr uint64_t kPassBytesMax = 64 * 1024;
-
-constexpr int64_t kRetryDelayUs = 1000;
-constexpr int64_t kNoSpaceDelayUs = 100'000;
 
 }  // namespace
 

@@ -4,12 +4,11 @@
 
 #include "base/check.h"
 #include "engine/install_error.h"
+#include "engine/install_retry.h"
 
 namespace faultline {
 namespace {
 
-constexpr int64_t kRetryDelayUs = 1000;
-constexpr int64_t kNoSpaceDelayUs = 100'000;
 constexpr int64_t kDrainIntervalUs = 10'000;
 // Pages asked for at a time once the pusher is through; the guest's own faults come on top.
 constexpr size_t kRestInFlightMax = 64;
@@ -115,7 +114,7 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && reader_ != nullptr) reader_->Read(wanted_);
+  if (!wanted_.empty() && reader_ != nullptr && !reader_failed_) reader_->Read(wanted_);
   wanted_.clear();
 }
 
@@ -238,7 +237,7 @@ void FaultHandler::FetchMore() {
 
 void FaultHandler::OnReaderFailed(absl::Status status) {
   if (disarmed_) return;
-  failed_ = true;
+  reader_failed_ = true;  // what needs no source is answered all the same
   listener_->OnLaneFailed(Annotate(status, "demand lane"));
 }
 

@@ -75,7 +75,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
 
   PageReader* reader_ = nullptr;  // null until Serve
   bool started_ = false;
-  bool failed_ = false;
+  bool failed_ = false;  // the memory: nothing is read or installed any more
+  bool reader_failed_ = false;
   bool out_of_memory_ = false;
   bool disarmed_ = false;
   MemoryEvents events_;         // reused

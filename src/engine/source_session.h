@@ -116,7 +116,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   const Options options_;
   Done done_;
   std::string cancelled_early_;  // the reason, if Cancel came before Start
-  Pusher pusher_;  // bulk thread
+  Pusher pusher_;                // bulk thread
 
   Step step_ = Step::kIdle;
   SessionResult result_;

@@ -323,6 +323,9 @@ constexpr std::array<uint32_t, kMessageTypes> kPayloadBytesMax = {
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax};
 
+// A message that is added to the variant is added here too.
+static_assert(kNames.back() != nullptr && kPayloadBytesMax.back() != 0);
+
 template <size_t I>
 absl::StatusOr<Message> ReadAs(std::span<const std::byte> payload) {
   std::variant_alternative_t<I, Message> message;

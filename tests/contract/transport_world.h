@@ -140,6 +140,12 @@ class TestMemory : public SourceMemory {
   std::vector<std::vector<uint64_t>> words_;
 };
 
+// Never changes, so all tests of a process share one.
+inline const TestMemory& SharedTestMemory() {
+  static const TestMemory memory;
+  return memory;
+}
+
 inline std::vector<std::byte> BytesOf(const Message& message) {
   std::vector<std::byte> bytes;
   EncodeMessage(message, &bytes);
@@ -287,7 +293,7 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
         [&] { return !raw_demand_->Received().empty() && !raw_bulk_->Received().empty(); }));
   }
 
-  const TestMemory memory_;
+  const TestMemory& memory_ = SharedTestMemory();
   const AllocationMap map_ = TestMap();
   std::unique_ptr<TransportWorld> world_;
   std::unique_ptr<ControlChannel> source_channel_;

@@ -119,15 +119,17 @@ std::byte MigrationRig::SourceByte(PageId page) {
   return static_cast<std::byte>(1 + (page.index * 7 + page.region * 3) % 250);
 }
 
+std::byte MigrationRig::source_byte(PageId page) const {
+  return options.with_data && !IsAbsent(page) ? SourceByte(page) : std::byte{0};
+}
+
 void MigrationRig::ExpectMemoryMoved() const {
   ASSERT_NE(guest, nullptr);
   for (RegionIndex region = 0; region < options.layout.size(); ++region) {
     for (uint64_t index = 0; index < options.layout[region].page_count(); ++index) {
       PageId page{region, index};
-      bool data = options.with_data && !IsAbsent(page);
-      std::byte expected = data ? SourceByte(page) : std::byte{0};
       EXPECT_EQ(guest->BytesOf(page),
-                std::vector<std::byte>(options.layout[region].page_size_bytes, expected))
+                std::vector<std::byte>(options.layout[region].page_size_bytes, source_byte(page)))
           << "page " << index << " of region " << region;
     }
   }

@@ -51,9 +51,10 @@ class MigrationRig {
     return clock.RunUntil(done, limit_us);
   }
 
-  // The byte that the source's page holds; 0 where it holds none.
+  // The byte that the source's page holds, where it holds data.
   static std::byte SourceByte(PageId page);
-  const FakeGuestMemory& guest_memory() const { return *guest; }
+  // The byte that the guest saw there on the source: 0 where the page was never allocated.
+  std::byte source_byte(PageId page) const;
   // Every page of the destination holds the source's bytes (absent ones zero).
   void ExpectMemoryMoved() const;
   // What must hold however it ended.

@@ -2,7 +2,7 @@
 
 import os
 
-from rig import memory
+from rig import faultline, memory, paths
 from rig.case import MigrationCase, full
 from rig.guest import experience
 
@@ -119,6 +119,31 @@ class Migration(MigrationCase):
         self.migrate(source, destination, migrate_extra=("--quit-source",))
         self.assertEqual(0, source.process.wait(10))
         self.assert_guest_right(destination)
+
+
+class StartedQemu(MigrationCase):
+    """faultline receive ... -- qemu-system-x86_64 ARGS: the destination started by the command."""
+
+    def test_receive_starts_the_destination(self):
+        self.require_engine()
+        source = self.vm("src", mib=256, kernel="fl.mib=96").start()
+        source.wait_ready()
+        source.serial.wait_reports(3)
+        destination = self.vm("dst", mib=256, kernel="fl.mib=96", hook=False)
+        receive = faultline.Command(
+            ["receive", "--listen", "tcp://127.0.0.1:0", "--json", "--hook-library", paths.HOOK,
+             "--", destination.qemu, *destination.words], os.path.join(self.workdir, "receive.log"))
+        self._own(receive)
+        port = receive.port
+        destination.attach()
+        migrate = faultline.migrate(source, f"tcp://127.0.0.1:{port}",
+                                    os.path.join(self.workdir, "migrate.log"))
+        self._own(migrate)
+        self.assertEqual(0, migrate.wait(90), migrate.describe())
+        self.assertEqual(0, receive.wait(90), receive.describe())
+        self.assertEqual("running", destination.status())
+        self.assert_guest_right(destination)  # its QEMU outlived the command
+        destination.qmp.execute("quit")
 
 
 class HugePages(MigrationCase):

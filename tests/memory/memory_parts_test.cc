@@ -21,7 +21,7 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-constexpr uint64_t kMiB = 1 << 20;
+constexpr uint64_t kMiB = uint64_t{1} << 20;
 
 TEST(AddressMap, FindsPagesBothWays) {
   MemoryLayout layout = {{"b", 16 * 4096, 4096}, {"huge", 4 * kMiB, 2 * kMiB}};

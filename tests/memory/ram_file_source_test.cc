@@ -90,7 +90,7 @@ std::function<std::unique_ptr<SourceMemoryHarness>()> MakeRamFile(RamKind kind, 
 INSTANTIATE_TEST_SUITE_P(
     All, SourceMemoryContract,
     testing::Values(SourceMemoryCase{"Tmpfs", MakeRamFile(RamKind::kTmpfs, 64)},
-                    SourceMemoryCase{"TmpfsOfManyStretches", MakeRamFile(RamKind::kTmpfs, 16384)},
+                    SourceMemoryCase{"TmpfsOfManyStretches", MakeRamFile(RamKind::kTmpfs, 8192)},
                     SourceMemoryCase{"Memfd", MakeRamFile(RamKind::kMemfd, 64)},
                     SourceMemoryCase{"Hugetlb", MakeRamFile(RamKind::kHugetlb, 8)},
                     SourceMemoryCase{"Fake", [] { return std::make_unique<FakeSourceHarness>(); }}),
@@ -109,7 +109,7 @@ uint64_t MappedPages(const GuestRegion& region) {
 }
 
 // So many stretches that SEEK_DATA is given up.
-constexpr uint64_t kManyPages = 16384;
+constexpr uint64_t kManyPages = 8192;
 
 void FillEveryOther(const GuestRegion& region) {
   for (uint64_t page = 0; page < kManyPages; page += 2) FillPage(region, page, std::byte{1});
@@ -143,9 +143,8 @@ TEST(RamFileSource, PartOfAFileIsReadAlone) {
 class Swap {
  public:
   Swap() : path_(testing::TempDir() + "swap" + std::to_string(getpid())) {
-    std::string command = "dd if=/dev/zero of=" + path_ +
-                          " bs=1M count=96 status=none && chmod 600 " + path_ + " && mkswap -q " +
-                          path_ + " && swapon " + path_;
+    std::string command = "fallocate -l 48M " + path_ + " && chmod 600 " + path_ +
+                          " && mkswap -q " + path_ + " && swapon " + path_;
     on_ = system(command.c_str()) == 0;
   }
   ~Swap() {

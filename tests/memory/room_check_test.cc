@@ -20,50 +20,50 @@ using testing::AllOf;
 using testing::HasSubstr;
 using testing::IsEmpty;
 
-constexpr uint64_t kMiB = 1 << 20;
-constexpr uint64_t kGiB = 1024 * kMiB;
+constexpr uint64_t kMib = uint64_t{1} << 20;
+constexpr uint64_t kGib = 1024 * kMib;
 
 RoomFacts Roomy() {
-  return {.memory_needed_bytes = kGiB,
-          .memory_available_bytes = 2 * kGiB,
-          .tmpfs = {{"/dev/shm", kGiB, 2 * kGiB}},
-          .huge_pages = {{2 * kMiB, kGiB, kGiB, 0}},
-          .cgroups = {{"/sys/fs/cgroup/vm/memory.max", 3 * kGiB, kGiB}}};
+  return {.memory_needed_bytes = kGib,
+          .memory_available_bytes = 2 * kGib,
+          .tmpfs = {{"/dev/shm", kGib, 2 * kGib}},
+          .huge_pages = {{2 * kMib, kGib, kGib, 0}},
+          .cgroups = {{"/sys/fs/cgroup/vm/memory.max", 3 * kGib, kGib}}};
 }
 
 TEST(CheckRoom, EnoughIsOk) { EXPECT_TRUE(CheckRoom(Roomy()).ok()); }
 
 TEST(CheckRoom, JustEnoughIsOk) {
   RoomFacts facts = Roomy();
-  facts.memory_available_bytes = facts.tmpfs[0].free_bytes = kGiB;
-  facts.cgroups[0].used_bytes = 2 * kGiB;
+  facts.memory_available_bytes = facts.tmpfs[0].free_bytes = kGib;
+  facts.cgroups[0].used_bytes = 2 * kGib;
   EXPECT_TRUE(CheckRoom(facts).ok());
 }
 
 TEST(CheckRoom, EachShortageHasItsFiguresAndMend) {
   RoomFacts facts = Roomy();
-  facts.tmpfs[0].free_bytes = 512 * kMiB;
+  facts.tmpfs[0].free_bytes = 512 * kMib;
   EXPECT_EQ(CheckRoom(facts).code(), absl::StatusCode::kResourceExhausted);
   EXPECT_THAT(MessageOf(CheckRoom(facts)), AllOf(HasSubstr("1.0 GiB"), HasSubstr("512.0 MiB free"),
                                                  HasSubstr("/dev/shm"), HasSubstr("remount")));
   facts = Roomy();
-  facts.huge_pages[0].free_bytes = 10 * 2 * kMiB;
+  facts.huge_pages[0].free_bytes = 10 * 2 * kMib;
   EXPECT_THAT(MessageOf(CheckRoom(facts)),
               AllOf(HasSubstr("512 huge pages of 2048 KiB"), HasSubstr("10 are free"),
                     HasSubstr("hugepages-2048kB/nr_hugepages")));
-  facts.huge_pages[0].overcommit_bytes = kGiB;
+  facts.huge_pages[0].overcommit_bytes = kGib;
   EXPECT_TRUE(CheckRoom(facts).ok());
   facts = Roomy();
-  facts.cgroups[0].used_bytes = 4 * kGiB;
+  facts.cgroups[0].used_bytes = 4 * kGib;
   EXPECT_THAT(MessageOf(CheckRoom(facts)),
               AllOf(HasSubstr("leaves 0 B"), HasSubstr("4.0 GiB of 3.0 GiB"),
                     HasSubstr("raise /sys/fs/cgroup/vm/memory.max")));
   facts = Roomy();
-  facts.memory_available_bytes = 256 * kMiB;
-  facts.swap_free_bytes = 128 * kMiB;
+  facts.memory_available_bytes = 256 * kMib;
+  facts.swap_free_bytes = 128 * kMib;
   EXPECT_THAT(MessageOf(CheckRoom(facts)),
               AllOf(HasSubstr("256.0 MiB available"), HasSubstr("128.0 MiB of free swap")));
-  facts.swap_free_bytes = kGiB;
+  facts.swap_free_bytes = kGib;
   EXPECT_TRUE(CheckRoom(facts).ok());
 }
 
@@ -136,12 +136,12 @@ TEST(ReadRoomFacts, OfThisHost) {
   std::vector<RamRegion> regions = {region.ram(), memfd.ram()};
   auto facts = ReadRoomFacts(regions, getpid());
   ASSERT_TRUE(facts.ok()) << facts.status();
-  EXPECT_EQ(facts->memory_needed_bytes, 2 * kMiB + 4096);
-  EXPECT_GT(facts->memory_available_bytes, kMiB);
+  EXPECT_EQ(facts->memory_needed_bytes, 2 * kMib + 4096);
+  EXPECT_GT(facts->memory_available_bytes, kMib);
   // A memfd's tmpfs has no limit.
   ASSERT_EQ(facts->tmpfs.size(), 1u);
   EXPECT_EQ(facts->tmpfs[0].mount, "/dev/shm");
-  EXPECT_EQ(facts->tmpfs[0].needed_bytes, kMiB);
+  EXPECT_EQ(facts->tmpfs[0].needed_bytes, kMib);
   EXPECT_TRUE(CheckRoom(*facts).ok()) << CheckRoom(*facts);
 }
 
@@ -151,8 +151,8 @@ TEST(ReadRoomFacts, SmallTmpfsIsNoRoom) {
   ASSERT_EQ(mount("tmpfs", path.c_str(), "tmpfs", 0, "size=1m"), 0);
   {
     FileDescriptor file(open((path + "/ram").c_str(), O_CREAT | O_RDWR | O_CLOEXEC, 0600));
-    ASSERT_EQ(ftruncate(file.get(), 2 * kMiB), 0);
-    std::vector<RamRegion> regions = {{.layout = {"ram", 2 * kMiB, 4096}, .file = file.get()}};
+    ASSERT_EQ(ftruncate(file.get(), 2 * kMib), 0);
+    std::vector<RamRegion> regions = {{.layout = {"ram", 2 * kMib, 4096}, .file = file.get()}};
     auto facts = ReadRoomFacts(regions, 0);
     ASSERT_TRUE(facts.ok()) << facts.status();
     EXPECT_THAT(MessageOf(CheckRoom(*facts)), AllOf(HasSubstr(path), HasSubstr("1.0 MiB free")));

@@ -147,7 +147,7 @@ TEST(CodecTest, MutatedBytesNeverDecodeToWhatDoesNotComeBack) {
 
 TEST(CodecTest, HeaderIsChecked) {
   ExpectRefused(Wrap(0, {}), "message", "type");
-  ExpectRefused(Wrap(18, {}), "message", "type");
+  ExpectRefused(Wrap(std::variant_size_v<Message> + 1, {}), "message", "type");
   std::vector<std::byte> reserved = Encode(Loaded{});
   reserved[2] = std::byte{1};
   ExpectRefused(reserved, "Loaded", "reserved");

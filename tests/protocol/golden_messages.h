@@ -53,6 +53,7 @@ inline std::vector<GoldenMessage> GoldenMessages() {
        "0f00000018000000040000000000000005000000000000000600000000000000"},
       {"Goodbye", Goodbye{}, "1000000000000000"},
       {"Heartbeat", Heartbeat{}, "1100000000000000"},
+      {"Ready", Ready{}, "1200000000000000"},
   };
 }
 

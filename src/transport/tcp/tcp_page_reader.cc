@@ -13,7 +13,7 @@ namespace {
 // Holds the answers to more faults than a guest of many CPUs raises at once.
 constexpr size_t kStagingBytes = 256 * 1024;
 // Then other descriptors of the demand loop get their turn.
-constexpr int kReadsPerTurnMax = 8;
+constexpr int kPageReadsPerTurnMax = 8;
 
 }  // namespace
 
@@ -69,7 +69,7 @@ void TcpPageReader::ReadSome() {
   if (!staging_.Reserve(kStagingBytes)) {
     return Fail(absl::ResourceExhaustedError("no memory for a buffer of incoming pages"));
   }
-  for (int turn = 0; turn < kReadsPerTurnMax; ++turn) {
+  for (int turn = 0; turn < kPageReadsPerTurnMax; ++turn) {
     if (large_bytes_ != 0) {
       if (!ReadLarge()) return;
       continue;

@@ -9,7 +9,7 @@
 namespace faultline {
 namespace {
 
-constexpr int kReadsPerTurnMax = 16;
+constexpr int kPushReadsPerTurnMax = 16;
 
 }  // namespace
 
@@ -41,7 +41,7 @@ void TcpPushReceiver::Resume() {
 }
 
 void TcpPushReceiver::ReadSome() {
-  for (int turn = 0; turn < kReadsPerTurnMax; ++turn) {
+  for (int turn = 0; turn < kPushReadsPerTurnMax; ++turn) {
     std::array<iovec, 2> parts;
     size_t count = 0;
     size_t run_missing = run_bytes_ - run_received_;

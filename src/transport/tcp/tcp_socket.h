@@ -14,6 +14,7 @@
 
 namespace faultline {
 
+// An IPv4 or IPv6 address with its port.
 struct SocketAddress {
   sockaddr_storage storage{};
   socklen_t length = 0;

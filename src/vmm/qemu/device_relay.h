@@ -19,6 +19,9 @@
 
 namespace faultline {
 
+// What QEMU calls its end of the stream: `fd:` and this is the URI of the migration.
+inline constexpr const char kDeviceStreamName[] = "faultline-devices";
+
 // Reads a stream to its end in pieces of at most 256 KiB. The destructor breaks the stream off.
 class DeviceStreamReader {
  public:

@@ -14,8 +14,7 @@
 namespace faultline {
 namespace {
 
-constexpr const char* kStreamName = "faultline-devices";
-constexpr int64_t kQuitTimeoutMs = 1000;
+constexpr int64_t kDiscardTimeoutMs = 1000;
 constexpr int64_t kKillTimeoutMs = 10000;
 
 }  // namespace
@@ -96,7 +95,7 @@ absl::StatusOr<VmDescription> QemuDestinationVmm::DoPrepare(const std::string& j
   // While QEMU waits, 'stop' means: do not start by yourself after the load. Here, and not in Load,
   // because Load is downtime; the same for the stream's descriptor.
   RETURN_IF_ERROR(qmp_->Execute("stop").status());
-  RETURN_IF_ERROR(qmp_->SendDescriptor(kStreamName, stream_for_qemu_.get()));
+  RETURN_IF_ERROR(qmp_->SendDescriptor(kDeviceStreamName, stream_for_qemu_.get()));
   stream_for_qemu_.Reset();
   RETURN_IF_ERROR(StartGuardian(journal_path));
   return prepared_.description;
@@ -137,7 +136,7 @@ absl::StatusOr<VmDescription> QemuDestinationVmm::DoDescribeAgain() {
 absl::Status QemuDestinationVmm::DoLoad() {
   FAULTLINE_CHECK(qmp_ != nullptr);
   qmp_->DropEvents();
-  Json arguments = {{"uri", fmt::format("fd:{}", kStreamName)}};
+  Json arguments = {{"uri", fmt::format("fd:{}", kDeviceStreamName)}};
   // Since 9.1 QEMU can survive a failed load and tell what was wrong.
   bool tells_reason = prepared_.facts.version.AtLeast(9, 1);
   if (tells_reason) arguments["exit-on-error"] = false;
@@ -218,10 +217,10 @@ absl::Status QemuDestinationVmm::DoDiscard() {
     // end.
     return absl::OkStatus();
   }
-  absl::Status status = qmp_->Execute("quit", Json::object(), kQuitTimeoutMs).status();
+  absl::Status status = qmp_->Execute("quit", Json::object(), kDiscardTimeoutMs).status();
   if (status.ok() && process_.valid()) {
     status = WaitForDescriptor(process_.get(), POLLIN, worker_.cancel(),
-                               Deadline::After(kQuitTimeoutMs), "the destination's QEMU to end");
+                               Deadline::After(kDiscardTimeoutMs), "the destination's QEMU to end");
   }
   if (!status.ok()) RETURN_IF_ERROR(KillQemu());
   may_discard_ = false;

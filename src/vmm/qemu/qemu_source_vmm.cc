@@ -10,10 +10,9 @@
 namespace faultline {
 namespace {
 
-constexpr const char* kStreamName = "faultline-devices";
 constexpr int64_t kFreezeTimeoutMs = 60000;
 constexpr int64_t kSaveTimeoutMs = 60000;
-constexpr int64_t kQuitTimeoutMs = 10000;
+constexpr int64_t kRetireTimeoutMs = 10000;
 
 bool EndedBadly(const std::string& status) { return status == "failed" || status == "cancelled"; }
 
@@ -52,6 +51,7 @@ void QemuSourceVmm::Retire(bool quit, VmmDone done) {
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   qmp_.reset();  // the monitor serves one client
+  if (guardian_ != nullptr) guardian_->StandDown();
   touched_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
@@ -105,8 +105,11 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   }
   RETURN_IF_ERROR(StartStream());
   qmp_->DropEvents();
-  RETURN_IF_ERROR(qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kStreamName)}}).status());
+  stopped_at_ns_ = 0;
+  RETURN_IF_ERROR(
+      qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
+  frozen_.description.stopped_at_ns = stopped_at_ns_;
 
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
   if (blocks != frozen_.facts.blocks) {
@@ -120,7 +123,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
 
 absl::Status QemuSourceVmm::StartStream() {
   ASSIGN_OR_RETURN(auto ends, MakeSocketPair());
-  RETURN_IF_ERROR(qmp_->SendDescriptor(kStreamName, ends.second.get()));
+  RETURN_IF_ERROR(qmp_->SendDescriptor(kDeviceStreamName, ends.second.get()));
   ends.second.Reset();  // QEMU's duplicate must be the only one, or the stream would never end
   stream_ = std::make_unique<DeviceStreamReader>(
       std::move(ends.first), [this](std::vector<std::byte> piece) {
@@ -135,6 +138,7 @@ absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout
   std::string reached;
   absl::StatusOr<QmpEvent> event = qmp_->WaitForEvent(
       [&](const QmpEvent& candidate) {
+        if (candidate.name == "STOP") stopped_at_ns_ = candidate.read_at_ns;
         if (candidate.name != "MIGRATION") return false;
         reached = JsonText(candidate.data, "status");
         return reached == wanted || reached == "completed" || EndedBadly(reached);
@@ -195,7 +199,7 @@ absl::Status QemuSourceVmm::WaitForQemuEnd() {
   absl::Status status = qmp_->Execute("quit").status();
   while (status.ok()) {
     // The monitor's connection ends with the process.
-    status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kQuitTimeoutMs,
+    status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kRetireTimeoutMs,
                                 "the source's QEMU to end")
                  .status();
   }

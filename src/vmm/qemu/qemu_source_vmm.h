@@ -62,7 +62,8 @@ class QemuSourceVmm : public SourceVmm {
   std::unique_ptr<QmpClient> qmp_;
   DiscoveredVm prepared_;
   DiscoveredVm frozen_;
-  bool touched_ = false;  // this VM has been found fit and its settings changed
+  int64_t stopped_at_ns_ = 0;  // of the last STOP event; 0: none came, it was paused before
+  bool touched_ = false;       // this VM has been found fit and its settings changed
   RollbackPlan plan_;
   std::unique_ptr<Guardian> guardian_;
   std::unique_ptr<DeviceStreamReader> stream_;

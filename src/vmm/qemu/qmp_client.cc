@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/monotonic_time.h"
+
 namespace faultline {
 namespace {
 
@@ -209,7 +211,7 @@ absl::StatusOr<bool> QmpClient::ReadMessage(Deadline deadline, const char* what,
       return false;
     }
     if (events_.size() == kEventsKeptMax) events_.pop_front();
-    events_.push_back({std::move(event), JsonMember(message, "data")});
+    events_.push_back({std::move(event), JsonMember(message, "data"), MonotonicNs()});
     return true;
   }
 }

@@ -19,6 +19,7 @@ namespace faultline {
 struct QmpEvent {
   std::string name;
   Json data;
+  int64_t read_at_ns = 0;  // on the executors' clock
 };
 
 // Thread safety: one thread at a time. Every wait ends with Cancelled when the cancel event is set;

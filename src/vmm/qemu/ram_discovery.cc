@@ -46,6 +46,9 @@ absl::Status ReadIdentity(QmpClient* qmp, VmFacts* facts) {
 absl::Status ReadMigrationState(QmpClient* qmp, VmFacts* facts) {
   ASSIGN_OR_RETURN(Json migration, qmp->Execute("query-migrate"));
   facts->migration_status = JsonText(migration, "status");
+  for (const Json& reason : JsonMember(migration, "blocked-reasons")) {
+    facts->blocked_reasons.push_back(JsonText(reason));
+  }
   ASSIGN_OR_RETURN(Json capabilities, qmp->Execute("query-migrate-capabilities"));
   for (const Json& entry : capabilities) {
     facts->capabilities[JsonText(entry, "capability")] = JsonFlag(entry, "state");
@@ -57,10 +60,11 @@ absl::Status ReadMigrationState(QmpClient* qmp, VmFacts* facts) {
   return absl::OkStatus();
 }
 
-absl::Status ReadBackends(QmpClient* qmp, VmFacts* facts) {
+absl::Status ReadObjects(QmpClient* qmp, VmFacts* facts) {
   ASSIGN_OR_RETURN(Json objects, qmp->Execute("qom-list", {{"path", "/objects"}}));
   for (const Json& entry : objects) {
     std::string type = ChildType(entry);
+    if (!type.empty()) facts->devices.push_back({JsonText(entry, "name"), type});
     if (!type.starts_with("memory-backend-")) continue;
     MemoryBackend backend;
     backend.id = JsonText(entry, "name");
@@ -123,7 +127,7 @@ absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
   VmFacts& facts = vm.facts;
   RETURN_IF_ERROR(ReadIdentity(qmp, &facts));
   RETURN_IF_ERROR(ReadMigrationState(qmp, &facts));
-  RETURN_IF_ERROR(ReadBackends(qmp, &facts));
+  RETURN_IF_ERROR(ReadObjects(qmp, &facts));
   RETURN_IF_ERROR(ReadDevices(qmp, &facts));
   ASSIGN_OR_RETURN(facts.blocks, ReadRamBlocks(qmp));
   ASSIGN_OR_RETURN(int pid, qmp->PeerPid());

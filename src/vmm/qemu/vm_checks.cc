@@ -97,6 +97,8 @@ struct BadDevice {
 };
 constexpr std::array kBadDevices = {
     BadDevice{"vhost-user", "another process reads and writes the guest's memory (vhost-user)"},
+    BadDevice{"cryptodev-vhost-user",
+              "another process reads and writes the guest's memory (vhost-user)"},
     BadDevice{"vhost-vdpa", "hardware reads and writes the guest's memory (vDPA)"},
     BadDevice{"vfio-", "hardware reads and writes the guest's memory (VFIO)"},
     BadDevice{"x-vfio-", "hardware reads and writes the guest's memory (VFIO)"},
@@ -193,6 +195,12 @@ absl::Status CheckVm(const VmFacts& facts) {
         "it cannot be migrated by Faultline");
   }
   RETURN_IF_ERROR(CheckDevices(facts));
+  if (!facts.blocked_reasons.empty()) {
+    return Refuse(
+        "QEMU itself cannot migrate this VM: {} (take the device or setting that this names "
+        "out of the VM)",
+        facts.blocked_reasons[0]);
+  }
   return SelectBlocks(facts).status();
 }
 

@@ -58,7 +58,7 @@ struct ProcessMapping {
   std::string path;
 };
 
-// A device of the VM that somebody asked for (-device, device_add).
+// A device or object that somebody asked for (-device, -object, or hot-plugged).
 struct VmDevice {
   std::string name;
   std::string type;
@@ -66,9 +66,10 @@ struct VmDevice {
 
 struct VmFacts {
   QemuVersion version;
-  std::string version_text;      // "QEMU 7.2.22"
-  std::string status;            // query-status: "running"
-  std::string migration_status;  // query-migrate: "", "active", ...
+  std::string version_text;                  // "QEMU 7.2.22"
+  std::string status;                        // query-status: "running"
+  std::string migration_status;              // query-migrate: "", "active", ...
+  std::vector<std::string> blocked_reasons;  // why QEMU itself would refuse to migrate
   std::map<std::string, bool> capabilities;
   std::string migration_mode;  // "" before QEMU 8.2
   std::string tls_creds;

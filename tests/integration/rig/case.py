@@ -39,7 +39,7 @@ class Move:
 class MigrationCase(unittest.TestCase):
     """Gives each test a folder, a tmpfs folder for RAM files, and QEMUs that end with it."""
 
-    timeout_s = 120    # per test; a class may set its own
+    timeout_s = 240    # per test; a class may set its own
     every_qemu = True  # False: one QEMU is enough (the system's)
 
     def setUp(self):
@@ -102,6 +102,7 @@ class MigrationCase(unittest.TestCase):
         return move
 
     def _own(self, command):
+        """Kills the command when the test ends, and shows it when the test fails."""
         self.commands.append(command)
         self.addCleanup(command.kill)
 

@@ -136,7 +136,7 @@ class Vm:
         return wait_until(lambda: self.status() in wanted, timeout_s,
                           f"{self.name}: run state {' or '.join(wanted)}, is {self.status()}")
 
-    def wait_ready(self, timeout_s=60):
+    def wait_ready(self, timeout_s=120):
         """Waits until the checking guest has filled its memory."""
         return self.serial.wait_line("FL ready", timeout_s)
 

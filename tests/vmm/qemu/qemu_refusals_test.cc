@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mount.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <thread>
@@ -109,6 +110,16 @@ TEST_P(QemuRefusals, SharedMemoryDevice) {
                            "memory-backend-file,id=shm,size=1M,mem-path=/dev/shm,share=on",
                            "-device", "ivshmem-plain,memdev=shm"}},
       "ivshmem", "device_del");
+}
+
+TEST_P(QemuRefusals, WhatQemuItselfCannotMigrate) {
+  std::string disk = testing::TempDir() + "/faultline-refusals.vmdk";
+  if (std::system(("qemu-img create -q -f vmdk " + disk + " 1M").c_str()) != 0) {
+    GTEST_SKIP() << "qemu-img is missing (Debian package qemu-utils)";
+  }
+  ExpectRefusal({.extra_arguments = {"-drive", "if=virtio,format=vmdk,file=" + disk}},
+                "QEMU itself cannot migrate this VM", "vmdk");
+  unlink(disk.c_str());
 }
 
 TEST_P(QemuRefusals, CapabilityThatIsSet) {

@@ -116,6 +116,10 @@ const Refusal kRefusals[] = {
     {"VdpaNet",
      [](VmFacts* facts) { facts->network_text += " \\ net0: index=0,type=vhost-vdpa,\n"; }, "vDPA",
      "tap"},
+    {"VhostUserCrypto", Device("cryptodev-vhost-user"), "vhost-user", "device_del"},
+    {"BlockedByQemu",
+     [](VmFacts* facts) { facts->blocked_reasons = {"State blocked by non-migratable device"}; },
+     "QEMU itself cannot migrate this VM: State blocked", "out of the VM"},
     {"NvmeDriver",
      [](VmFacts* facts) {
        facts->block_drivers = {"raw", "nvme"};

@@ -1,0 +1,170 @@
+// How the destination's session ends: lost peers, cancelling, failures, and what it reports.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "engine/destination_session.h"
+
+namespace faultline {
+
+void DestinationSession::OnChannelClosed(absl::Status reason) {
+  if (channel_lost_ || step_ >= Step::kDiscarding) return;
+  channel_lost_ = true;
+  watch_.reset();
+  if (step_ == Step::kClosing) return;
+  if (step_ == Step::kParting) return End();
+  if (step_ == Step::kUndecided) return NoticeUndecided(reason);
+  Fail(absl::Status(reason.code(), fmt::format("lost {}: {}", peer(), MessageOf(reason))),
+       PeerErrorCode::kInternal);
+}
+
+// Before the handover this is the decision: the VM is the source's.
+void DestinationSession::OnSourceGaveUp(const PeerError& error) {
+  absl::Status status = absl::AbortedError(fmt::format("{} gave up: {}", peer(), error.text));
+  if (step_ != Step::kUndecided) return Fail(status, error.code);
+  result_.status = broken_.ok() ? status : broken_;
+  result_.owner = VmOwner::kSource;
+  DiscardVm();
+}
+
+DestinationSession::OutcomeListener::OutcomeListener(DestinationSession* session,
+                                                     std::unique_ptr<ControlChannel> channel)
+    : session_(session), channel_(std::move(channel)) {
+  channel_->Start(this);
+}
+
+void DestinationSession::OutcomeListener::OnMessage(Message message) {
+  session_->OnOutcome(message);
+  channel_->Send(Goodbye{});
+}
+
+void DestinationSession::OutcomeListener::OnChannelClosed(absl::Status) {}
+
+// Whoever knows the token is the source, and it speaks on a new connection only after it gave the
+// first one up. It may have to say it again where its word was heard, but not this side's answer.
+void DestinationSession::OnOutcome(const Message& outcome) {
+  if (owned() || step_ >= Step::kDiscarding) return;
+  channel_lost_ = true;
+  watch_.reset();
+  if (auto* commit = std::get_if<Commit>(&outcome); commit && step_ == Step::kUndecided) {
+    return OnCommit(*commit);
+  }
+  if (auto* error = std::get_if<PeerError>(&outcome)) OnSourceGaveUp(*error);
+}
+
+void DestinationSession::Cancel(const std::string& reason) {
+  if (step_ >= Step::kDiscarding) return;
+  if (step_ == Step::kIdle) {
+    cancelled_early_ = reason;
+    return;
+  }
+  if (owned()) {
+    parts_.observer->OnNotice(
+        fmt::format("{}: the VM runs here now and needs this command until all of its memory has "
+                    "come; going on",
+                    reason));
+    return;
+  }
+  if (step_ == Step::kUndecided && !channel_lost_ && !source_silent_) {
+    parts_.observer->OnNotice(
+        fmt::format("{}: the source is deciding whose the VM is; cancel there", reason));
+    return;
+  }
+  Fail(absl::CancelledError(reason), PeerErrorCode::kCancelled);
+  if (step_ == Step::kUndecided) End();
+}
+
+void DestinationSession::Fail(absl::Status status, PeerErrorCode code) {
+  if (step_ >= Step::kClosing) return;
+  lane_timer_.reset();
+  if (broken_.ok()) broken_ = std::move(status);
+  result_.status = broken_;
+  if (channel_ != nullptr && !channel_lost_) {
+    channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
+  }
+  // The source has been told; what it decides comes as a message.
+  if (step_ == Step::kUndecided) return;
+  if (step_ == Step::kTakingOver) return LimitTakeOver();
+  if (owned()) return End();
+  DiscardVm();
+}
+
+void DestinationSession::DiscardVm() {
+  step_ = Step::kDiscarding;
+  deadline_.reset();
+  watch_.reset();
+  parts_.vmm->Discard(guard_.Wrap([this](absl::Status status) {
+    if (step_ != Step::kDiscarding) return;
+    if (!status.ok()) {
+      parts_.observer->OnNotice("the destination's VM could not be ended: " + MessageOf(status));
+    }
+    if (absl::Status recorded = parts_.journal->Record(JournalPhase::kRolledBack); !recorded.ok()) {
+      parts_.observer->OnNotice(MessageOf(recorded));
+    }
+    End();
+  }));
+}
+
+void DestinationSession::End() {
+  if (step_ >= Step::kEnding) return;
+  step_ = Step::kEnding;
+  deadline_.reset();
+  watch_.reset();
+  lane_timer_.reset();
+  report_timer_.reset();
+  // One after the other: the bulk thread posts to the demand thread.
+  parts_.bulk->Post([this] {
+    if (bulk_receiver_ != nullptr) bulk_receiver_->Stop();
+    parts_.demand->Post([this] {
+      if (fault_handler_ != nullptr) fault_handler_->Stop();
+      parts_.control->Post([this] { Finish(); });
+    });
+  });
+}
+
+void DestinationSession::Finish() {
+  result_.last = Snapshot();
+  result_.fault_latency_us = counters_.fault_latency_us.Summarize();
+  step_ = Step::kEnded;
+  outcome_listener_.reset();
+  channel_.reset();
+  EnterPhase(result_.status.ok() ? Phase::kCompleted : Phase::kFailed);
+  result_.last.phase = phase_;
+  done_(result_);
+}
+
+void DestinationSession::Report() {
+  ProgressSnapshot snapshot = Snapshot();
+  parts_.observer->OnProgress(snapshot);
+  if (step_ == Step::kRunning) {
+    channel_->Send(Progress{.pages_missing = snapshot.pages_missing,
+                            .pages_demand = snapshot.pages_demand,
+                            .pages_pushed = snapshot.pages_pushed});
+  }
+  report_timer_ =
+      parts_.control->RunAfter(options_.limits.progress_interval_us, [this] { Report(); });
+}
+
+ProgressSnapshot DestinationSession::Snapshot() const {
+  ProgressSnapshot snapshot;
+  const int64_t now_ns = parts_.control->NowNanos();
+  const MemoryLayout layout = vm_.layout();
+  snapshot.phase = phase_;
+  snapshot.pages_total = TotalPages(layout);
+  snapshot.bytes_total = TotalBytes(layout);
+  if (map_complete_) snapshot.pages_absent = snapshot.pages_total - data_pages_;
+  snapshot.pages_missing =
+      memory_ != nullptr ? memory_->table().missing_pages() : snapshot.pages_total;
+  snapshot.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed);
+  snapshot.pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed);
+  snapshot.pages_discarded = counters_.pages_discarded.load(std::memory_order_relaxed);
+  snapshot.faults = counters_.faults.load(std::memory_order_relaxed);
+  snapshot.bytes_wire = parts_.transport->bytes_wire();
+  snapshot.elapsed_us = static_cast<uint64_t>(now_ns - started_ns_) / 1000;
+  if (committed_ns_ != 0) {
+    snapshot.post_copy_us = static_cast<uint64_t>(now_ns - committed_ns_) / 1000;
+  }
+  return snapshot;
+}
+
+}  // namespace faultline

@@ -1,0 +1,161 @@
+// The destination's session from the handover to the last page.
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "engine/destination_session.h"
+
+namespace faultline {
+
+void DestinationSession::OnCommit(const Commit& commit) {
+  // With the control channel the lanes go too: the one loss has been told already.
+  if (!lane_failure_.ok() && !channel_lost_) Fail(lane_failure_, PeerErrorCode::kInternal);
+  committed_ns_ = parts_.control->NowNanos();
+  source_downtime_us_ = commit.downtime_us;
+  step_ = Step::kTakingOver;
+  if (watch_ != nullptr) watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
+  result_.owner = VmOwner::kDestination;
+  if (absl::Status status = parts_.journal->Record(JournalPhase::kCommitted); !status.ok()) {
+    parts_.observer->OnNotice("the handover could not be recorded here: " + MessageOf(status));
+  }
+  const bool run = commit.run && !channel_lost_ && broken_.ok();
+  parts_.vmm->TakeOver(run, guard_.Wrap([this, run](absl::Status status) {
+    vm_runs_ = run && status.ok();
+    OnTakenOver(status);
+  }));
+  if (channel_lost_ || !broken_.ok()) LimitTakeOver();
+}
+
+// Without its memory's source the VM may hang in the middle of being taken over.
+void DestinationSession::LimitTakeOver() {
+  deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
+    OnTakenOver(absl::DeadlineExceededError("the VMM does not answer"));
+  });
+}
+
+void DestinationSession::OnTakenOver(absl::Status status) {
+  if (step_ != Step::kTakingOver) return;
+  step_ = Step::kRunning;
+  deadline_.reset();
+  if (!status.ok()) {
+    // The VM is here and nowhere else: its memory is brought in all the same.
+    result_.status = Annotate(status, "the VM is here, but could not be started");
+    parts_.observer->OnNotice(MessageOf(result_.status));
+  }
+  const int64_t now_ns = parts_.control->NowNanos();
+  result_.downtime_us = source_downtime_us_ + static_cast<uint64_t>(now_ns - committed_ns_) / 1000;
+  EnterPhase(Phase::kPostCopy);
+  if (!broken_.ok()) return Fail(broken_, PeerErrorCode::kMemory);
+  if (channel_lost_) {
+    return Fail(absl::UnavailableError(
+                    "the connection to the source was lost during the handover; the VM is here, "
+                    "paused, and its memory is still on the source"),
+                PeerErrorCode::kInternal);
+  }
+  channel_->Send(Running{.downtime_us = result_.downtime_us});
+  if (absl::Status durable = parts_.journal->MakeDurable(); !durable.ok()) {
+    parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
+                              MessageOf(durable));
+  }
+  UpdatePause();
+  CompleteIfPresent();
+}
+
+void DestinationSession::OnAllPresent() {
+  parts_.control->Post([this] {
+    all_present_ = true;
+    CompleteIfPresent();
+  });
+}
+
+void DestinationSession::OnPushFinished() {
+  parts_.demand->Post([this] { fault_handler_->FetchRest(); });
+}
+
+void DestinationSession::OnOutOfMemory(bool out) {
+  parts_.control->Post([this, out] {
+    lanes_out_of_memory_ += out ? 1 : -1;
+    UpdatePause();
+  });
+}
+
+// Pauses the VM while one of the lanes has no memory to put pages into. One call at a time; a VM
+// that its operator paused is left alone.
+void DestinationSession::UpdatePause() {
+  const bool wanted = step_ == Step::kRunning && lanes_out_of_memory_ > 0;
+  if (pause_under_way_ || !vm_runs_ || wanted == paused_for_memory_) return;
+  if (step_ != Step::kRunning && step_ != Step::kClosing) return;
+  pause_under_way_ = true;
+  paused_for_memory_ = wanted;
+  parts_.observer->OnNotice(wanted ? "this host has no memory left for the VM: it is paused until "
+                                     "there is room again"
+                                   : "there is room again: the VM goes on");
+  parts_.vmm->SetPaused(wanted, guard_.Wrap([this](absl::Status status) {
+    if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
+    pause_under_way_ = false;
+    UpdatePause();
+    FinishVmm();
+  }));
+}
+
+void DestinationSession::OnLaneFailed(absl::Status status) {
+  parts_.control->Post([this, status] {
+    if (!lane_failure_.ok() || step_ >= Step::kClosing) return;
+    lane_failure_ = status;
+    lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
+      // With the control channel the lanes go too: the one loss has been told already.
+      if (channel_lost_) return;
+      Fail(lane_failure_, PeerErrorCode::kInternal);
+    });
+  });
+}
+
+void DestinationSession::OnTransferFailed(absl::Status status) {
+  parts_.control->Post([this, status] { Fail(status, PeerErrorCode::kMemory); });
+}
+
+void DestinationSession::CompleteIfPresent() {
+  if (step_ != Step::kRunning || !all_present_) return;
+  step_ = Step::kClosing;
+  result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;
+  UpdatePause();
+  deadline_ = parts_.control->RunAfter(options_.limits.discard_settle_us, [this] {
+    parts_.demand->Post([this] {
+      absl::Status status = fault_handler_->Disarm();
+      parts_.control->Post([this, status] { OnDisarmed(status); });
+    });
+  });
+}
+
+void DestinationSession::OnDisarmed(absl::Status status) {
+  if (!status.ok()) parts_.observer->OnNotice(MessageOf(Annotate(status, "disarm the memory")));
+  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
+    parts_.observer->OnNotice(MessageOf(recorded));
+  }
+  disarmed_ = true;
+  FinishVmm();
+}
+
+void DestinationSession::FinishVmm() {
+  if (!disarmed_ || pause_under_way_) return;
+  parts_.vmm->Finish(guard_.Wrap([this](absl::Status finished) {
+    if (!finished.ok()) parts_.observer->OnNotice(MessageOf(finished));
+    Part();
+  }));
+}
+
+// Nothing more is needed from the source, which may be gone by now.
+void DestinationSession::Part() {
+  if (channel_lost_) return End();
+  if (!result_.status.ok()) {
+    channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
+    return End();
+  }
+  step_ = Step::kParting;
+  deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
+  channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
+                           .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),
+                           .total_us = result_.total_us});
+}
+
+}  // namespace faultline

@@ -1,0 +1,187 @@
+// Both ends of the bulk lane: what is pushed, and what becomes of it.
+
+#include <gtest/gtest.h>
+
+#include "engine/bulk_receiver.h"
+#include "engine/lane_fixture.h"
+#include "engine/pusher.h"
+#include "fakes/fake_push_order.h"
+#include "fakes/fake_source_memory.h"
+
+namespace faultline {
+namespace {
+
+class BulkReceiverTest : public LaneTest {
+ protected:
+  void SetUp() override { bulk_.Start(&receiver_); }
+
+  ManualReceiver receiver_;
+  BulkReceiver bulk_{&executor_, &memory_, &gate_, &counters_, &listener_};
+};
+
+TEST_F(BulkReceiverTest, InstallsARun) {
+  receiver_.Push({0, 10, 50}, Filled(50, 7));  // more than one pass
+  EXPECT_TRUE(receiver_.taken);
+  for (uint64_t page = 0; page < kPages; ++page) {
+    bool pushed = page >= 10 && page < 60;
+    EXPECT_EQ(Value(page), pushed ? 7 : -2);
+    EXPECT_EQ(StateOf(page), pushed ? PageState::kInstalled : PageState::kMissing);
+  }
+  EXPECT_EQ(counters_.pages_pushed.load(), 50u);
+  EXPECT_EQ(listener_.all_present, 0);
+}
+
+TEST_F(BulkReceiverTest, LeavesAloneWhatIsNotMissing) {
+  SetState(11, PageState::kDiscarded);
+  SetState(12, PageState::kAbsent);
+  SetState(14, PageState::kInstalled);  // and punched since
+  receiver_.Push({0, 10, 6}, Filled(6, 7));
+  EXPECT_TRUE(receiver_.taken);
+  const std::vector<int> expected = {7, -2, -2, 7, -2, 7};
+  for (uint64_t i = 0; i < 6; ++i) EXPECT_EQ(Value(10 + i), expected[i]) << i;
+  EXPECT_EQ(counters_.pages_pushed.load(), 3u);
+}
+
+// The demand lane has put it in and not yet said so.
+TEST_F(BulkReceiverTest, GoesOnAfterAPageThatIsThereAlready) {
+  memory_.Install({0, 12, 1}, Filled(1, 9));
+  memory_.Install({0, 15, 1}, Filled(1, 9));
+  receiver_.Push({0, 10, 6}, Filled(6, 7));
+  EXPECT_TRUE(receiver_.taken);
+  const std::vector<int> expected = {7, 7, 9, 7, 7, 9};
+  for (uint64_t i = 0; i < 6; ++i) {
+    EXPECT_EQ(Value(10 + i), expected[i]) << i;
+    EXPECT_EQ(StateOf(10 + i), PageState::kInstalled);
+  }
+}
+
+TEST_F(BulkReceiverTest, TriesTheRestOfARunAgain) {
+  receiver_.Push({0, 0, 3}, Filled(3, 7));
+  memory_.DiscardByGuest({0, 50, 1});  // not read yet: installing is refused
+  receiver_.Push({0, 0, 40}, Filled(40, 8));
+  EXPECT_FALSE(receiver_.taken);
+  MemoryEvents events;
+  ASSERT_TRUE(memory_.ReadEvents(&events).ok());
+  clock_.AdvanceBy(2000);
+  EXPECT_TRUE(receiver_.taken);
+  EXPECT_EQ(Value(2), 7);
+  EXPECT_EQ(Value(3), 8);
+  EXPECT_TRUE(listener_.out_of_memory.empty());
+}
+
+TEST_F(BulkReceiverTest, WaitsForRoom) {
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  EXPECT_FALSE(receiver_.taken);
+  memory_.FailInstalls(InstallOutcome::kRetry, 1, EAGAIN);
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_TRUE(receiver_.taken);
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true, false}));
+  EXPECT_EQ(Value(3), 7);
+}
+
+TEST_F(BulkReceiverTest, SaysWhenNothingIsMissing) {
+  receiver_.Push({0, 0, kPages}, Filled(kPages, 7));
+  EXPECT_GE(listener_.all_present, 1);
+}
+
+TEST_F(BulkReceiverTest, ReportsFailures) {
+  memory_.FailInstalls(InstallOutcome::kFailed, 1, EINVAL);
+  receiver_.Push({0, 4, 1}, Filled(1, 7));
+  EXPECT_NE(MessageOf(listener_.failure).find("install page 4 of RAM block 'ram'"),
+            std::string::npos);
+  receiver_.Fail(absl::UnavailableError("reset by peer"));
+  EXPECT_EQ(MessageOf(listener_.lane_failure), "bulk lane: reset by peer");
+}
+
+TEST_F(BulkReceiverTest, StopEndsTheWaiting) {
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  bulk_.Stop();
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_EQ(receiver_.offers, 1);
+  EXPECT_TRUE(receiver_.stopped);
+}
+
+// Takes a few runs, then no more until it is drained.
+class ManualLane : public PushLane {
+ public:
+  void Start(const SourceMemory*, Listener* listener) override { listener_ = listener; }
+  uint64_t run_bytes_max() const override { return 4 * 4096; }
+  bool TryPush(PageRun run) override {
+    if (room_ == 0) return false;
+    --room_;
+    pushed.push_back(run);
+    return true;
+  }
+  void Finish() override { ++finished; }
+  uint64_t bytes_sent() const override { return 0; }
+  void Stop() override { stopped = true; }
+
+  void MakeRoom(int runs) {
+    room_ = runs;
+    listener_->OnLaneWritable();
+  }
+  void Fail(const absl::Status& status) { listener_->OnLaneFailed(status); }
+
+  std::vector<PageRun> pushed;
+  int finished = 0;
+  bool stopped = false;
+
+ private:
+  int room_ = 0;
+  Listener* listener_ = nullptr;
+};
+
+class PusherTest : public testing::Test {
+ protected:
+  PusherTest() : memory_({{"ram", 20 * 4096, 4096}}) {
+    for (uint64_t page = 0; page < 10; ++page) memory_.Fill({0, page}, std::byte{1});
+    map_ = memory_.ReadAllocationMap().value();
+  }
+
+  FakeSourceMemory memory_;
+  AllocationMap map_;
+  ManualLane lane_;
+  absl::Status failure_;
+  Pusher pusher_{std::make_unique<FakePushOrder>(), [this](absl::Status s) { failure_ = s; }};
+};
+
+TEST_F(PusherTest, PushesEverythingOnce) {
+  pusher_.Start(&lane_, &memory_, &map_);
+  EXPECT_TRUE(lane_.pushed.empty());
+  lane_.MakeRoom(1);
+  lane_.MakeRoom(1);
+  EXPECT_EQ(lane_.finished, 0);
+  lane_.MakeRoom(10);
+  EXPECT_EQ(lane_.pushed, (std::vector<PageRun>{{0, 0, 4}, {0, 4, 4}, {0, 8, 2}}));
+  EXPECT_EQ(lane_.finished, 1);
+  lane_.MakeRoom(10);
+  EXPECT_EQ(lane_.finished, 1);
+}
+
+TEST_F(PusherTest, LeavesOutWhatWasAskedFor) {
+  pusher_.OnDemand({0, 0});  // before the start: harmless
+  pusher_.Start(&lane_, &memory_, &map_);
+  pusher_.OnDemand({0, 5});
+  lane_.MakeRoom(10);
+  EXPECT_EQ(lane_.pushed, (std::vector<PageRun>{{0, 0, 4}, {0, 4, 1}, {0, 6, 4}}));
+}
+
+TEST_F(PusherTest, NothingToPush) {
+  map_ = AllocationMap(1);
+  pusher_.Start(&lane_, &memory_, &map_);
+  EXPECT_EQ(lane_.finished, 1);
+}
+
+TEST_F(PusherTest, ReportsALaneThatBreaks) {
+  pusher_.Start(&lane_, &memory_, &map_);
+  lane_.Fail(absl::UnavailableError("reset by peer"));
+  EXPECT_EQ(MessageOf(failure_), "bulk lane: reset by peer");
+  pusher_.Stop();
+  EXPECT_TRUE(lane_.stopped);
+}
+
+}  // namespace
+}  // namespace faultline

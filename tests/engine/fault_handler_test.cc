@@ -1,0 +1,340 @@
+#include "engine/fault_handler.h"
+
+#include <gtest/gtest.h>
+
+#include "engine/lane_fixture.h"
+
+namespace faultline {
+namespace {
+
+class FaultHandlerTest : public LaneTest {
+ protected:
+  void Serve() {
+    handler_.Start();
+    handler_.Serve(&reader_);
+  }
+  // Touches a page and lets the handler hear of it.
+  void Touch(uint64_t page) {
+    memory_.Touch({0, page}, [this, page](const std::vector<std::byte>& bytes) {
+      seen_[page] = static_cast<int>(bytes[0]);
+    });
+    clock_.RunUntilIdle();
+  }
+  // What the guest saw there; -1 while it waits.
+  int Seen(uint64_t page) { return seen_.contains(page) ? seen_[page] : -1; }
+  void Discard(PageRun run) {
+    memory_.DiscardByGuest(run);
+    clock_.RunUntilIdle();
+  }
+
+  ManualReader reader_;
+  FaultHandler handler_{&executor_, &memory_, &gate_, &counters_, &listener_};
+  std::map<uint64_t, int> seen_;
+};
+
+TEST_F(FaultHandlerTest, FetchesAMissingPage) {
+  Serve();
+  Touch(7);
+  EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 7}}));
+  EXPECT_EQ(Seen(7), -1);
+  clock_.AdvanceBy(300);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Seen(7), 42);
+  EXPECT_EQ(StateOf(7), PageState::kInstalled);
+  EXPECT_EQ(counters_.pages_demand.load(), 1u);
+  EXPECT_EQ(counters_.faults.load(), 1u);
+  EXPECT_EQ(counters_.fault_latency_us.Summarize().max, 300u);
+}
+
+TEST_F(FaultHandlerTest, APageThatIsZeroOnTheSource) {
+  Serve();
+  Touch(7);
+  reader_.AnswerZero({0, 7});
+  EXPECT_EQ(Seen(7), 0);
+  EXPECT_EQ(StateOf(7), PageState::kInstalled);
+}
+
+TEST_F(FaultHandlerTest, AbsentDiscardedAndPunchedPagesAreZeroAndNotFetched) {
+  Serve();
+  SetState(1, PageState::kAbsent);
+  SetState(2, PageState::kDiscarded);
+  SetState(3, PageState::kInstalled);  // but not there: punched
+  for (uint64_t page : {1, 2, 3}) {
+    Touch(page);
+    EXPECT_EQ(Seen(page), 0);
+  }
+  EXPECT_TRUE(reader_.asked.empty());
+  EXPECT_EQ(counters_.pages_demand.load(), 0u);
+  EXPECT_EQ(StateOf(1), PageState::kAbsent);
+}
+
+TEST_F(FaultHandlerTest, FaultsBeforeServeAreHeld) {
+  handler_.Start();
+  Touch(1);
+  Touch(2);
+  EXPECT_EQ(Seen(1), -1);
+  SetState(1, PageState::kAbsent);
+  handler_.Serve(&reader_);
+  EXPECT_EQ(Seen(1), 0);
+  EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 2}}));
+}
+
+TEST_F(FaultHandlerTest, AsksOnceHoweverManyWait) {
+  Serve();
+  Touch(7);
+  Touch(7);
+  EXPECT_EQ(reader_.asked.size(), 1u);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(memory_.waiting_count(), 0u);
+  EXPECT_EQ(counters_.pages_demand.load(), 1u);
+}
+
+TEST_F(FaultHandlerTest, AnswersNobodyAskedForAreDropped) {
+  Serve();
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Value(7), -2);
+  Touch(8);
+  reader_.Answer({0, 8}, 1);
+  ASSERT_TRUE(memory_.Write({0, 8}, std::byte{9}));
+  reader_.Answer({0, 8}, 1);
+  EXPECT_EQ(Value(8), 9);
+}
+
+TEST_F(FaultHandlerTest, AnAnswerAfterAPushNeverOverwrites) {
+  Serve();
+  Touch(7);
+  memory_.Install({0, 7, 1}, Filled(1, 42));
+  SetState(7, PageState::kInstalled);
+  EXPECT_EQ(Seen(7), 42);
+  ASSERT_TRUE(memory_.Write({0, 7}, std::byte{9}));
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Value(7), 9);
+  EXPECT_EQ(counters_.pages_demand.load(), 0u);
+}
+
+// The push has landed and its state has not been set yet.
+TEST_F(FaultHandlerTest, AnAnswerInTheMiddleOfAPush) {
+  Serve();
+  Touch(7);
+  memory_.Install({0, 7, 1}, Filled(1, 42));
+  ASSERT_TRUE(memory_.Write({0, 7}, std::byte{9}));
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Value(7), 9);
+  EXPECT_EQ(StateOf(7), PageState::kInstalled);
+}
+
+TEST_F(FaultHandlerTest, ADiscardWhileTheAnswerIsUnderWay) {
+  Serve();
+  Touch(7);
+  Discard({0, 0, 10});
+  EXPECT_EQ(StateOf(7), PageState::kDiscarded);
+  EXPECT_EQ(counters_.pages_discarded.load(), 10u);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Seen(7), 0);
+  EXPECT_EQ(StateOf(7), PageState::kDiscarded);
+}
+
+TEST_F(FaultHandlerTest, ADiscardTakesALateCopyOutAgain) {
+  Serve();
+  memory_.DiscardByGuest({0, 7, 1});
+  clock_.RunUntilIdle();
+  // Copied between the guest's punch and the event: the fake refuses that, so it lands now, and
+  // the event comes a second time.
+  memory_.Install({0, 8, 1}, Filled(1, 42));
+  SetState(8, PageState::kInstalled);
+  Discard({0, 7, 2});
+  EXPECT_EQ(Value(8), -2);
+  Touch(8);
+  EXPECT_EQ(Seen(8), 0);
+}
+
+TEST_F(FaultHandlerTest, TriesAgainWhileTheMappingChanges) {
+  Serve();
+  Touch(7);
+  memory_.FailInstalls(InstallOutcome::kRetry, 2, EAGAIN);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_EQ(Seen(7), -1);
+  clock_.AdvanceBy(3000);
+  EXPECT_EQ(Seen(7), 42);
+  EXPECT_EQ(counters_.pages_demand.load(), 1u);
+  EXPECT_EQ(reader_.asked.size(), 1u);
+  EXPECT_TRUE(listener_.out_of_memory.empty());
+}
+
+TEST_F(FaultHandlerTest, AZeroPageIsTriedAgainToo) {
+  Serve();
+  SetState(7, PageState::kAbsent);
+  memory_.FailInstalls(InstallOutcome::kRetry, 2, EAGAIN);
+  Touch(7);
+  EXPECT_EQ(Seen(7), -1);
+  clock_.AdvanceBy(3000);
+  EXPECT_EQ(Seen(7), 0);
+}
+
+TEST_F(FaultHandlerTest, ADiscardWhileTheAnswerIsDeferred) {
+  Serve();
+  Touch(7);
+  memory_.FailInstalls(InstallOutcome::kRetry, 1, EAGAIN);
+  reader_.Answer({0, 7}, 42);
+  Discard({0, 7, 1});
+  clock_.AdvanceBy(3000);
+  EXPECT_EQ(Seen(7), 0);
+}
+
+TEST_F(FaultHandlerTest, WaitsForRoom) {
+  Serve();
+  Touch(7);
+  Touch(8);
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 4, ENOSPC);
+  reader_.Answer({0, 7}, 42);
+  reader_.Answer({0, 8}, 43);
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true}));
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_EQ(Seen(7), 42);
+  EXPECT_EQ(Seen(8), 43);
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true, false}));
+}
+
+// A page that is there already says nothing about room, but when nothing is left to put in there is
+// no lack of it.
+TEST_F(FaultHandlerTest, RoomThatIsNotNeededAnyMore) {
+  Serve();
+  Touch(7);
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  reader_.Answer({0, 7}, 42);
+  memory_.Install({0, 7, 1}, Filled(1, 42));
+  SetState(7, PageState::kInstalled);
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true, false}));
+}
+
+TEST_F(FaultHandlerTest, APresentPageDoesNotEndTheLackOfMemory) {
+  Serve();
+  Touch(7);
+  Touch(8);
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  reader_.Answer({0, 7}, 42);
+  memory_.Install({0, 8, 1}, Filled(1, 43));
+  reader_.Answer({0, 8}, 43);
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true}));
+}
+
+TEST_F(FaultHandlerTest, SaysWhenNothingIsMissing) {
+  Serve();
+  for (uint64_t page = 1; page < kPages; ++page) SetState(page, PageState::kAbsent);
+  Touch(0);
+  EXPECT_EQ(listener_.all_present, 0);
+  reader_.Answer({0, 0}, 1);
+  EXPECT_GE(listener_.all_present, 1);
+}
+
+TEST_F(FaultHandlerTest, SaysWhenADiscardTookTheLastMissingPage) {
+  Serve();
+  for (uint64_t page = 1; page < kPages; ++page) SetState(page, PageState::kAbsent);
+  Discard({0, 0, 1});
+  EXPECT_GE(listener_.all_present, 1);
+}
+
+TEST_F(FaultHandlerTest, FetchesTheRest) {
+  Serve();
+  for (uint64_t page = 0; page < kPages; page += 2) SetState(page, PageState::kInstalled);
+  Touch(1);
+  handler_.FetchRest();
+  for (size_t i = 0; i < reader_.asked.size(); ++i) reader_.Answer(reader_.asked[i], 5);
+  EXPECT_EQ(reader_.asked.size(), kPages / 2);
+  EXPECT_EQ(memory_.table().missing_pages(), 0u);
+  EXPECT_GE(listener_.all_present, 1);
+  EXPECT_EQ(counters_.fault_latency_us.Summarize().count, 1u);  // only the guest's own
+}
+
+TEST_F(FaultHandlerTest, FetchesTheRestOnlyAFewAtATime) {
+  Serve();
+  handler_.FetchRest();
+  EXPECT_EQ(reader_.asked.size(), 64u);
+  reader_.Answer(reader_.asked[0], 5);
+  EXPECT_EQ(reader_.asked.size(), 65u);
+}
+
+// This once hung: nothing was in flight any more, so no answer came that would have asked on.
+TEST_F(FaultHandlerTest, FetchesTheRestAfterAllOfItWasDeferred) {
+  Serve();
+  handler_.FetchRest();
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 64, ENOSPC);
+  for (size_t i = 0; i < 64; ++i) reader_.Answer(reader_.asked[i], 5);
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_EQ(reader_.asked.size(), kPages);
+}
+
+TEST_F(FaultHandlerTest, TheRestWasWantedBeforeServe) {
+  handler_.Start();
+  handler_.FetchRest();
+  handler_.Serve(&reader_);
+  EXPECT_EQ(reader_.asked.size(), 64u);
+}
+
+TEST_F(FaultHandlerTest, RestPagesThatTheGuestTouchesThenAreItsFaults) {
+  Serve();
+  handler_.FetchRest();
+  Touch(5);
+  EXPECT_EQ(reader_.asked.size(), 64u);
+  clock_.AdvanceBy(70);
+  reader_.Answer({0, 5}, 5);
+  EXPECT_EQ(Seen(5), 5);
+  EXPECT_EQ(counters_.fault_latency_us.Summarize().max, 70u);
+}
+
+TEST_F(FaultHandlerTest, DisarmLetsGoOfEverybodyAndKeepsTheLaneOpen) {
+  Serve();
+  for (uint64_t page = 0; page < kPages; ++page) SetState(page, PageState::kAbsent);
+  bool returned = false;
+  memory_.Touch({0, 3});
+  memory_.DiscardByGuest({0, 4, 1}, [&] { returned = true; });
+  EXPECT_TRUE(handler_.Disarm().ok());
+  EXPECT_TRUE(returned);
+  EXPECT_EQ(memory_.waiting_count(), 0u);
+  EXPECT_FALSE(reader_.stopped);
+  reader_.Fail(absl::UnavailableError("closed"));
+  EXPECT_TRUE(listener_.lane_failure.ok());
+  clock_.AdvanceBy(100'000);
+  handler_.Stop();
+  EXPECT_TRUE(reader_.stopped);
+}
+
+TEST_F(FaultHandlerTest, StopLeavesMemoryArmed) {
+  Serve();
+  Touch(7);
+  handler_.Stop();
+  Touch(8);
+  EXPECT_EQ(reader_.asked.size(), 1u);
+  EXPECT_EQ(memory_.waiting_count(), 2u);
+  EXPECT_FALSE(memory_.disarmed());
+  clock_.AdvanceBy(1'000'000);
+}
+
+TEST_F(FaultHandlerTest, ReportsFailures) {
+  Serve();
+  Touch(7);
+  reader_.Fail(absl::UnavailableError("reset by peer"));
+  EXPECT_EQ(MessageOf(listener_.lane_failure), "demand lane: reset by peer");
+  Discard({0, 8, 1});
+  Touch(8);
+  EXPECT_EQ(Seen(8), 0);  // needs no source
+  Touch(9);
+  EXPECT_EQ(reader_.asked.size(), 1u);
+  memory_.KillVm();
+  clock_.RunUntilIdle();
+  EXPECT_FALSE(listener_.failure.ok());
+}
+
+TEST_F(FaultHandlerTest, ReportsAnInstallationThatFails) {
+  Serve();
+  Touch(7);
+  memory_.FailInstalls(InstallOutcome::kFailed, 1, EINVAL);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_NE(MessageOf(listener_.failure).find("install page 7 of RAM block 'ram'"),
+            std::string::npos);
+  EXPECT_EQ(StateOf(7), PageState::kMissing);
+}
+
+}  // namespace
+}  // namespace faultline
