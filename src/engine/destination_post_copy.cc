@@ -8,7 +8,8 @@
 namespace faultline {
 
 void DestinationSession::OnCommit(const Commit& commit) {
-  if (!lane_failure_.ok()) Fail(lane_failure_, PeerErrorCode::kInternal);
+  // With the control channel the lanes go too: the one loss has been told already.
+  if (!lane_failure_.ok() && !channel_lost_) Fail(lane_failure_, PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   source_downtime_us_ = commit.downtime_us;
   step_ = Step::kTakingOver;

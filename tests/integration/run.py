@@ -133,7 +133,7 @@ def jobs_for(options):
             continue
         if getattr(method, "full", False) and not options.full:
             continue
-        qemus = paths.qemus() if case.every_qemu else paths.qemus()[:1]
+        qemus = paths.qemus() if getattr(case, "every_qemu", False) else paths.qemus()[:1]
         for qemu in qemus:
             if not options.filter or options.filter in f"{test_id}[{qemu}]":
                 yield test_id, qemu, case.timeout_s, prefix

@@ -39,11 +39,11 @@ class Kill(KillCase):
         move.let_die("destination")
         self.assert_back(move)
         if move.loaded:
-            # Its source tries for ten seconds to tell it that the VM stays: nobody is there.
             self.assertEqual("paused", move.destination.status())
-            return
-        self.assert_gone(move.destination)
-        self.assert_migrate_gave_up(move, "lost the destination")
+        else:
+            self.assert_gone(move.destination)
+        if not move.tells:
+            self.assert_migrate_gave_up(move, "lost the destination")
 
     def test_receive_killed(self):
         self.at_each(POINTS, self.kill_receive)
@@ -115,7 +115,7 @@ class Kill(KillCase):
         move.relay.cut()
         self.assert_back(move)
         self.assert_receive_gave_up(move)
-        if not move.loaded:  # then it tries for ten seconds to tell the destination
+        if not move.tells:
             self.assert_migrate_gave_up(move, "lost the destination")
 
     def test_link_cut(self):

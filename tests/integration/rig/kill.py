@@ -33,6 +33,12 @@ class StoppedMove:
         """The destination has said Loaded: it cannot tell by itself whose the VM is."""
         return self.point == "Loaded"
 
+    @property
+    def tells(self):
+        """The destination may be loaded: `migrate` tries for ten seconds to tell it the outcome if
+        the connection is lost, long after the VM is back."""
+        return self.point in ("DeviceStateEnd", "Loaded")
+
     def let_die(self, dead):
         """After `dead` ("source" or "destination") was killed: if the held message was its own, it
         never left; if not, it arrives nowhere."""
