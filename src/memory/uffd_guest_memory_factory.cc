@@ -92,9 +92,8 @@ absl::StatusOr<FileUsers> UffdGuestMemoryFactory::CheckHost(const VmDescription&
 
 absl::Status UffdGuestMemoryFactory::Check(const VmDescription& vm) {
   ASSIGN_OR_RETURN(FileUsers users, CheckHost(vm));
-  // Leftovers that may be punched are, when the memory is armed.
-  if (options_.may_punch_leftovers) return absl::OkStatus();
-  return EnsureEmpty(vm.regions, users, *vm_process_id_, /*may_punch=*/false);
+  // Punching many leftovers takes long, and no source waits yet.
+  return EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers);
 }
 
 absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const VmDescription& vm) {

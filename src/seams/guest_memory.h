@@ -82,8 +82,8 @@ class GuestMemory {
 class GuestMemoryFactory {
  public:
   virtual ~GuestMemoryFactory() = default;
-  // Says early what Arm would refuse: before a source is invited. Changes nothing that outlives the
-  // factory. Control thread.
+  // Says early what Arm would refuse: before a source is invited. Leftovers in the memory are
+  // thrown away already where Arm would. Control thread; may take seconds.
   virtual absl::Status Check(const VmDescription& vm) = 0;
   // Checks that the memory is empty (or may be emptied) and that the host has room for all of it,
   // then arms it: from the return on every touch of a missing page waits. Control thread; may take

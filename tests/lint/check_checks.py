@@ -43,6 +43,7 @@ std::string Text() {
 class Move(Base):
     def test_there(self): pass
 """,
+    "docs/failures.md": "| event | test |\n|---|---|\n| all is well | `Text.IsText` |\n",
     "docs/testing.md": """# Tests
 | sentence | test |
 |---|---|
@@ -123,6 +124,8 @@ BROKEN = [
      "does not exist"),
     (check_testing_doc.testing_doc, row("`some words`"), "not of the form"),
     (check_testing_doc.testing_doc, {"docs/testing.md": "# Tests\n"}, "no table"),
+    (check_testing_doc.failures_doc,
+     {"docs/failures.md": "| event | test |\n|---|---|\n| fire | `Text.Burns` |\n"}, "does not exist"),
 ]
 
 

@@ -74,4 +74,24 @@ def testing_doc(root):
                 yield f"docs/testing.md:{line}: `{reference}` {fault}"
 
 
-CHECKS = [testing_doc]
+def failures_doc(root):
+    """The last column of docs/failures.md: `Suite.Name` of a test in any file, or a file, or 'missing'."""
+    path = root / "docs" / "failures.md"
+    if not path.is_file():
+        yield "docs/failures.md is missing"
+        return
+    sources = [file for file in (root / "tests").rglob("*") if file.suffix in (".cc", ".h", ".py")]
+    texts = {file: file.read_text() for file in sources}
+    for line, _, tests in rows(path.read_text()):
+        for reference in re.findall(r"`([^`]+)`", tests):
+            name = reference.split(": ")[-1]
+            if any(file.name == name for file in sources):
+                continue
+            suite, _, test = name.partition(".")
+            if not test or not any(
+                    (_python_exists if file.suffix == ".py" else _gtest_exists)(text, suite, test)
+                    for file, text in texts.items() if suite in text):
+                yield f"docs/failures.md:{line}: `{reference}` names a test that does not exist"
+
+
+CHECKS = [testing_doc, failures_doc]
