@@ -207,13 +207,6 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   CLI::App* guardian = AddGuardian(&app, &options);
 
   SplitArguments split = Split(arguments);
-  if (!split.own.empty() && !split.own[0].starts_with("-") &&
-      app.get_subcommands([&](CLI::App* known) { return known->check_name(split.own[0]); })
-          .empty()) {
-    return UsageError(absl::InvalidArgumentError(fmt::format(
-                          "there is no command '{}'; 'faultline --help' lists them", split.own[0])),
-                      "");
-  }
   try {
     // CLI11 takes them from the back.
     app.parse(std::vector<std::string>(split.own.rbegin(), split.own.rend()));

@@ -116,7 +116,11 @@ void DestinationSession::End() {
   parts_.bulk->Post([this] {
     if (bulk_receiver_ != nullptr) bulk_receiver_->Stop();
     parts_.demand->Post([this] {
-      if (fault_handler_ != nullptr) fault_handler_->Stop();
+      if (fault_handler_ != nullptr) {
+        // A VM that ends here needs nothing more. One that is this side's, or may be, waits on.
+        if (result_.owner == VmOwner::kSource) fault_handler_->Disarm().IgnoreError();
+        fault_handler_->Stop();
+      }
       parts_.control->Post([this] { Finish(); });
     });
   });

@@ -91,7 +91,10 @@ void DestinationSession::UpdatePause() {
                                      "there is room again"
                                    : "there is room again: the VM goes on");
   parts_.vmm->SetPaused(wanted, guard_.Wrap([this](absl::Status status) {
-    if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
+    if (!status.ok()) {
+      parts_.observer->OnNotice(MessageOf(status));
+      if (!paused_for_memory_) result_.status = Annotate(status, "the VM is here, paused");
+    }
     pause_under_way_ = false;
     UpdatePause();
     FinishVmm();
@@ -128,7 +131,11 @@ void DestinationSession::CompleteIfPresent() {
 }
 
 void DestinationSession::OnDisarmed(absl::Status status) {
-  if (!status.ok()) parts_.observer->OnNotice(MessageOf(Annotate(status, "disarm the memory")));
+  if (!status.ok()) {
+    result_.status = Annotate(status,
+                              "the VM is here with all its memory, but its process still "
+                              "waits for pages that it never had");
+  }
   if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
     parts_.observer->OnNotice(MessageOf(recorded));
   }

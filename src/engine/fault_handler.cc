@@ -1,5 +1,6 @@
 #include "engine/fault_handler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -81,8 +82,7 @@ bool FaultHandler::ReadEvents() {
   }
   counters_->faults.fetch_add(events_.faults.size(), std::memory_order_relaxed);
   if (!status.ok()) {
-    failed_ = true;
-    listener_->OnTransferFailed(Annotate(status, "read the guest's page faults"));
+    SetFailed(Annotate(status, "read the guest's page faults"));
     return false;
   }
   if (!events_.discards.empty() && memory_->table().missing_pages() == 0) {
@@ -130,13 +130,27 @@ void FaultHandler::Fetch(PageId page) {
 void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes) {
   if (disarmed_) return;
   auto entry = in_flight_.find(page);
-  if (entry == in_flight_.end()) return;  // the peer's mistake; harmless
+  // A second answer to one question is the peer's mistake, and must not pile up here.
+  if (entry == in_flight_.end() || IsDeferredAnswer(page)) return;
   if (entry->second == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
     in_flight_.erase(entry);
   } else if (!Install(page, bytes)) {
     Defer({.page = page, .answered = true, .bytes = {bytes.begin(), bytes.end()}});
   }
   if (fetching_rest_) FetchMore();
+}
+
+// Nothing can be put in any more; events that are not read would wake this thread without end.
+void FaultHandler::SetFailed(const absl::Status& status) {
+  failed_ = true;
+  memory_->StopEvents();
+  listener_->OnTransferFailed(status);
+}
+
+bool FaultHandler::IsDeferredAnswer(PageId page) const {
+  return std::any_of(deferred_.begin(), deferred_.end(), [page](const Deferred& deferred) {
+    return deferred.answered && deferred.page == page;
+  });
 }
 
 bool FaultHandler::Install(PageId page, std::span<const std::byte> bytes) {
@@ -161,9 +175,7 @@ bool FaultHandler::Install(PageId page, std::span<const std::byte> bytes) {
     case InstallOutcome::kFailed:
       break;
   }
-  failed_ = true;
-  listener_->OnTransferFailed(
-      InstallError(result, memory_->table().layout(), {page.region, page.index, 1}));
+  SetFailed(InstallError(result, memory_->table().layout(), {page.region, page.index, 1}));
   return true;
 }
 

@@ -61,6 +61,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void AnswerFault(PageId page);
   // Puts `bytes` (or zeros) into `page`, whatever its state asks for. False: to be tried again.
   bool Install(PageId page, std::span<const std::byte> bytes);
+  void SetFailed(const absl::Status& status);
+  bool IsDeferredAnswer(PageId page) const;
   void Settle(PageId page, bool was_missing);
   void Defer(Deferred deferred);
   void RetryDeferred();

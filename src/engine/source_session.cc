@@ -163,6 +163,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kVmm);
   const int64_t now_ns = parts_.control->NowNanos();
   frozen_ns_ = vm->stopped_at_ns != 0 ? vm->stopped_at_ns : now_ns;
+  was_running_ = vm->running;  // its operator may have stopped or started it meanwhile
   step_ = Step::kSaving;
   deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
     Fail(absl::DeadlineExceededError(fmt::format("{} did not load the VM within {} s", peer(),

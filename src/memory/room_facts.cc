@@ -99,6 +99,14 @@ absl::Status AddHugeRegion(const RamRegion& region, const FileIdentity& file, in
   return absl::OkStatus();
 }
 
+// What the file holds already counts as used; it stays its own, or is punched and free again.
+absl::StatusOr<uint64_t> BytesStillNeeded(const RamRegion& region) {
+  struct stat info;
+  if (fstat(region.file, &info) < 0) return ErrnoStatus(errno, "ask a RAM file for its size");
+  uint64_t held_bytes = static_cast<uint64_t>(info.st_blocks) * 512;
+  return region.layout.size_bytes - std::min(region.layout.size_bytes, held_bytes);
+}
+
 absl::Status AddTmpfsRegion(const RamRegion& region, const FileIdentity& file,
                             std::map<dev_t, RoomFacts::Tmpfs>* tmpfs) {
   struct statfs info;
@@ -107,7 +115,8 @@ absl::Status AddTmpfsRegion(const RamRegion& region, const FileIdentity& file,
   RoomFacts::Tmpfs& entry = (*tmpfs)[file.device];
   entry.mount = MountOf(file.device);
   entry.free_bytes = info.f_bfree * static_cast<uint64_t>(info.f_bsize);
-  entry.needed_bytes += region.layout.size_bytes;
+  ASSIGN_OR_RETURN(uint64_t still_needed_bytes, BytesStillNeeded(region));
+  entry.needed_bytes += still_needed_bytes;
   return absl::OkStatus();
 }
 
@@ -129,7 +138,8 @@ absl::StatusOr<RoomFacts> ReadRoomFacts(std::span<const RamRegion> regions, int 
       RETURN_IF_ERROR(AddHugeRegion(region, file, vm_process_id, &huge_pages));
     } else {
       RETURN_IF_ERROR(AddTmpfsRegion(region, file, &tmpfs));
-      small_bytes += region.layout.size_bytes;
+      ASSIGN_OR_RETURN(uint64_t still_needed_bytes, BytesStillNeeded(region));
+      small_bytes += still_needed_bytes;
     }
   }
   for (const auto& [device, entry] : tmpfs) facts.tmpfs.push_back(entry);

@@ -242,16 +242,25 @@ absl::Status UffdMemory::Wake(PageRun run) {
 }
 
 absl::Status UffdMemory::Disarm() {
+  absl::Status unregistered;
   for (RegionIndex region = 0; region < regions_.size(); ++region) {
     uffdio_range range{.start = addresses_.AddressOf({region, 0}),
                        .len = addresses_.page_count(region) * addresses_.page_size_bytes(region)};
-    if (ioctl(uffd_.get(), UFFDIO_UNREGISTER, &range) < 0) {
-      return ErrnoStatus(
+    if (ioctl(uffd_.get(), UFFDIO_UNREGISTER, &range) < 0 && unregistered.ok()) {
+      unregistered = ErrnoStatus(
           errno, fmt::format("unregister region '{}' from the userfaultfd", regions_[region].name));
     }
   }
+  disarmed_ = true;
   watch_.reset();
-  return armer_ == nullptr ? absl::OkStatus() : armer_->Release();
+  if (armer_ == nullptr) return unregistered;
+  // What could not be unregistered (memory that was unplugged, say) ends with the last descriptor:
+  // the other process' one now, this one soon.
+  return armer_->Release();
+}
+
+UffdMemory::~UffdMemory() {
+  if (!disarmed_ && page_state_.table().missing_pages() > 0) (void)uffd_.Release();
 }
 
 }  // namespace faultline

@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_MEMORY_UFFD_MEMORY_H_
 #define FAULTLINE_MEMORY_UFFD_MEMORY_H_
 
+#include <atomic>
 #include <memory>
 #include <span>
 #include <vector>
@@ -29,6 +30,10 @@ class UffdMemory : public GuestMemory {
                                                           ArmedMemory armed,
                                                           PageStateMemfd page_state,
                                                           FdPoller* poller, MemoryArmer* armer);
+
+  // With pages missing and no Disarm before it, the descriptor stays open in this process for good:
+  // closing the last one would turn those pages into zeros.
+  ~UffdMemory() override;
 
   PageTable& table() override { return page_state_.table(); }
   void StartEvents(Listener* listener) override;
@@ -70,11 +75,12 @@ class UffdMemory : public GuestMemory {
 
   const AddressMap addresses_;
   const std::vector<Region> regions_;
-  const FileDescriptor uffd_;
+  FileDescriptor uffd_;
   const PageStateMemfd page_state_;
   const Mapping zeros_;  // as long as the largest page, or 1 MiB
   FdPoller* const poller_;
   MemoryArmer* const armer_;
+  std::atomic<bool> disarmed_{false};
   std::unique_ptr<FdWatch> watch_;  // poller's thread
 };
 

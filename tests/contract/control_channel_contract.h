@@ -25,6 +25,11 @@ class ControlChannelContract : public TransportContract {
     world_->RunOn(Place::kControl, [&] { channel_->Start(&notes_); });
   }
 
+  void TearDown() override {
+    raw_.reset();  // it is on the world's network
+    TransportContract::TearDown();
+  }
+
   ChannelNotes source_notes_;
   ChannelNotes notes_;
   std::unique_ptr<RawPeer> raw_;

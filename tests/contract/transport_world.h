@@ -193,6 +193,8 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
       world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
       world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
     }
+    raw_demand_.reset();  // they are on the world's network
+    raw_bulk_.reset();
     world_.reset();
   }
 

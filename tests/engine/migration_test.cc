@@ -65,6 +65,21 @@ TEST(MigrationTest, AVmThatWasPausedStaysPaused) {
   rig.ExpectMemoryMoved();
 }
 
+// Its operator may pause it, or let it go on, between the preparation and the freeze.
+TEST(MigrationTest, WhetherTheVmRunsIsDecidedByTheFreeze) {
+  for (bool runs_at_freeze : {true, false}) {
+    SCOPED_TRACE(runs_at_freeze);
+    MigrationRig rig({.seed = {}, .vm_running = !runs_at_freeze});
+    rig.source_vmm.set_layout_at_freeze(DescribeVm(RigOptions{}.layout, runs_at_freeze));
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    EXPECT_TRUE(rig.source_result->status.ok());
+    EXPECT_TRUE(rig.destination_result->status.ok());
+    EXPECT_EQ(rig.vm.runs_on_destination, runs_at_freeze);
+    EXPECT_FALSE(rig.vm.runs_on_source);
+  }
+}
+
 TEST(MigrationTest, AVmThatNeverAllocatedAPage) {
   MigrationRig rig({.seed = {}, .vm_running = true, .with_data = false});
   rig.Start();
