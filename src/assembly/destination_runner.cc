@@ -33,14 +33,7 @@ class DestinationRunner : public Session {
     DestinationSession::Options options;
     options.token = token_;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));
-    SessionResult result;
-    loops_.RunUntilStopped([this, &result] {
-      session_->Start([this, &result](SessionResult ended) {
-        result = std::move(ended);
-        loops_.control.Stop();
-      });
-    });
-    return result;
+    return loops_.Run(session_.get());
   }
 
   void Cancel(const std::string& reason) override {

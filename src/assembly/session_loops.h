@@ -2,6 +2,9 @@
 #ifndef FAULTLINE_ASSEMBLY_SESSION_LOOPS_H_
 #define FAULTLINE_ASSEMBLY_SESSION_LOOPS_H_
 
+#include <utility>
+
+#include "engine/session_report.h"
 #include "runtime/loop.h"
 
 namespace faultline {
@@ -11,16 +14,24 @@ struct SessionLoops {
   Loop demand{"fl-demand"};
   Loop bulk{"fl-bulk"};
 
-  // Runs `start` on the control loop, and all three loops until the control loop is stopped.
-  void RunUntilStopped(Task start) {
+  // Starts an engine's session and runs all three loops until it has ended.
+  template <typename EngineSession>
+  SessionResult Run(EngineSession* session) {
+    SessionResult result;
     demand.StartThread();
     bulk.StartThread();
-    control.Post(std::move(start));
+    control.Post([this, session, &result] {
+      session->Start([this, &result](SessionResult ended) {
+        result = std::move(ended);
+        control.Stop();
+      });
+    });
     control.Run();
     demand.Stop();
     bulk.Stop();
     demand.Join();
     bulk.Join();
+    return result;
   }
 };
 

@@ -36,14 +36,7 @@ class SourceRunner : public Session {
     options.quit_source = parts_.quit_source;
     options.limits.connect_timeout_us = parts_.connect_timeout_us;
     session_ = std::make_unique<SourceSession>(std::move(parts), std::move(options));
-    SessionResult result;
-    loops_.RunUntilStopped([this, &result] {
-      session_->Start([this, &result](SessionResult ended) {
-        result = std::move(ended);
-        loops_.control.Stop();
-      });
-    });
-    return result;
+    return loops_.Run(session_.get());
   }
 
   void Cancel(const std::string& reason) override {

@@ -11,6 +11,7 @@
 
 #include <array>
 #include <cerrno>
+#include <chrono>
 #include <cstdio>
 #include <cstring>
 
@@ -130,7 +131,12 @@ void StatusServer::ThreadMain() {
     if (poll(entries.data(), entries.size(), -1) < 0) continue;
     if (entries[1].revents != 0) return;
     FileDescriptor client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (client.valid()) ServeClient(client.get());
+    if (client.valid()) {
+      ServeClient(client.get());
+    } else {
+      // Out of descriptors, most likely: the client still waits, and so poll would return at once.
+      std::this_thread::sleep_for(std::chrono::milliseconds(100));
+    }
   }
 }
 
