@@ -1,4 +1,4 @@
-"""The direction of DESIGN section 2: which room may include which."""
+"""The direction of docs/architecture.md: which room may include which."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""The rules of STYLE that a machine can see, each with a limit."""
+"""The rules of CONTRIBUTING.md that a machine can see, each with a limit."""
 
 import re
 

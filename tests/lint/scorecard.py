@@ -21,7 +21,7 @@ def _conditionals(root):
 
 
 def figures(root):
-    """(name, value) in the order of STYLE's scorecard."""
+    """(name, value) as the scorecard shows them."""
     files = list(code_files(root, "src", "include"))
     lengths = sorted(path.read_text().count("\n") for path in files) or [0]
     long_functions = variables = 0

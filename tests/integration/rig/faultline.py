@@ -7,7 +7,7 @@ import threading
 from . import paths
 from .process import Process
 
-# The fields that the last JSON object of both commands holds (DESIGN section 5).
+# The fields that the last JSON object of both commands holds (docs/operators-guide.md).
 COMPLETED_FIELDS = (
     "mode", "transport", "downtime_us", "total_us", "elapsed_us", "pages_total", "pages_demand",
     "pages_pushed", "pages_absent", "bytes_wire")
