@@ -41,19 +41,21 @@ def parse():
     parser.add_argument("--mib", type=int, default=1024, help="guest RAM")
     parser.add_argument("--touched", type=int, default=512, help="MiB that the guest works on")
     parser.add_argument("--pattern", default="uniform")
-    parser.add_argument("--rate", help="link rate as tc says it (1gbit); default: unshaped")
+    parser.add_argument("--rate", help="link rate as tc says it (1gbit), between two namespaces; "
+                        "default: loopback")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", choices=("stock", "faultline"))
     parser.add_argument("--json", help="file for the figures and the machine")
     return parser.parse_args()
 
 
-def by_faultline(source, destination, workdir):
+def by_faultline(source, destination, address, workdir):
     receive = faultline.receive(destination, os.path.join(workdir, "receive.log"),
-                                listen=f"tcp://{HOSTS['h2']}:0", extra=("--insecure",), netns=destination.netns)
+                                listen=f"tcp://{address}:0", extra=("--insecure",),
+                                netns=destination.netns)
     port = receive.port
     begin_s = time.monotonic()
-    migrate = faultline.migrate(source, f"tcp://{HOSTS['h2']}:{port}",
+    migrate = faultline.migrate(source, f"tcp://{address}:{port}",
                                 os.path.join(workdir, "migrate.log"), extra=("--insecure",),
                                 netns=source.netns)
     if migrate.wait(300) != 0:
@@ -64,27 +66,28 @@ def by_faultline(source, destination, workdir):
     return begin_s, end_s
 
 
-def by_stock(source, destination, _):
-    times = stock.post_copy(source, destination, address=HOSTS["h2"], timeout_s=300)
+def by_stock(source, destination, address, _):
+    times = stock.post_copy(source, destination, address, timeout_s=300)
     return times.begin_s, times.end_s
 
 
 def measure(kind, options, lan):
-    """One migration; returns its figures."""
+    """One migration; returns its figures. lan: None for loopback."""
+    address = HOSTS["h2"] if lan else "127.0.0.1"
     workdir = tempfile.mkdtemp(prefix="fl", dir="/tmp")
     ramdir = tempfile.mkdtemp(prefix="fl", dir="/dev/shm")
     vms = []
     try:
         for name, host in (("src", "h1"), ("dst", "h2")):
             vms.append(Vm(workdir, name, [Backend(options.mib, path=ram_file(ramdir))],
-                          qemu=options.qemu, netns=lan.netns(host), incoming=name == "dst",
-                          hook=kind == "faultline",
+                          qemu=options.qemu, netns=lan.netns(host) if lan else None,
+                          incoming=name == "dst", hook=kind == "faultline",
                           kernel=f"fl.mib={options.touched} fl.pattern={options.pattern}").start())
         source, destination = vms
         source.wait_ready()
         source.serial.wait_reports(30)
         move = by_faultline if kind == "faultline" else by_stock
-        begin_s, end_s = move(source, destination, workdir)
+        begin_s, end_s = move(source, destination, address, workdir)
         destination.serial.wait_reports(30)
         seen = experience(source.serial, destination.serial, begin_s, end_s)
     finally:
@@ -108,12 +111,12 @@ def machine(options):
 
 def main():
     options = parse()
-    lan = Lan(options.rate)
+    lan = Lan(options.rate) if options.rate else None
     kinds = [options.only] if options.only else ["stock", "faultline"]
     rounds = {kind: [] for kind in kinds}
     about = machine(options)
     print(f"{about['qemu']}; guest {options.mib} MiB, {options.touched} MiB {options.pattern}; "
-          f"link {options.rate or 'unshaped'}; {options.rounds} rounds in turn, medians (worst)")
+          f"link {options.rate or 'loopback'}; {options.rounds} rounds in turn, medians (worst)")
     for number in range(options.rounds):
         for kind in kinds:
             rounds[kind].append(measure(kind, options, lan))
@@ -132,7 +135,8 @@ def main():
     if options.json:
         result = {"machine": about, "options": vars(options), "rounds": rounds}
         pathlib.Path(options.json).write_text(json.dumps(result, indent=1))
-    lan.close()
+    if lan:
+        lan.close()
     return 0
 
 

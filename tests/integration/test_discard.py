@@ -48,14 +48,14 @@ class Discards(MigrationCase):
     def test_balloon_inflates_while_pages_are_missing(self):
         _, destination, move = self.start_slow_move()
         destination.serial.ask("discard", "discarded")
-        destination.qmp.execute("balloon", value=MIB - 80 << 20)
+        destination.qmp.execute("balloon", value=MIB - 24 << 20)
         self.wait_until(
-            lambda: destination.qmp.execute("query-balloon")["actual"] <= MIB - 80 << 20, 20,
+            lambda: destination.qmp.execute("query-balloon")["actual"] <= MIB - 24 << 20, 60,
             "the balloon is full")
         self.assertTrue(move.migrate.process.alive(), "the balloon must work during the post-copy")
         destination.qmp.execute("balloon", value=MIB << 20)
         self.wait_until(
-            lambda: destination.qmp.execute("query-balloon")["actual"] == MIB << 20, 20,
+            lambda: destination.qmp.execute("query-balloon")["actual"] == MIB << 20, 60,
             "the balloon is empty again")
         self.assertEqual("0", destination.serial.ask("refill", "refilled")["wrong"])
         self.assert_completed(move.wait())
