@@ -125,6 +125,8 @@ class Neighbours : public testing::Test {
   }
   ~Neighbours() override {
     for (std::thread& thread : threads_) thread.join();
+    // While the userfaultfd lives, unmapping would wait for its event to be read, here.
+    if (memory_ != nullptr) memory_->Disarm().IgnoreError();
   }
   static constexpr uint64_t kPages = 16;
   uint64_t AddressOf(uint64_t page) { return reinterpret_cast<uint64_t>(all_.at(page)); }
@@ -189,10 +191,37 @@ TEST_F(Neighbours, MovingMemoryIsAnError) {
   }));
   EXPECT_EQ(refused.code(), absl::StatusCode::kFailedPrecondition);
   EXPECT_NE(MessageOf(refused).find("moved 4096 bytes"), std::string::npos);
-  // While the userfaultfd lives, unmapping would wait for its event to be read, here.
+  // As in the destructor.
+  memory_->Disarm().IgnoreError();
   memory_.reset();
   uffd_.Reset();
   munmap(room, 4096);
+}
+
+// In a process of its own, because what it leaves can never be undone there.
+TEST(UffdMemory, EndingWithPagesMissingNeverMakesThemZeros) {
+  auto end_with_a_page_missing = [] {
+    PollLoop loop;
+    GuestRegion region(RamKind::kAnonymous, "ram", 4);
+    RamRegion ram;
+    ram.layout = {"ram", 4 * 4096, 4096};
+    FileDescriptor uffd = *MakeUffd();
+    if (!SetUpUffd(uffd.get(), PostCopyUffdFeatures()).ok()) std::_Exit(2);
+    uint64_t address = reinterpret_cast<uint64_t>(region.at(0));
+    uint64_t ioctls = *RegisterMissing(uffd.get(), address, 4 * 4096, "ram");
+    std::unique_ptr<UffdMemory> memory =
+        *UffdMemory::Make({&ram, 1}, ArmedMemory{std::move(uffd), {{address, ioctls}}},
+                          *PageStateMemfd::Create({ram.layout}), &loop, nullptr);
+    std::atomic<bool> touched = false;
+    std::thread guest([&] {
+      static_cast<void>(*const_cast<volatile std::byte*>(region.at(1)));
+      touched = true;
+    });
+    memory.reset();
+    std::this_thread::sleep_for(std::chrono::milliseconds(200));
+    std::_Exit(touched ? 1 : 0);
+  };
+  EXPECT_EXIT(end_with_a_page_missing(), testing::ExitedWithCode(0), "");
 }
 
 TEST(UffdMemory, InstallIntoAnEndedProcessIsGone) {
