@@ -325,8 +325,8 @@ FAULTLINE_API void faultline_session_statistics(faultline_session* session,
                                                 faultline_statistics* statistics);
 
 /* Waits for the end, then frees the session. Whoever wants it soon cancels first. NULL is OK. A
- * destination that failed after the handover with pages missing leaves their userfaultfd open in this
- * process: who touches such a page waits for good, and none ever turns into zeros.
+ * destination that failed after the handover with pages missing leaves their userfaultfd open in
+ * this process: who touches such a page waits for good, and none ever turns into zeros.
  * FAILED_PRECONDITION, and nothing freed, if called from a callback of this session. */
 FAULTLINE_API faultline_status faultline_session_destroy(faultline_session* session);
 
