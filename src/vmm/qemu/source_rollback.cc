@@ -9,6 +9,7 @@ namespace faultline {
 namespace {
 
 constexpr int64_t kCancelTimeoutMs = 15000;
+constexpr int64_t kDeviceStateTimeoutMs = 500;
 // How long the image lock may still be held by a destination that is about to end.
 constexpr int64_t kStartTimeoutMs = 10000;
 constexpr std::chrono::milliseconds kPause{2};
@@ -22,13 +23,18 @@ bool IsOver(const std::string& migration_status) {
 // Returns how the migration ended.
 absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
   Deadline deadline = Deadline::After(kCancelTimeoutMs);
+  Deadline patience = Deadline::After(kDeviceStateTimeoutMs);
   bool cancelled = false;
   while (true) {
     ASSIGN_OR_RETURN(Json migration, qmp->Execute("query-migrate"));
     std::string status = JsonText(migration, "status");
     if (IsOver(status)) return status;
-    if (!cancelled) RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
-    cancelled = true;
+    // Not while the devices are being saved, which ends by itself in a moment: a cancel then makes
+    // QEMU 7.2 run the VM with its disks still given up, and abort at the guest's next write.
+    if (!cancelled && (status != "device" || patience.expired())) {
+      RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
+      cancelled = true;
+    }
     if (status == "cancelling") {
       // QEMU 7.2 misses a cancel that comes between the VM's stop and pre-switchover, and waits
       // there for good. This wakes it; where nobody waits it does nothing.
@@ -45,14 +51,19 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
 absl::Status StartVm(QmpClient* qmp) {
   Deadline deadline = Deadline::After(kStartTimeoutMs);
   absl::Status refused;
+  bool continued = false;
   while (true) {
     ASSIGN_OR_RETURN(Json answer, qmp->Execute("query-status"));
     std::string status = JsonText(answer, "status");
-    if (status == "running") return absl::OkStatus();
-    if (status == "paused" || status == "postmigrate" || status == "prelaunch") {
+    if (status == "running" && continued) return absl::OkStatus();
+    // Also one that runs: QEMU 7.2 may have started it by itself after a cancel without taking its
+    // disks back. 'cont' takes them, and changes nothing else for a VM that runs.
+    if (status == "running" || status == "paused" || status == "postmigrate" ||
+        status == "prelaunch") {
       // Refused while a destination that is about to end still holds the disks' locks.
       refused = qmp->Execute("cont").status();
-      if (refused.ok()) continue;
+      continued = refused.ok();
+      if (continued) continue;
       if (!absl::IsFailedPrecondition(refused)) return refused;
     } else if (status != "finish-migrate") {
       // The VM has stopped for a reason of its own (guest shut down or panicked, disk full).
