@@ -148,9 +148,8 @@ class DestinationFile(RefusalCase):
         with open(backend.path, "wb") as file:
             file.write(b"\xee" * (MIB << 20))
             file.flush()
-            source, destination = self.working(), self.waiting(backends=[backend])
-            self.refused_together(source, destination, "'ram0'", "holds data", str(os.getpid()),
-                                  "new, empty file")
+            self.refused_by_destination(self.waiting(backends=[backend]), "'ram0'", "holds data",
+                                        str(os.getpid()), "new, empty file")
         with open(backend.path, "rb") as file:
             self.assertEqual(b"\xee" * 4096, file.read(4096), "somebody else's data is untouched")
 
