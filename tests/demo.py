@@ -43,12 +43,14 @@ def show(source, destination, workdir):
     destination.serial.wait_reports(20)
     seen = experience(source.serial, destination.serial, begin_s, end_s)
     unread = destination.serial.verify()
+    # From the guest's clock against this host's; where the host is too busy the two cannot be compared.
+    stopped = f"{seen.blackout_ms:,.1f} ms" if seen.blackout_ms > 0 else "not measurable"
     print(f"""3. What the guest saw:
      reads checked   {seen.reads:>14,}
      wrong reads     {seen.wrong:>14,}
      wrong pages     {unread:>14,}       (whole memory read once more, after the move)
      worst stall     {seen.worst_stall_us / 1000:>14,.1f} ms    (longest single operation)
-     stopped for     {seen.blackout_ms:>14,.1f} ms    (at the switchover)
+     stopped for     {stopped:>17}    (at the switchover)
      speed before    {seen.before_ops_s:>14,.0f} operations a second
      speed during    {seen.during_ops_s:>14,.0f}
      speed after     {seen.after_ops_s:>14,.0f}""")

@@ -3,6 +3,7 @@
 #ifndef FAULTLINE_VMM_QEMU_DEVICE_RELAY_H_
 #define FAULTLINE_VMM_QEMU_DEVICE_RELAY_H_
 
+#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -40,7 +41,7 @@ class DeviceStreamReader {
   const FileDescriptor stream_;
   const Piece piece_;
   CancelEvent ended_;
-  int error_number_ = 0;  // written before ended_ is set
+  std::atomic<int> error_number_{0};  // set before ended_ is
   std::thread thread_;
 };
 
