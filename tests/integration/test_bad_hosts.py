@@ -6,10 +6,13 @@ facts, in tests/vmm/qemu, tests/memory and tests/hook.
 
 import glob
 import os
+import pathlib
+import shutil
 import socket
 import threading
+from unittest import mock
 
-from rig import faultline, memory
+from rig import faultline, memory, paths
 from rig.refusal import RefusalCase
 from rig.small import MIB, SmallVmCase
 from rig.vhost_user import VhostUserBackEnd
@@ -181,9 +184,24 @@ class Rights(RefusalCase):
         super().setUp()
         for folder in (self.workdir, self.ramdir):
             os.chmod(folder, 0o777)
+        self.publish()
         with open("/proc/sys/vm/unprivileged_userfaultfd") as file:
             if file.read().strip() != "0":
                 self.skipTest("vm.unprivileged_userfaultfd is 1 here: everybody may make one")
+
+    def publish(self):
+        """Copies what QEMU needs to where everybody may read: the tree may lie in a private folder."""
+        for name in ("HOOK", "FAULTLINE"):
+            copy = pathlib.Path(shutil.copy(getattr(paths, name), self.workdir))
+            self.enterContext(mock.patch.object(paths, name, copy))
+        qemu = paths.qemu()
+        if qemu == paths.SYSTEM_QEMU:
+            return
+        tree = os.path.dirname(qemu)
+        public = shutil.copytree(tree, os.path.join(self.workdir, "qemu"), symlinks=True)
+        wrapper = pathlib.Path(public, os.path.basename(qemu))
+        wrapper.write_text(wrapper.read_text().replace(tree, public))
+        self.enterContext(mock.patch.dict(os.environ, FAULTLINE_QEMU=str(wrapper)))
 
     def unprivileged(self):
         destination = self.small("dst", incoming=True, wrap=AS_NOBODY)
