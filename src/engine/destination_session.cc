@@ -123,20 +123,21 @@ bool DestinationSession::HandleMessage(Message& message) {
     OnOffer(*offer);
     return true;
   }
+  if (frozen_ && !map_complete_) {
+    if (auto* ranges = std::get_if<AllocatedRanges>(&message)) {
+      return check(OnAllocatedRanges(*ranges));
+    }
+    if (auto* end = std::get_if<AllocationMapEnd>(&message)) {
+      return check(OnAllocationMapEnd(*end));
+    }
+  }
   if (step_ == Step::kReceiving) {
     if (auto* state = std::get_if<DeviceState>(&message)) return check(OnDeviceState(*state));
     if (auto* frozen = std::get_if<Frozen>(&message); frozen && !frozen_) {
       OnFrozen(*frozen);
       return true;
     }
-    if (auto* ranges = std::get_if<AllocatedRanges>(&message);
-        ranges && frozen_ && !map_complete_) {
-      return check(OnAllocatedRanges(*ranges));
-    }
-    if (auto* end = std::get_if<AllocationMapEnd>(&message); end && frozen_ && !map_complete_) {
-      return check(OnAllocationMapEnd(*end));
-    }
-    if (auto* end = std::get_if<DeviceStateEnd>(&message); end && map_complete_) {
+    if (auto* end = std::get_if<DeviceStateEnd>(&message); end && frozen_) {
       return check(OnDeviceStateEnd(*end));
     }
   }
@@ -158,7 +159,6 @@ void DestinationSession::OnOffer(const Offer& offer) {
       std::make_unique<FaultHandler>(parts_.demand, memory_.get(), &gate_, &counters_, this);
   bulk_receiver_ =
       std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), &gate_, &counters_, this);
-  parts_.demand->Post([this] { fault_handler_->Start(); });
   step_ = Step::kJoining;
   parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
                                 options_.limits.connect_timeout_us,
@@ -181,6 +181,8 @@ void DestinationSession::OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes>
   if (step_ != Step::kJoining) return;
   if (!lanes.ok()) return Fail(lanes.status(), PeerErrorCode::kTimeout);
   lanes_ = *lanes;
+  // The source answers from its freeze on; the VMM's first touches wait for it.
+  parts_.demand->Post([this] { fault_handler_->Start(lanes_.reader); });
   parts_.bulk->Post([this] { bulk_receiver_->Start(lanes_.push); });
   step_ = Step::kChecking;
   parts_.vmm->DescribeAgain(guard_.Wrap([this](auto vm) { OnDescribedAgain(std::move(vm)); }));
@@ -244,7 +246,6 @@ absl::Status DestinationSession::OnAllocationMapEnd(const AllocationMapEnd& mess
                                    PageState::kAbsent);
   }
   map_complete_ = true;
-  parts_.demand->Post([this] { fault_handler_->Serve(lanes_.reader); });
   // None may be missing by now: nothing was ever allocated, or the guest gave it up.
   if (memory_->table().missing_pages() == 0) OnAllPresent();
   return absl::OkStatus();

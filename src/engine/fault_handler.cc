@@ -21,17 +21,11 @@ FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate*
                            TransferCounters* counters, TransferListener* listener)
     : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {}
 
-void FaultHandler::Start() {
-  started_ = true;
-  memory_->StartEvents(this);
-}
-
-void FaultHandler::Serve(PageReader* reader) {
-  FAULTLINE_CHECK(started_ && reader_ == nullptr);
+void FaultHandler::Start(PageReader* reader) {
+  FAULTLINE_CHECK(reader_ == nullptr);
   reader_ = reader;
   reader_->Start(this);
-  AnswerFaults(std::exchange(held_, {}));
-  if (fetching_rest_) FetchMore();
+  memory_->StartEvents(this);
 }
 
 absl::Status FaultHandler::Disarm() {
@@ -55,17 +49,14 @@ void FaultHandler::Drain() {
 
 void FaultHandler::Stop() {
   retry_timer_.reset();
-  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
-  if (std::exchange(started_, false)) memory_->StopEvents();
+  if (reader_ == nullptr) return;
+  std::exchange(reader_, nullptr)->Stop();
+  memory_->StopEvents();
 }
 
 void FaultHandler::OnEventsReady() {
   if (disarmed_) return Drain();
   if (!ReadEvents()) return;
-  if (reader_ == nullptr) {
-    held_.insert(held_.end(), events_.faults.begin(), events_.faults.end());
-    return;
-  }
   AnswerFaults(events_.faults);
   if (!deferred_.empty()) RetryDeferred();
 }
@@ -114,7 +105,7 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && reader_ != nullptr && !reader_failed_) reader_->Read(wanted_);
+  if (!wanted_.empty() && !reader_failed_) reader_->Read(wanted_);
   wanted_.clear();
 }
 
@@ -227,7 +218,7 @@ void FaultHandler::SetOutOfMemory(bool out) {
 void FaultHandler::FetchRest() {
   fetching_rest_ = true;
   rest_cursor_ = {};
-  if (reader_ != nullptr) FetchMore();
+  FetchMore();
 }
 
 void FaultHandler::FetchMore() {

@@ -27,11 +27,9 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
                TransferCounters* counters, TransferListener* listener);
 
-  // Begins to read events. Faults are held until Serve: before the allocation map has come, nobody
-  // can say what a page holds.
-  void Start();
-  // The map has been entered into the page-state table: answers what was held, and goes on.
-  void Serve(PageReader* reader);
+  // Begins to read events and to ask `reader` for what they need. The allocation map may still be
+  // on its way: a page that it will call absent is fetched, and comes as zeros.
+  void Start(PageReader* reader);
   // The source pushes nothing more: asks for every page that is missing still.
   void FetchRest();
   // Every page is present: ends fault handling for good. Who waits is woken. The demand lane stays
@@ -75,15 +73,13 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   TransferCounters* const counters_;
   TransferListener* const listener_;
 
-  PageReader* reader_ = nullptr;  // null until Serve
-  bool started_ = false;
-  bool failed_ = false;  // the memory: nothing is read or installed any more
+  PageReader* reader_ = nullptr;  // null unless started
+  bool failed_ = false;           // the memory: nothing is read or installed any more
   bool reader_failed_ = false;
   bool out_of_memory_ = false;
   bool disarmed_ = false;
   MemoryEvents events_;         // reused
   std::vector<PageId> wanted_;  // reused: what the current round asks for
-  std::vector<PageId> held_;    // faults that came before Serve
   std::unordered_map<PageId, int64_t, PageIdHash> in_flight_;  // -> when the fault was read, or -1
   std::vector<Deferred> deferred_;
   std::unique_ptr<Timer> retry_timer_;

@@ -177,17 +177,46 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
                 PeerErrorCode::kPrepare);
   }
   absl::Status status = parts_.journal->Record(JournalPhase::kFrozen);
-  if (status.ok()) status = SendAllocationMap();
   if (!status.ok()) return Fail(status, PeerErrorCode::kInternal);
   EnterPhase(Phase::kHandingOver);
-  parts_.demand->Post([this] { lanes_.exporter->Start(memory_.get(), &map_, this); });
   parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));
+  channel_->Send(Frozen{.layout = layout_});
+  parts_.demand->Post([this] { lanes_.exporter->Start(memory_.get(), this); });
+  ReadAllocationMap();
 }
 
-absl::Status SourceSession::SendAllocationMap() {
-  ASSIGN_OR_RETURN(map_, memory_->ReadAllocationMap());
+// Milliseconds for each GiB, so beside the handover and not in its way: the bulk thread has nothing
+// to do yet, and what is asked for meanwhile is looked up page by page.
+void SourceSession::ReadAllocationMap() {
+  parts_.bulk->Post([this] {
+    absl::StatusOr<AllocationMap> map = memory_->ReadAllocationMap();
+    parts_.control->Post([this, map = std::move(map)]() mutable { OnMapRead(std::move(map)); });
+  });
+}
+
+void SourceSession::OnMapRead(absl::StatusOr<AllocationMap> map) {
+  if (step_ >= Step::kRetiring) return;
+  if (!map.ok() && !committed()) return Fail(map.status(), PeerErrorCode::kInternal);
+  if (map.ok()) {
+    map_ = std::move(map).value();
+  } else {
+    // The VM is gone already and must get its memory: every page is sent, holes too.
+    parts_.observer->OnNotice(MessageOf(map.status()));
+    for (const RegionLayout& region : layout_) map_.emplace_back().Add(0, region.page_count());
+  }
   FAULTLINE_CHECK(map_.size() == layout_.size());
-  channel_->Send(Frozen{.layout = layout_});
+  map_read_ = true;
+  parts_.demand->Post([this] { lanes_.exporter->UseMap(&map_); });
+  PushIfReady();
+}
+
+void SourceSession::PushIfReady() {
+  if (!committed() || !map_read_) return;
+  SendAllocationMap();
+  parts_.bulk->Post([this] { pusher_.Start(lanes_.push, memory_.get(), &map_); });
+}
+
+void SourceSession::SendAllocationMap() {
   uint64_t data_pages = 0;
   for (RegionIndex region = 0; region < map_.size(); ++region) {
     data_pages += map_[region].page_count();
@@ -202,7 +231,6 @@ absl::Status SourceSession::SendAllocationMap() {
     if (!message.ranges.empty()) channel_->Send(message);
   }
   channel_->Send(AllocationMapEnd{.data_pages = data_pages});
-  return absl::OkStatus();
 }
 
 void SourceSession::OnSaved(absl::Status status) {
@@ -227,7 +255,7 @@ void SourceSession::CommitHandover() {
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   channel_->Send(Commit{.run = was_running_,
                         .downtime_us = static_cast<uint64_t>(committed_ns_ - frozen_ns_) / 1000});
-  parts_.bulk->Post([this] { pusher_.Start(lanes_.push, memory_.get(), &map_); });
+  PushIfReady();
 }
 
 void SourceSession::OnRunning(const Running& running) {

@@ -91,7 +91,10 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes);
   void FreezeIfReady();
   void OnFrozen(absl::StatusOr<VmDescription> vm);
-  absl::Status SendAllocationMap();
+  void ReadAllocationMap();
+  void OnMapRead(absl::StatusOr<AllocationMap> map);
+  void PushIfReady();
+  void SendAllocationMap();
   void OnDeviceState(std::span<const std::byte> bytes);
   void OnSaved(absl::Status status);
   void CommitHandover();
@@ -135,6 +138,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   std::string destination_vmm_;
   std::unique_ptr<SourceMemory> memory_;
   AllocationMap map_;
+  bool map_read_ = false;
   uint64_t device_state_bytes_ = 0;
   SessionToken token_{};
   SourceTransport::Lanes lanes_;

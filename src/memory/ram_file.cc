@@ -9,7 +9,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <optional>
 #include <vector>
 
 #include "memory/hugetlb_data.h"
@@ -153,6 +152,13 @@ absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind) {
   }
   ASSIGN_OR_RETURN(std::optional<Extent> extent, NextExtent(region, 0));
   return extent.has_value();
+}
+
+std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page) {
+  off_t at = static_cast<off_t>(region.file_offset_bytes + page * region.layout.page_size_bytes);
+  off_t data = lseek(region.file, at, SEEK_DATA);
+  if (data < 0) return errno == ENXIO ? std::optional(false) : std::nullopt;
+  return data == at;
 }
 
 absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind,

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/status.h"
@@ -23,6 +24,9 @@ absl::Status CheckRamFile(const RamRegion& region, RamFileKind kind);
 // Whether any page of the region's part of its file holds data. On hugetlbfs, which cannot tell
 // where, the whole file counts.
 absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind);
+
+// Whether one page of a region on tmpfs holds data; none if the kernel does not say.
+std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page);
 
 // Which pages of the region hold data. A page that is left out reads zero; one that is named may be
 // zero all the same. Allocates nothing in the file. `mapping` is the region's, for reading.

@@ -41,6 +41,13 @@ absl::StatusOr<AllocationMap> RamFileSource::ReadAllocationMap() {
   return map;
 }
 
+std::optional<bool> RamFileSource::HoldsData(PageId page) const {
+  FAULTLINE_CHECK(page.region < regions_.size());
+  const Region& region = regions_[page.region];
+  if (region.kind != RamFileKind::kTmpfs) return std::nullopt;
+  return PageHoldsData(region.ram, page.index);
+}
+
 std::span<const std::byte> RamFileSource::View(PageRun run) const {
   FAULTLINE_CHECK(run.region < regions_.size());
   const Region& region = regions_[run.region];

@@ -19,6 +19,8 @@ class RamFileSource : public SourceMemory {
 
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
+  // tmpfs: 0.5 us. hugetlbfs: none.
+  std::optional<bool> HoldsData(PageId page) const override;
   std::span<const std::byte> View(PageRun run) const override;
 
  private:

@@ -92,7 +92,7 @@ struct Frozen {
   friend bool operator==(const Frozen&, const Frozen&) = default;
 };
 
-// source -> destination, after Frozen, as many as needed: pages that hold data. What no message
+// source -> destination, at any time after Frozen, as many as needed: pages that hold data. What no message
 // names is absent (zero).
 struct AllocatedRanges {
   RegionIndex region = 0;

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -23,11 +24,14 @@ class SourceMemory {
   virtual ~SourceMemory() = default;
 
   virtual const MemoryLayout& layout() const = 0;
-  // Reads which pages the VM ever allocated. The VM must stand still for the answer to last.
-  // Control thread; milliseconds for a GiB.
+  // Reads which pages the VM ever allocated. The VM must stand still for the answer to last. Any
+  // thread; milliseconds for a GiB.
   virtual absl::StatusOr<AllocationMap> ReadAllocationMap() = 0;
-  // The bytes of `run`, valid as long as this object. `run` must lie in the allocation map: reading
-  // a hole would allocate it. Any thread.
+  // Whether `page` holds data, asked for it alone in microseconds; none where only the map can
+  // tell. The answer lasts as the map's does. Any thread, one at a time.
+  virtual std::optional<bool> HoldsData(PageId page) const = 0;
+  // The bytes of `run`, valid as long as this object. Every page of `run` must hold data: reading a
+  // hole would allocate it. Any thread.
   virtual std::span<const std::byte> View(PageRun run) const = 0;
 };
 

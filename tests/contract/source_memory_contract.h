@@ -71,6 +71,16 @@ TEST_P(SourceMemoryContract, MapNamesWhatTheGuestFilled) {
   EXPECT_EQ(MapOf(1), (std::vector<PageRange>{{last, last + 1}}));
 }
 
+TEST_P(SourceMemoryContract, OnePageAskedForAloneIsAsInTheMap) {
+  for (uint64_t page : {0, 2, 3}) harness_->Fill({0, page}, std::byte{1});
+  harness_->Punch({0, 2});
+  for (uint64_t page = 0; page < memory().layout()[0].page_count(); ++page) {
+    std::optional<bool> data = memory().HoldsData({0, page});
+    EXPECT_TRUE(!data.has_value() || *data == (page == 0 || page == 3)) << page;
+  }
+  EXPECT_EQ(harness_->pages_held(), 2u);
+}
+
 TEST_P(SourceMemoryContract, MapForgetsWhatTheGuestGaveUp) {
   for (uint64_t page = 0; page < 8; ++page) harness_->Fill({0, page}, std::byte{1});
   harness_->Punch({0, 3});

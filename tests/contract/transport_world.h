@@ -112,7 +112,7 @@ inline AllocationMap TestMap() {
   return map;
 }
 
-// Every 8 bytes of the memory say where they are.
+// Every 8 bytes of the memory say where they are. What a page of region 1 holds only the map tells.
 class TestMemory : public SourceMemory {
  public:
   TestMemory() {
@@ -124,6 +124,10 @@ class TestMemory : public SourceMemory {
   }
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override { return TestMap(); }
+  std::optional<bool> HoldsData(PageId page) const override {
+    if (page.region == 1) return std::nullopt;
+    return map_[0].Contains(page.index);
+  }
   std::span<const std::byte> View(PageRun run) const override {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return std::as_bytes(std::span(words_[run.region]))
@@ -137,6 +141,7 @@ class TestMemory : public SourceMemory {
 
  private:
   const MemoryLayout layout_ = TestLayout();
+  const AllocationMap map_ = TestMap();
   std::vector<std::vector<uint64_t>> words_;
 };
 

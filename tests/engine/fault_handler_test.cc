@@ -9,10 +9,7 @@ namespace {
 
 class FaultHandlerTest : public LaneTest {
  protected:
-  void Serve() {
-    handler_.Start();
-    handler_.Serve(&reader_);
-  }
+  void Serve() { handler_.Start(&reader_); }
   // Touches a page and lets the handler hear of it.
   void Touch(uint64_t page) {
     memory_.Touch({0, page}, [this, page](const std::vector<std::byte>& bytes) {
@@ -68,15 +65,15 @@ TEST_F(FaultHandlerTest, AbsentDiscardedAndPunchedPagesAreZeroAndNotFetched) {
   EXPECT_EQ(StateOf(1), PageState::kAbsent);
 }
 
-TEST_F(FaultHandlerTest, FaultsBeforeServeAreHeld) {
-  handler_.Start();
+TEST_F(FaultHandlerTest, APageThatTheMapCallsAbsentWhileItIsFetched) {
+  Serve();
   Touch(1);
-  Touch(2);
-  EXPECT_EQ(Seen(1), -1);
+  EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 1}}));
   SetState(1, PageState::kAbsent);
-  handler_.Serve(&reader_);
+  EXPECT_EQ(Seen(1), -1);
+  reader_.AnswerZero({0, 1});
   EXPECT_EQ(Seen(1), 0);
-  EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 2}}));
+  EXPECT_EQ(StateOf(1), PageState::kAbsent);
 }
 
 TEST_F(FaultHandlerTest, AsksOnceHoweverManyWait) {
@@ -263,13 +260,6 @@ TEST_F(FaultHandlerTest, FetchesTheRestAfterAllOfItWasDeferred) {
   for (size_t i = 0; i < 64; ++i) reader_.Answer(reader_.asked[i], 5);
   clock_.AdvanceBy(1'000'000);
   EXPECT_EQ(reader_.asked.size(), kPages);
-}
-
-TEST_F(FaultHandlerTest, TheRestWasWantedBeforeServe) {
-  handler_.Start();
-  handler_.FetchRest();
-  handler_.Serve(&reader_);
-  EXPECT_EQ(reader_.asked.size(), 64u);
 }
 
 TEST_F(FaultHandlerTest, RestPagesThatTheGuestTouchesThenAreItsFaults) {

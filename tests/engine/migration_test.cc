@@ -221,6 +221,40 @@ TEST(MigrationTest, AGuestThatGivesUpEverythingThatIsMissing) {
   }
 }
 
+// A big VM's map takes longer to read than its devices: the VM does not wait for it.
+TEST(MigrationTest, RunsBeforeTheAllocationMapIsRead) {
+  MigrationRig rig;
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return !rig.vm.runs_on_source; }));
+  rig.source_threads.bulk.HoldUntil(rig.clock.now_ns() + 500'000'000);
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.vm.runs_on_destination; }));
+  int touched = 0;
+  for (PageId page : {PageId{0, 5}, PageId{0, 3}}) {
+    rig.guest->Touch(page, [&, page](const std::vector<std::byte>& bytes) {
+      EXPECT_EQ(bytes[0], rig.source_byte(page));
+      ++touched;
+    });
+  }
+  ASSERT_TRUE(rig.RunUntil([&] { return touched == 2; }, 100'000));
+  EXPECT_EQ(rig.destination_result, std::nullopt);
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+}
+
+// After the handover nothing may keep the memory back: holes are sent as well then.
+TEST(MigrationTest, AMapThatCannotBeReadAfterTheHandover) {
+  MigrationRig rig;
+  rig.map_failure = absl::InternalError("lseek: input/output error");
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return !rig.vm.runs_on_source; }));
+  rig.source_threads.bulk.HoldUntil(rig.clock.now_ns() + 500'000'000);
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  EXPECT_EQ(rig.destination_result->last.pages_absent, 0u);
+}
+
 // All data is given up before anything else is known of it: nothing is left to wait for.
 TEST(MigrationTest, DiscardsBeforeTheAllocationMap) {
   MigrationRig rig;

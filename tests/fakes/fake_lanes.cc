@@ -40,15 +40,19 @@ FakePageExporter::FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeS
                                    MemoryLayout layout)
     : demand_(demand), layout_(std::move(layout)), socket_(std::move(socket)) {}
 
-void FakePageExporter::Start(const SourceMemory* memory, const AllocationMap* map,
-                             Listener* listener) {
+void FakePageExporter::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(demand_->IsCurrent() && listener_ == nullptr);
   memory_ = memory;
-  map_ = map;
   listener_ = listener;
   socket_->Receive(
       demand_, [this](const FakeSocket::Bytes& bytes) { OnBytes(bytes); },
       [this](const absl::Status& status) { Fail(status); });
+}
+
+void FakePageExporter::UseMap(const AllocationMap* map) {
+  FAULTLINE_CHECK(demand_->IsCurrent() && map_ == nullptr);
+  map_ = map;
+  if (listener_ != nullptr) Answer();
 }
 
 void FakePageExporter::Stop() {
@@ -63,19 +67,26 @@ void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
     auto request = DecodePageRequest(left.first<kPageRequestBytes>(), layout_);
     if (!request.ok()) return Fail(request.status());
     left = left.subspan(kPageRequestBytes);
-    Answer(request->page);
+    asked_.push_back(request->page);
+    listener_->OnDemand(request->page);
   }
+  if (listener_ != nullptr) Answer();
   if (!left.empty() && listener_ != nullptr) Fail(absl::InvalidArgumentError("half a request"));
 }
 
-void FakePageExporter::Answer(PageId page) {
-  PageRun run{page.region, page.index, 1};
-  if ((*map_)[page.region].Contains(page.index)) {
-    socket_->Send(FrameOf({PageFrameKind::kData, run}, memory_->View(run)));
-  } else {
-    socket_->Send(FrameOf({PageFrameKind::kZero, run}));
+void FakePageExporter::Answer() {
+  for (; !asked_.empty(); asked_.pop_front()) {
+    PageId page = asked_.front();
+    PageRun run{page.region, page.index, 1};
+    std::optional<bool> data =
+        map_ != nullptr ? (*map_)[page.region].Contains(page.index) : memory_->HoldsData(page);
+    if (!data.has_value()) return;
+    if (*data) {
+      socket_->Send(FrameOf({PageFrameKind::kData, run}, memory_->View(run)));
+    } else {
+      socket_->Send(FrameOf({PageFrameKind::kZero, run}));
+    }
   }
-  listener_->OnDemand(page);
 }
 
 void FakePageExporter::Fail(const absl::Status& status) {

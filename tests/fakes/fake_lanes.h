@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
 #define FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
 
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -18,19 +19,22 @@ inline constexpr uint64_t kFakeRunBytesMax = 256 * 1024;
 class FakePageExporter : public PageExporter {
  public:
   FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
-  void Start(const SourceMemory* memory, const AllocationMap* map, Listener* listener) override;
+  void Start(const SourceMemory* memory, Listener* listener) override;
+  void UseMap(const AllocationMap* map) override;
   void Stop() override;
 
  private:
   void OnBytes(const FakeSocket::Bytes& bytes);
-  void Answer(PageId page);
+  // Answers what has been asked for, as far as it is known what it holds.
+  void Answer();
   void Fail(const absl::Status& status);
 
   ManualExecutor* const demand_;
   const MemoryLayout layout_;
   std::unique_ptr<FakeSocket> socket_;
   const SourceMemory* memory_ = nullptr;
-  const AllocationMap* map_ = nullptr;
+  const AllocationMap* map_ = nullptr;  // null until UseMap
+  std::deque<PageId> asked_;
   Listener* listener_ = nullptr;
 };
 

@@ -27,7 +27,7 @@ class FakeSourceMemory : public SourceMemory {
     for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = std::byte{0};
     map_[page.region].Remove(page.index, page.index + 1);
   }
-  // The next ReadAllocationMap fails with it.
+  // ReadAllocationMap fails with it from now on, and looking at holes is allowed then.
   void FailWith(absl::Status status) { failure_ = std::move(status); }
 
   const MemoryLayout& layout() const override { return layout_; }
@@ -35,10 +35,13 @@ class FakeSourceMemory : public SourceMemory {
     if (!failure_.ok()) return failure_;
     return map_;
   }
+  std::optional<bool> HoldsData(PageId page) const override {
+    return map_[page.region].Contains(page.index);
+  }
   // Checks what the real one cannot: that nobody looks at a hole.
   std::span<const std::byte> View(PageRun run) const override {
     for (uint64_t page = run.first; page < run.end(); ++page) {
-      FAULTLINE_CHECK(map_[run.region].Contains(page));
+      FAULTLINE_CHECK(!failure_.ok() || map_[run.region].Contains(page));
     }
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);

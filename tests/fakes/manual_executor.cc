@@ -54,7 +54,7 @@ void ManualClock::Remove(ManualExecutor* executor) {
 bool ManualClock::RunOnePosted() {
   std::vector<ManualExecutor*> ready;
   for (ManualExecutor* executor : executors_) {
-    if (!executor->posted_.empty()) ready.push_back(executor);
+    if (!executor->posted_.empty() && executor->held_ == nullptr) ready.push_back(executor);
   }
   if (ready.empty()) return false;
   ManualExecutor* next = nullptr;
@@ -105,6 +105,10 @@ ManualExecutor::~ManualExecutor() {
 }
 
 void ManualExecutor::Post(Task task) { posted_.push_back({clock_->posts_++, std::move(task)}); }
+
+void ManualExecutor::HoldUntil(int64_t at_ns) {
+  held_ = clock_->Schedule(this, at_ns, [this] { held_.reset(); });
+}
 
 std::unique_ptr<Timer> ManualExecutor::RunAfter(int64_t delay_us, Task task) {
   FAULTLINE_CHECK(IsCurrent());

@@ -79,6 +79,9 @@ class ManualExecutor : public Executor {
   std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) override;
   int64_t NowNanos() const override { return clock_->now_ns(); }
 
+  // What is posted waits until then: a thread that something else keeps busy. Timers run.
+  void HoldUntil(int64_t at_ns);
+
   // A task of this executor is running, or none at all (the test itself).
   bool IsCurrent() const { return clock_->current() == nullptr || clock_->current() == this; }
   const std::string& name() const { return name_; }
@@ -94,6 +97,7 @@ class ManualExecutor : public Executor {
   ManualClock* const clock_;
   const std::string name_;
   std::deque<Posted> posted_;
+  std::unique_ptr<Timer> held_;  // null unless held
 };
 
 }  // namespace faultline

@@ -15,15 +15,18 @@ TcpPageExporter::TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter co
       stream_(std::move(fd), std::move(counter)),
       queue_(kAnswersQueuedMax) {}
 
-void TcpPageExporter::Start(const SourceMemory* memory, const AllocationMap* map,
-                            Listener* listener) {
+void TcpPageExporter::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
-  FAULTLINE_CHECK(map->size() == layout_.size());
   memory_ = memory;
-  map_ = map;
   listener_ = listener;
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
   stream_.SetInterest(true, false);
+}
+
+void TcpPageExporter::UseMap(const AllocationMap* map) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && map_ == nullptr && map->size() == layout_.size());
+  map_ = map;
+  if (listener_ != nullptr) SendAnswers();
 }
 
 void TcpPageExporter::Stop() {
@@ -39,7 +42,8 @@ void TcpPageExporter::OnReady(FdReadiness ready) {
 
 void TcpPageExporter::ReadRequests() {
   size_t room = std::min(kRequestsPerReadMax, kAnswersQueuedMax - queue_count_);
-  if (room == 0) return stream_.SetInterest(false, true);
+  if (room == 0)
+    return stream_.SetInterest(false, queue_[queue_begin_].content != Content::kUnknown);
   iovec part{requests_.data() + request_bytes_, room * kPageRequestBytes - request_bytes_};
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) return Fail(transfer.status);
@@ -51,7 +55,7 @@ void TcpPageExporter::ReadRequests() {
     auto request = DecodePageRequest(
         std::span(requests_).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(), layout_);
     if (!request.ok()) return Fail(request.status());
-    queue_[(first + i) % kAnswersQueuedMax] = request->page;
+    queue_[(first + i) % kAnswersQueuedMax] = {request->page, ContentOf(request->page)};
   }
   queue_count_ += count;
   size_t used = count * kPageRequestBytes;
@@ -61,28 +65,44 @@ void TcpPageExporter::ReadRequests() {
   // The answers first: somebody's CPU stands still. The ring keeps the names until the next read.
   if (!SendAnswers()) return;
   for (size_t i = 0; i < count && listener_ != nullptr; ++i) {
-    listener_->OnDemand(queue_[(first + i) % kAnswersQueuedMax]);
+    listener_->OnDemand(queue_[(first + i) % kAnswersQueuedMax].page);
   }
 }
 
-size_t TcpPageExporter::AnswerBytes(const PageId& page, bool* is_zero) const {
-  *is_zero = !(*map_)[page.region].Contains(page.index);
-  return kPageFrameBytes + (*is_zero ? 0 : layout_[page.region].page_size_bytes);
+TcpPageExporter::Content TcpPageExporter::ContentOf(PageId page) const {
+  std::optional<bool> data =
+      map_ != nullptr ? (*map_)[page.region].Contains(page.index) : memory_->HoldsData(page);
+  if (!data.has_value()) return Content::kUnknown;
+  return *data ? Content::kData : Content::kZero;
+}
+
+size_t TcpPageExporter::AnswerBytes(const Answer& answer) const {
+  return kPageFrameBytes +
+         (answer.content == Content::kData ? layout_[answer.page.region].page_size_bytes : 0);
+}
+
+size_t TcpPageExporter::ResolveFront() {
+  size_t count = std::min(queue_count_, kAnswersPerSendMax);
+  for (size_t i = 0; i < count; ++i) {
+    Answer& answer = QueueAt(i);
+    if (answer.content == Content::kUnknown) answer.content = ContentOf(answer.page);
+    if (answer.content == Content::kUnknown) return i;
+  }
+  return count;
 }
 
 bool TcpPageExporter::SendAnswers() {
-  while (queue_count_ > 0) {
+  while (size_t answers = ResolveFront()) {
     std::array<std::array<std::byte, kPageFrameBytes>, kAnswersPerSendMax> headers;
     std::array<iovec, 2 * kAnswersPerSendMax> parts;
     size_t part_count = 0;
     size_t total = 0;
     size_t skip = front_sent_;
-    size_t answers = std::min(queue_count_, kAnswersPerSendMax);
     for (size_t i = 0; i < answers; ++i) {
-      const PageId& page = queue_[(queue_begin_ + i) % kAnswersQueuedMax];
-      PageRun run{page.region, page.index, 1};
-      bool is_zero = false;
-      size_t bytes = AnswerBytes(page, &is_zero);
+      const Answer& answer = QueueAt(i);
+      PageRun run{answer.page.region, answer.page.index, 1};
+      const bool is_zero = answer.content == Content::kZero;
+      size_t bytes = AnswerBytes(answer);
       EncodePageFrame({is_zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, headers[i]);
       if (skip < kPageFrameBytes) {
         parts[part_count++] = {headers[i].data() + skip, kPageFrameBytes - skip};
@@ -106,15 +126,14 @@ bool TcpPageExporter::SendAnswers() {
       return true;
     }
   }
-  stream_.SetInterest(true, false);
+  stream_.SetInterest(queue_count_ < kAnswersQueuedMax, false);
   return true;
 }
 
 void TcpPageExporter::Advance(size_t bytes) {
   bytes += front_sent_;
   while (queue_count_ > 0) {
-    bool is_zero = false;
-    size_t answer = AnswerBytes(queue_[queue_begin_], &is_zero);
+    size_t answer = AnswerBytes(QueueAt(0));
     if (bytes < answer) break;
     bytes -= answer;
     queue_begin_ = (queue_begin_ + 1) % kAnswersQueuedMax;

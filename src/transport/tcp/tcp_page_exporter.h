@@ -23,10 +23,17 @@ class TcpPageExporter : public PageExporter {
  public:
   TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
 
-  void Start(const SourceMemory* memory, const AllocationMap* map, Listener* listener) override;
+  void Start(const SourceMemory* memory, Listener* listener) override;
+  void UseMap(const AllocationMap* map) override;
   void Stop() override;
 
  private:
+  enum class Content : uint8_t { kUnknown, kZero, kData };
+  struct Answer {
+    PageId page;
+    Content content = Content::kUnknown;
+  };
+
   static constexpr size_t kRequestsPerReadMax = 1024;
   static constexpr size_t kAnswersQueuedMax = 8192;
   static constexpr size_t kAnswersPerSendMax = 64;
@@ -34,11 +41,16 @@ class TcpPageExporter : public PageExporter {
   void OnReady(FdReadiness ready);
   // Takes what requests there are into the queue.
   void ReadRequests();
-  // Sends from the queue until it is empty or the socket is full; false: it failed.
+  Content ContentOf(PageId page) const;
+  // Sends from the queue until it is empty, the socket is full, or the map has to be waited for;
+  // false: it failed.
   bool SendAnswers();
+  // The first answers of the queue, as many as one send takes and as can be given.
+  size_t ResolveFront();
   // Drops `bytes` that were sent from the front of the queue.
   void Advance(size_t bytes);
-  size_t AnswerBytes(const PageId& page, bool* is_zero) const;
+  Answer& QueueAt(size_t number) { return queue_[(queue_begin_ + number) % kAnswersQueuedMax]; }
+  size_t AnswerBytes(const Answer& answer) const;
   void Fail(absl::Status status);
 
   // Constant after construction.
@@ -47,13 +59,13 @@ class TcpPageExporter : public PageExporter {
 
   TcpStream stream_;
   const SourceMemory* memory_ = nullptr;
-  const AllocationMap* map_ = nullptr;
+  const AllocationMap* map_ = nullptr;  // null until UseMap
   Listener* listener_ = nullptr;
 
   std::array<std::byte, kRequestsPerReadMax * kPageRequestBytes> requests_;
   size_t request_bytes_ = 0;  // a request that came in part lies at the front of requests_
 
-  std::vector<PageId> queue_;  // a ring of kAnswersQueuedMax
+  std::vector<Answer> queue_;  // a ring of kAnswersQueuedMax
   size_t queue_begin_ = 0;
   size_t queue_count_ = 0;
   size_t front_sent_ = 0;  // bytes of the first answer, its header included
