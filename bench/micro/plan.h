@@ -1,0 +1,39 @@
+// What one run measures. Both sides are started with the same plan.
+#ifndef FAULTLINE_BENCH_MICRO_PLAN_H_
+#define FAULTLINE_BENCH_MICRO_PLAN_H_
+
+#include <cstdint>
+#include <string>
+
+namespace faultline::micro {
+
+inline constexpr uint64_t kPageBytes = 4096;
+
+// Who moves the memory.
+enum class Mover : uint8_t {
+  kFloor,   // a hand-written loop with the fewest system calls that could do it
+  kEngine,  // whole sessions of the engine
+};
+
+enum class Measure : uint8_t {
+  kFaults,  // every page is touched; nothing is pushed
+  kBulk,    // everything is pushed; nothing is touched
+  kPush,    // everything is pushed while pages are touched (engine only)
+};
+
+struct Plan {
+  Mover mover = Mover::kFloor;
+  Measure measure = Measure::kFaults;
+  std::string address;  // HOST:PORT, to listen on or to connect to
+  uint64_t pages = 16384;
+  int touchers = 1;           // threads that touch, each its share of the pages
+  int64_t think_us = 0;       // what a toucher computes between two touches
+  bool sequential = false;    // touch in order instead of at random
+  uint64_t chunk_kib = 1024;  // floors of bulk: what is received and installed at once
+  bool sendfile = false;      // floors of bulk: the source sends from the file, not from a mapping
+  int64_t poll_us = 0;        // floors of faults: not 0: poll without end instead of blocking
+};
+
+}  // namespace faultline::micro
+
+#endif  // FAULTLINE_BENCH_MICRO_PLAN_H_

@@ -1,0 +1,50 @@
+// The guest's memory of a run: a memfd, mapped shared, with a known pattern on the source.
+#ifndef FAULTLINE_BENCH_MICRO_REGION_H_
+#define FAULTLINE_BENCH_MICRO_REGION_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <span>
+
+#include "base/file_descriptor.h"
+#include "base/status.h"
+#include "micro/plan.h"
+
+namespace faultline::micro {
+
+// Thread safety: const methods from any thread.
+class Region {
+ public:
+  // An empty region.
+  static absl::StatusOr<std::unique_ptr<Region>> Make(uint64_t pages);
+  ~Region();
+  Region(const Region&) = delete;
+  Region& operator=(const Region&) = delete;
+
+  // Writes every page's pattern, then maps the file afresh: whoever sends from a mapping has its
+  // page tables to fill, as a mover beside a hypervisor has.
+  absl::Status Fill();
+  // Pages that do not hold the source's pattern. Waits for no page: nobody may be missing any more.
+  uint64_t CountWrongPages() const;
+  // The kernel's word: a touch of `page` would fault for want of data.
+  bool IsMissing(uint64_t page) const;
+
+  int file() const { return file_.get(); }
+  std::byte* data() const { return data_; }
+  uint64_t pages() const { return pages_; }
+  uint64_t size_bytes() const { return pages_ * kPageBytes; }
+  std::byte* page(uint64_t index) const { return data_ + index * kPageBytes; }
+
+ private:
+  Region(FileDescriptor file, uint64_t pages) : file_(std::move(file)), pages_(pages) {}
+  absl::Status Map();
+
+  const FileDescriptor file_;
+  const uint64_t pages_;
+  std::byte* data_ = nullptr;
+};
+
+}  // namespace faultline::micro
+
+#endif  // FAULTLINE_BENCH_MICRO_REGION_H_
