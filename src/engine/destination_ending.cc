@@ -129,6 +129,10 @@ void DestinationSession::End() {
 void DestinationSession::Finish() {
   result_.last = Snapshot();
   result_.fault_latency_us = counters_.fault_latency_us.Summarize();
+  const FaultStages& stages = counters_.fault_stages;
+  result_.fault_stages = {stages.read_to_sent_ns.Summarize(),
+                          stages.sent_to_answered_ns.Summarize(),
+                          stages.answered_to_installed_ns.Summarize()};
   step_ = Step::kEnded;
   outcome_listener_.reset();
   channel_.reset();

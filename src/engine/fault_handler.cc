@@ -105,16 +105,23 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && !reader_failed_) reader_->Read(wanted_);
+  if (!wanted_.empty() && !reader_failed_) {
+    reader_->Read(wanted_);
+    const int64_t now_ns = executor_->NowNanos();
+    for (PageId page : wanted_) {
+      if (auto entry = in_flight_.find(page); entry != in_flight_.end()) {
+        entry->second.sent_ns = now_ns;
+      }
+    }
+  }
   wanted_.clear();
 }
 
 void FaultHandler::Fetch(PageId page) {
-  auto [entry, is_new] = in_flight_.try_emplace(page, executor_->NowNanos());
-  if (is_new) {
-    wanted_.push_back(page);
-  } else if (entry->second == kNobodyWaits) {
-    entry->second = executor_->NowNanos();
+  auto [entry, is_new] = in_flight_.try_emplace(page);
+  if (is_new) wanted_.push_back(page);
+  if (is_new || entry->second.read_ns == kNobodyWaits) {
+    entry->second.read_ns = executor_->NowNanos();
   }
 }
 
@@ -123,7 +130,8 @@ void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes) {
   auto entry = in_flight_.find(page);
   // A second answer to one question is the peer's mistake, and must not pile up here.
   if (entry == in_flight_.end() || IsDeferredAnswer(page)) return;
-  if (entry->second == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
+  entry->second.answered_ns = executor_->NowNanos();
+  if (entry->second.read_ns == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
     in_flight_.erase(entry);
   } else if (!Install(page, bytes)) {
     Defer({.page = page, .answered = true, .bytes = {bytes.begin(), bytes.end()}});
@@ -177,13 +185,21 @@ void FaultHandler::Settle(PageId page, bool was_missing) {
   }
   auto entry = in_flight_.find(page);
   if (entry != in_flight_.end()) {
-    if (was_missing && entry->second != kNobodyWaits) {
-      int64_t waited_ns = executor_->NowNanos() - entry->second;
-      counters_->fault_latency_us.Record(static_cast<uint64_t>(waited_ns) / 1000);
-    }
+    if (was_missing && entry->second.read_ns != kNobodyWaits) RecordStages(entry->second);
     in_flight_.erase(entry);
   }
   if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
+}
+
+void FaultHandler::RecordStages(const Request& request) {
+  const int64_t now_ns = executor_->NowNanos();
+  counters_->fault_latency_us.Record(static_cast<uint64_t>(now_ns - request.read_ns) / 1000);
+  // Otherwise the page was on its way before anybody touched it.
+  if (request.sent_ns < request.read_ns || request.answered_ns < request.sent_ns) return;
+  FaultStages& stages = counters_->fault_stages;
+  stages.read_to_sent_ns.Record(static_cast<uint64_t>(request.sent_ns - request.read_ns));
+  stages.sent_to_answered_ns.Record(static_cast<uint64_t>(request.answered_ns - request.sent_ns));
+  stages.answered_to_installed_ns.Record(static_cast<uint64_t>(now_ns - request.answered_ns));
 }
 
 void FaultHandler::Defer(Deferred deferred) {
@@ -233,7 +249,8 @@ void FaultHandler::FetchMore() {
     }
     rest_cursor_.index = missing.first + 1;
     PageId page{missing.region, missing.first};
-    if (in_flight_.try_emplace(page, kNobodyWaits).second) wanted_.push_back(page);
+    if (in_flight_.try_emplace(page, Request{.read_ns = kNobodyWaits}).second)
+      wanted_.push_back(page);
   }
   SendWanted();
 }

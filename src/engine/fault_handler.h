@@ -50,6 +50,13 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
     std::vector<std::byte> bytes;  // of the answer; empty: zeros
   };
 
+  // A page that was asked for: when each stage was reached; 0: not yet.
+  struct Request {
+    int64_t read_ns = 0;  // kNobodyWaits: no fault asks for it
+    int64_t sent_ns = 0;
+    int64_t answered_ns = 0;
+  };
+
   bool ReadEvents();
   void Drain();
   void ApplyDiscard(PageRun run);
@@ -65,6 +72,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void Defer(Deferred deferred);
   void RetryDeferred();
   void SendWanted();
+  void RecordStages(const Request& request);
   void SetOutOfMemory(bool out);
 
   Executor* const executor_;
@@ -80,7 +88,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   bool disarmed_ = false;
   MemoryEvents events_;         // reused
   std::vector<PageId> wanted_;  // reused: what the current round asks for
-  std::unordered_map<PageId, int64_t, PageIdHash> in_flight_;  // -> when the fault was read, or -1
+  std::unordered_map<PageId, Request, PageIdHash> in_flight_;
   std::vector<Deferred> deferred_;
   std::unique_ptr<Timer> retry_timer_;
   bool fetching_rest_ = false;

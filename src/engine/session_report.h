@@ -47,6 +47,13 @@ struct ProgressSnapshot {
   uint64_t post_copy_us = 0;  // since the handover, 0 before
 };
 
+// Where the time of faults that were answered over the demand lane went; see FaultStages.
+struct FaultStageSummary {
+  HistogramSummary read_to_sent_ns;
+  HistogramSummary sent_to_answered_ns;
+  HistogramSummary answered_to_installed_ns;
+};
+
 // How a session ended.
 struct SessionResult {
   absl::Status status;  // ok: completed
@@ -57,6 +64,7 @@ struct SessionResult {
   uint64_t downtime_us = 0;
   uint64_t total_us = 0;              // from the handover to the last page
   HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
+  FaultStageSummary fault_stages;     // destination
 };
 
 // Calls come on the session's control thread.

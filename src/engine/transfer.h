@@ -10,6 +10,13 @@
 
 namespace faultline {
 
+// Where a fault's time goes, for faults that were answered over the demand lane.
+struct FaultStages {
+  Histogram read_to_sent_ns;           // the event was read -> the request is with the lane
+  Histogram sent_to_answered_ns;       // -> the page has come
+  Histogram answered_to_installed_ns;  // -> it is in the guest's memory
+};
+
 // Each counter is written by one thread (named) and read by any.
 struct TransferCounters {
   std::atomic<uint64_t> faults{0};           // demand
@@ -17,6 +24,7 @@ struct TransferCounters {
   std::atomic<uint64_t> pages_discarded{0};  // demand
   std::atomic<uint64_t> pages_pushed{0};     // bulk
   Histogram fault_latency_us;                // demand
+  FaultStages fault_stages;                  // demand
 };
 
 // Called on the lanes' threads.

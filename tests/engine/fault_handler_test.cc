@@ -41,6 +41,9 @@ TEST_F(FaultHandlerTest, FetchesAMissingPage) {
   EXPECT_EQ(counters_.pages_demand.load(), 1u);
   EXPECT_EQ(counters_.faults.load(), 1u);
   EXPECT_EQ(counters_.fault_latency_us.Summarize().max, 300u);
+  EXPECT_EQ(counters_.fault_stages.read_to_sent_ns.Summarize().max, 0u);
+  EXPECT_EQ(counters_.fault_stages.sent_to_answered_ns.Summarize().max, 300'000u);
+  EXPECT_EQ(counters_.fault_stages.answered_to_installed_ns.Summarize().max, 0u);
 }
 
 TEST_F(FaultHandlerTest, APageThatIsZeroOnTheSource) {
