@@ -83,7 +83,10 @@ absl::StatusOr<uint64_t> FloorDestination::NextFault() {
       return ErrnoStatus(errno, "poll the userfaultfd");
     }
     const ssize_t bytes = read(uffd_.get(), &message, sizeof message);
-    if (bytes < 0 && errno == EAGAIN) continue;
+    if (bytes < 0 && errno == EAGAIN) {
+      if (waiting_ == Waiting::kPolling) PauseWhilePolling();
+      continue;
+    }
     if (bytes != sizeof message || message.event != UFFD_EVENT_PAGEFAULT) {
       return ErrnoStatus(errno, "read the userfaultfd");
     }

@@ -17,11 +17,13 @@ void AddPlan(CLI::App* side, Plan* plan) {
       {"faults", Measure::kFaults}, {"bulk", Measure::kBulk}, {"push", Measure::kPush}};
   side->add_option("--mover", plan->mover, "hand-written floor, or the engine's sessions")
       ->transform(CLI::CheckedTransformer(movers))
+      ->option_text("floor|engine")
       ->required();
   side->add_option("--measure", plan->measure,
                    "faults: every page is touched, nothing is pushed; bulk: all is pushed, nothing "
                    "touched; push: touched while all is pushed (engine)")
       ->transform(CLI::CheckedTransformer(measures))
+      ->option_text("faults|bulk|push")
       ->required();
   side->add_option("--pages", plan->pages, "region's size in pages of 4 KiB")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 28));

@@ -5,12 +5,14 @@ Every case moves a region between two processes over TCP and checks every page. 
 round after round; figures are medians over the rounds.
 
   floor 1      one thread: poll and read the userfaultfd, one blocking round trip, UFFDIO_COPY
-  floor 1b     the same, polling both the userfaultfd and the sockets
+  floor 1b     the same, polling both the userfaultfd and the sockets (yielding to other threads)
   floor 2      one connection: receive a chunk, UFFDIO_COPY it; the source sends from its mapping
   floor 3      the same, the source uses sendfile
   engine idle  whole sessions; every page is touched and nothing is pushed
   engine bulk  whole sessions; all is pushed and nothing touched
   engine push  whole sessions; touched at random while all is pushed
+
+"think": a toucher computes for 30 us between two touches; "x2": two touchers.
 """
 
 import argparse
@@ -18,7 +20,6 @@ import json
 import os
 import pathlib
 import platform
-import statistics
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -117,15 +118,6 @@ def figures_of(ran):
     return figures
 
 
-def medians_of(rounds):
-    medians = {}
-    for case, runs in rounds.items():
-        figures = [figures_of(ran) for ran in runs]
-        medians[case] = {name: statistics.median(run[name] for run in figures)
-                         for name in figures[0]}
-    return medians
-
-
 def main():
     options = parse()
     lan = Lan(options.rate) if options.netns or options.rate else None
@@ -140,14 +132,14 @@ def main():
         for name, arguments in wanted.items():
             rounds[name].append(run_pair(options.program, arguments, place))
         print(f"  round {number + 1} of {options.rounds} done", flush=True)
-    medians = medians_of(rounds)
-    ratios = tables.ratios(medians)
-    tables.show(medians, ratios)
+    figures = {name: [figures_of(ran) for ran in runs] for name, runs in rounds.items()}
+    ratios = tables.ratios(figures)
+    tables.show(figures, ratios)
     if options.json:
         said = {name: str(value) if isinstance(value, pathlib.Path) else value
                 for name, value in vars(options).items()}
         options.json.write_text(json.dumps({"machine": about, "options": said, "rounds": rounds,
-                                            "medians": medians, "ratios": ratios}, indent=1))
+                                            "medians": tables.medians(figures), "ratios": ratios}, indent=1))
     if lan:
         lan.close()
     return 0

@@ -3,6 +3,7 @@
 #include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -41,6 +42,8 @@ absl::Status SetNoDelay(const FileDescriptor& socket) {
 }
 
 }  // namespace
+
+void PauseWhilePolling() { sched_yield(); }
 
 absl::StatusOr<FileDescriptor> Listen(const std::string& wanted, std::string* address) {
   ASSIGN_OR_RETURN(sockaddr_in in, Parse(wanted));
@@ -86,7 +89,10 @@ absl::Status ReceiveAll(const FileDescriptor& socket, std::span<std::byte> bytes
   const int flags = waiting == Waiting::kPolling ? MSG_DONTWAIT : MSG_WAITALL;
   while (!bytes.empty()) {
     const ssize_t received = recv(socket.get(), bytes.data(), bytes.size(), flags);
-    if (received < 0 && errno == EAGAIN) continue;
+    if (received < 0 && errno == EAGAIN) {
+      PauseWhilePolling();
+      continue;
+    }
     if (received < 0) return ErrnoStatus(errno, "receive from the peer");
     if (received == 0) {
       return bytes.size() == wanted ? absl::OutOfRangeError("the peer ended")

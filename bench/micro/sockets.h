@@ -17,8 +17,12 @@ absl::StatusOr<FileDescriptor> Listen(const std::string& wanted, std::string* ad
 absl::StatusOr<FileDescriptor> Accept(const FileDescriptor& listener);
 absl::StatusOr<FileDescriptor> Connect(const std::string& address);
 
-// Whether an exchange blocks in the kernel or asks again and again.
+// Whether who waits blocks in the kernel or asks again and again.
 enum class Waiting : bool { kBlocking, kPolling };
+
+// Between two questions of one who polls: lets another thread run if there is one. Two sides that
+// poll and a guest are three threads, and the machine may have two cores.
+void PauseWhilePolling();
 
 // Sends all of `bytes`.
 absl::Status SendAll(const FileDescriptor& socket, std::span<const std::byte> bytes);

@@ -1,40 +1,53 @@
 """What a run's figures come to: ratios to the floors, and tables for people."""
 
+import statistics
+
 STAGES = ("touched_to_read", "read_to_sent", "sent_to_answered", "answered_to_installed",
           "installed_to_woken")
 
 
-def _quotients(medians):
-    """(what, case, its figure, value, case it is held against, its value, bar) where both ran."""
-    def figure(case, name):
-        return medians.get(case, {}).get(name)
-
+def _quotients(rounds):
+    """(what, engine's case, case it is held against, figure of both, bar)."""
     for think in ("", " think"):
-        yield (f"idle fault p50{think}", figure(f"engine idle{think}", "touch_p50_us"),
-               f"floor 1{think}", figure(f"floor 1{think}", "touch_p50_us"), 1.25)
-        yield (f"idle fault p50 polling{think}",
-               figure(f"engine idle{think} polling", "touch_p50_us"), f"floor 1b{think}",
-               figure(f"floor 1b{think}", "touch_p50_us"), 1.25)
-        yield (f"fault p99 under push{think}", figure(f"engine push{think}", "touch_p99_us"),
-               f"engine idle{think}", figure(f"engine idle{think}", "touch_p99_us"), 3)
-    floors = {case: values["bytes_per_second"] for case, values in medians.items()
-              if case.startswith(("floor 2 bulk", "floor 3 bulk"))}
-    best = max(floors, key=floors.get) if floors else None
-    yield ("bulk bytes a second", figure("engine bulk", "bytes_per_second"), best,
-           floors.get(best), 0.9)
-    yield ("source CPU s a GiB", figure("engine bulk", "source_cpu_s_per_gib"), "1", 1, 0.5)
+        yield (f"idle fault p50{think}", f"engine idle{think}", f"floor 1{think}", "touch_p50_us",
+               1.25)
+        yield (f"idle fault p50 polling{think}", f"engine idle{think} polling",
+               f"floor 1b{think}", "touch_p50_us", 1.25)
+        yield (f"fault p99 under push{think}", f"engine push{think}", f"engine idle{think}",
+               "touch_p99_us", 3)
+    floors = [case for case in rounds if case.startswith(("floor 2 bulk", "floor 3 bulk"))]
+    if floors:
+        best = max(floors, key=lambda case: _median(rounds[case], "bytes_per_second"))
+        yield "bulk bytes a second", "engine bulk", best, "bytes_per_second", 0.9
+    yield "source CPU s a GiB", "engine bulk", "", "source_cpu_s_per_gib", 0.5
 
 
-def ratios(medians):
-    """What the engine reaches; a bar of throughput is a least, every other one a most."""
+def _median(runs, name):
+    return statistics.median(run[name] for run in runs)
+
+
+def medians(rounds):
+    """The median of every figure of every case; rounds: case -> one dict of figures a round."""
+    return {case: {name: _median(runs, name) for name in runs[0]} for case, runs in rounds.items()}
+
+
+def ratios(rounds):
+    """What the engine reaches: ratios of medians, and the least and most within one round.
+
+    A bar of throughput is a least, every other one a most.
+    """
     result = []
-    for what, value, against, floor, bar in _quotients(medians):
-        if value is None or floor is None:
+    for what, case, against, name, bar in _quotients(rounds):
+        if case not in rounds or (against and against not in rounds):
             continue
-        ratio = value / floor
+        values = [run[name] for run in rounds[case]]
+        floors = [run[name] for run in rounds[against]] if against else [1] * len(values)
+        each = [value / floor for value, floor in zip(values, floors)]
+        ratio = statistics.median(values) / statistics.median(floors)
         good = ratio >= bar if "bytes" in what else ratio <= bar
-        result.append({"what": what, "value": value, "against": against, "floor": floor,
-                       "ratio": ratio, "bar": bar, "reached": good})
+        result.append({"what": what, "value": statistics.median(values), "against": against,
+                       "floor": statistics.median(floors), "ratio": ratio, "least": min(each),
+                       "most": max(each), "bar": bar, "reached": good})
     return result
 
 
@@ -43,10 +56,10 @@ def _row(cells, widths):
                   for index, (cell, width) in enumerate(zip(cells, widths))))
 
 
-def _show_touches(medians):
+def _show_touches(figures):
     widths = (27, 9, 9, 9, 9, 10, 9, 11)
     _row(("a touch, us", "p50", "p90", "p99", "p99.9", "max", "touches", "faults/s"), widths)
-    for case, values in medians.items():
+    for case, values in figures.items():
         if "touch_p50_us" not in values:
             continue
         times = [f"{values[f'touch_{name}_us']:.1f}" for name in ("p50", "p90", "p99", "p999",
@@ -55,33 +68,33 @@ def _show_touches(medians):
              widths)
 
 
-def _show_stages(medians):
+def _show_stages(figures):
     widths = (27, *[24] * len(STAGES))
     _row(("stages, us: p50 / p99", *(stage.replace("_", " ") for stage in STAGES)), widths)
-    for case, values in medians.items():
+    for case, values in figures.items():
         if f"{STAGES[0]}_p50_us" not in values:
             continue
         _row((case, *(f"{values[f'{stage}_p50_us']:.1f} / {values[f'{stage}_p99_us']:.1f}"
                       for stage in STAGES)), widths)
 
 
-def _show_bulk(medians):
+def _show_bulk(figures):
     widths = (27, 9, 24, 24)
     _row(("everything", "GB/s", "source CPU s/GiB", "destination CPU s/GiB"), widths)
-    for case, values in medians.items():
+    for case, values in figures.items():
         if "bulk" in case or "push" in case:
             _row((case, f"{values['bytes_per_second'] / 1e9:.2f}",
                   f"{values['source_cpu_s_per_gib']:.2f}",
                   f"{values['destination_cpu_s_per_gib']:.2f}"), widths)
 
 
-def show(medians, reached):
+def show(rounds, reached):
     for table in (_show_touches, _show_stages, _show_bulk):
         print()
-        table(medians)
+        table(medians(rounds))
     print()
-    widths = (30, 12, 24, 12, 8, 8, 6)
-    _row(("the engine", "value", "against", "its value", "ratio", "bar", ""), widths)
+    widths = (30, 12, 24, 12, 8, 16, 8, 6)
+    _row(("the engine", "value", "against", "its value", "ratio", "in a round", "bar", ""), widths)
     for row in reached:
         _row((row["what"], f"{row['value']:.4g}", row["against"], f"{row['floor']:.4g}",
-              f"{row['ratio']:.2f}", row["bar"], "" if row["reached"] else "no"), widths)
+              f"{row['ratio']:.2f}", f"{row['least']:.2f} - {row['most']:.2f}", row["bar"], "" if row["reached"] else "no"), widths)
