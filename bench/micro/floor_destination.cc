@@ -1,6 +1,8 @@
-// The floors' destination: one thread, one connection, and no system call more than it takes.
+// The floors' destination: no system call more than it takes; one thread and one connection for the
+// faults, and one of each for the bulk.
 #include <linux/userfaultfd.h>
 #include <poll.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -8,6 +10,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <optional>
+#include <thread>
 
 #include "base/monotonic_time.h"
 #include "memory/uffd_setup.h"
@@ -41,32 +45,43 @@ class Buffer {
 class FloorDestination {
  public:
   FloorDestination(const Plan& plan, const Region& region, StampTable* stamps)
-      : plan_(plan),
-        region_(region),
+      : region_(region),
         stamps_(stamps),
         waiting_(plan.poll_us > 0 ? Waiting::kPolling : Waiting::kBlocking),
-        buffer_bytes_(std::max(plan.chunk_kib * 1024, kPageBytes)),
-        buffer_(buffer_bytes_) {}
+        chunk_bytes_(plan.chunk_kib * 1024),
+        page_buffer_(kPageBytes),
+        chunk_buffer_(chunk_bytes_) {}
 
   absl::Status Prepare();
-  absl::Status ServeFaults(const FileDescriptor& socket);
-  absl::Status ReceiveBulk(const FileDescriptor& socket);
+  // Serves faults until all pages have come this way, or until Stop. Returns how many did.
+  absl::StatusOr<uint64_t> ServeFaults(const FileDescriptor& socket);
+  // The same for what is pushed.
+  absl::StatusOr<uint64_t> ReceiveBulk(const FileDescriptor& socket);
+  // Any thread.
+  void Stop() { eventfd_write(stop_.get(), 1); }
 
  private:
-  absl::StatusOr<uint64_t> NextFault();
-  absl::Status Copy(uint64_t offset, uint64_t bytes);
+  // The page of the next fault; nothing after Stop.
+  absl::StatusOr<std::optional<uint64_t>> NextFault();
+  // Puts `bytes` at `offset`, except pages that are there. Returns how many pages were not.
+  absl::StatusOr<uint64_t> Copy(std::span<const std::byte> bytes, uint64_t offset);
 
-  const Plan& plan_;
   const Region& region_;
   StampTable* const stamps_;
   const Waiting waiting_;
-  const size_t buffer_bytes_;
-  const Buffer buffer_;
+  const size_t chunk_bytes_;
+  const Buffer page_buffer_;
+  const Buffer chunk_buffer_;
   FileDescriptor uffd_;
+  FileDescriptor stop_;
 };
 
 absl::Status FloorDestination::Prepare() {
-  if (!buffer_.valid()) return absl::ResourceExhaustedError("no memory for a buffer");
+  if (!page_buffer_.valid() || !chunk_buffer_.valid()) {
+    return absl::ResourceExhaustedError("no memory for a buffer");
+  }
+  stop_ = FileDescriptor(eventfd(0, EFD_CLOEXEC));
+  if (!stop_.valid()) return ErrnoStatus(errno, "eventfd");
   madvise(region_.data(), region_.size_bytes(), MADV_NOHUGEPAGE);
   ASSIGN_OR_RETURN(uffd_, MakeUffd());
   RETURN_IF_ERROR(SetUpUffd(uffd_.get(), UFFD_FEATURE_MISSING_SHMEM));
@@ -75,13 +90,15 @@ absl::Status FloorDestination::Prepare() {
       .status();
 }
 
-absl::StatusOr<uint64_t> FloorDestination::NextFault() {
+absl::StatusOr<std::optional<uint64_t>> FloorDestination::NextFault() {
   while (true) {
     uffd_msg message;
-    pollfd waiting{.fd = uffd_.get(), .events = POLLIN, .revents = 0};
-    if (waiting_ == Waiting::kBlocking && poll(&waiting, 1, -1) < 0) {
+    pollfd waiting[] = {{.fd = uffd_.get(), .events = POLLIN, .revents = 0},
+                        {.fd = stop_.get(), .events = POLLIN, .revents = 0}};
+    if (waiting_ == Waiting::kBlocking && poll(waiting, 2, -1) < 0) {
       return ErrnoStatus(errno, "poll the userfaultfd");
     }
+    if (waiting[1].revents != 0) return std::optional<uint64_t>();
     const ssize_t bytes = read(uffd_.get(), &message, sizeof message);
     if (bytes < 0 && errno == EAGAIN) {
       if (waiting_ == Waiting::kPolling) PauseWhilePolling();
@@ -91,41 +108,62 @@ absl::StatusOr<uint64_t> FloorDestination::NextFault() {
       return ErrnoStatus(errno, "read the userfaultfd");
     }
     const uint64_t start = reinterpret_cast<uint64_t>(region_.data());
-    return (message.arg.pagefault.address - start) / kPageBytes;
+    return std::optional<uint64_t>((message.arg.pagefault.address - start) / kPageBytes);
   }
 }
 
-absl::Status FloorDestination::Copy(uint64_t offset, uint64_t bytes) {
-  uffdio_copy copy{};
-  copy.dst = reinterpret_cast<uint64_t>(region_.data() + offset);
-  copy.src = reinterpret_cast<uint64_t>(buffer_.data());
-  copy.len = bytes;
-  if (ioctl(uffd_.get(), UFFDIO_COPY, &copy) < 0) return ErrnoStatus(errno, "UFFDIO_COPY");
-  return absl::OkStatus();
+absl::StatusOr<uint64_t> FloorDestination::Copy(std::span<const std::byte> bytes, uint64_t offset) {
+  uint64_t pages = 0;
+  while (!bytes.empty()) {
+    uffdio_copy copy{};
+    copy.dst = reinterpret_cast<uint64_t>(region_.data() + offset);
+    copy.src = reinterpret_cast<uint64_t>(bytes.data());
+    copy.len = bytes.size();
+    uint64_t done_bytes = kPageBytes;
+    if (ioctl(uffd_.get(), UFFDIO_COPY, &copy) == 0 || copy.copy > 0) {
+      done_bytes = static_cast<uint64_t>(copy.copy);
+      pages += done_bytes / kPageBytes;
+    } else if (errno == EEXIST) {
+      uffdio_range range{.start = copy.dst, .len = kPageBytes};
+      ioctl(uffd_.get(), UFFDIO_WAKE, &range);
+    } else {
+      return ErrnoStatus(errno, "UFFDIO_COPY");
+    }
+    bytes = bytes.subspan(done_bytes);
+    offset += done_bytes;
+  }
+  return pages;
 }
 
-absl::Status FloorDestination::ServeFaults(const FileDescriptor& socket) {
-  for (uint64_t served = 0; served < region_.pages(); ++served) {
-    ASSIGN_OR_RETURN(uint64_t page, NextFault());
-    FaultStamps& stamp = (*stamps_)[page];
+absl::StatusOr<uint64_t> FloorDestination::ServeFaults(const FileDescriptor& socket) {
+  uint64_t served = 0;
+  while (served < region_.pages()) {
+    ASSIGN_OR_RETURN(const std::optional<uint64_t> page, NextFault());
+    if (!page.has_value()) break;
+    FaultStamps& stamp = (*stamps_)[*page];
     stamp.read_ns = MonotonicNs();
-    RETURN_IF_ERROR(SendAll(socket, std::as_bytes(std::span<const uint64_t>(&page, 1))));
+    RETURN_IF_ERROR(SendAll(socket, std::as_bytes(std::span<const uint64_t>(&*page, 1))));
     stamp.sent_ns = MonotonicNs();
-    RETURN_IF_ERROR(ReceiveAll(socket, {buffer_.data(), kPageBytes}, waiting_));
+    RETURN_IF_ERROR(ReceiveAll(socket, {page_buffer_.data(), kPageBytes}, waiting_));
     stamp.answered_ns = MonotonicNs();
-    RETURN_IF_ERROR(Copy(page * kPageBytes, kPageBytes));
+    ASSIGN_OR_RETURN(const uint64_t installed,
+                     Copy({page_buffer_.data(), kPageBytes}, *page * kPageBytes));
     stamp.installed_ns = MonotonicNs();
+    served += installed;
   }
-  return absl::OkStatus();
+  return served;
 }
 
-absl::Status FloorDestination::ReceiveBulk(const FileDescriptor& socket) {
-  for (uint64_t offset = 0; offset < region_.size_bytes(); offset += buffer_bytes_) {
-    const uint64_t bytes = std::min<uint64_t>(buffer_bytes_, region_.size_bytes() - offset);
-    RETURN_IF_ERROR(ReceiveAll(socket, {buffer_.data(), bytes}));
-    RETURN_IF_ERROR(Copy(offset, bytes));
+absl::StatusOr<uint64_t> FloorDestination::ReceiveBulk(const FileDescriptor& socket) {
+  uint64_t pages = 0;
+  for (uint64_t offset = 0; offset < region_.size_bytes(); offset += chunk_bytes_) {
+    const std::span<std::byte> chunk(
+        chunk_buffer_.data(), std::min<uint64_t>(chunk_bytes_, region_.size_bytes() - offset));
+    RETURN_IF_ERROR(ReceiveAll(socket, chunk));
+    ASSIGN_OR_RETURN(const uint64_t installed, Copy(chunk, offset));
+    pages += installed;
   }
-  return absl::OkStatus();
+  return pages;
 }
 
 std::vector<Stage> Stages(const StampTable& stamps) {
@@ -137,40 +175,55 @@ std::vector<Stage> Stages(const StampTable& stamps) {
           {"installed_to_woken", Between(stamps, &S::installed_ns, &S::woken_ns)}};
 }
 
+// A toucher whose page cannot come waits for good: the process ends all the same.
+uint64_t OrExit(const absl::StatusOr<uint64_t>& pages) {
+  if (pages.ok()) return *pages;
+  fprintf(stderr, "%s\n", MessageOf(pages.status()).c_str());
+  _exit(1);
+}
+
+double SecondsSince(int64_t begin_ns) {
+  return static_cast<double>(MonotonicNs() - begin_ns) / 1e9;
+}
+
 }  // namespace
 
 absl::StatusOr<DestinationFigures> RunFloorDestination(const Plan& plan, const Region& region,
                                                        StampTable* stamps,
                                                        const Listening& listening) {
-  if (plan.measure == Measure::kPush) {
-    return absl::InvalidArgumentError("no floor pushes and serves faults at once");
-  }
   FloorDestination floor(plan, region, stamps);
   RETURN_IF_ERROR(floor.Prepare());
   std::string address;
   ASSIGN_OR_RETURN(const FileDescriptor listener, Listen(plan.address, &address));
   listening(address);
-  ASSIGN_OR_RETURN(const FileDescriptor socket, Accept(listener));
+  const bool has_faults = plan.measure != Measure::kBulk;
+  const bool has_bulk = plan.measure != Measure::kFaults;
+  FileDescriptor demand;
+  FileDescriptor bulk;
+  if (has_faults) {
+    ASSIGN_OR_RETURN(demand, Accept(listener));
+  }
+  if (has_bulk) {
+    ASSIGN_OR_RETURN(bulk, Accept(listener));
+  }
   DestinationFigures figures;
-  const int64_t begin_ns = MonotonicNs();
-  if (plan.measure == Measure::kBulk) {
-    RETURN_IF_ERROR(floor.ReceiveBulk(socket));
-    figures.pages_pushed = region.pages();
-    figures.transfer_seconds = static_cast<double>(MonotonicNs() - begin_ns) / 1e9;
-    return figures;
-  }
   Touchers touchers(plan, &region, stamps);
-  touchers.Start();
-  // A toucher whose page cannot come waits for good: the process ends all the same.
-  if (absl::Status status = floor.ServeFaults(socket); !status.ok()) {
-    fprintf(stderr, "%s\n", MessageOf(status).c_str());
-    _exit(1);
+  const int64_t begin_ns = MonotonicNs();
+  std::thread handler;
+  if (has_faults) {
+    touchers.Start();
+    handler = std::thread([&] { figures.pages_demand = OrExit(floor.ServeFaults(demand)); });
   }
-  figures.transfer_seconds = static_cast<double>(MonotonicNs() - begin_ns) / 1e9;
-  touchers.Join();
-  figures.toucher_cpu_seconds = touchers.cpu_seconds();
-  figures.pages_demand = region.pages();
-  figures.stages = Stages(*stamps);
+  if (has_bulk) figures.pages_pushed = OrExit(floor.ReceiveBulk(bulk));
+  if (has_bulk) figures.transfer_seconds = SecondsSince(begin_ns);
+  if (has_faults) {
+    touchers.Join();
+    if (has_bulk) floor.Stop();
+    handler.join();
+    if (!has_bulk) figures.transfer_seconds = SecondsSince(begin_ns);
+    figures.toucher_cpu_seconds = touchers.cpu_seconds();
+    figures.stages = Stages(*stamps);
+  }
   return figures;
 }
 

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <thread>
 
 #include "micro/sides.h"
 #include "micro/sockets.h"
@@ -41,20 +42,36 @@ absl::Status SendFile(const FileDescriptor& socket, const Region& region, uint64
   return absl::OkStatus();
 }
 
-}  // namespace
-
-absl::Status RunFloorSource(const Plan& plan, const Region& region) {
-  ASSIGN_OR_RETURN(const FileDescriptor socket, Connect(plan.address));
+absl::Status Push(const FileDescriptor& socket, const Plan& plan, const Region& region) {
   const uint64_t chunk_bytes = plan.chunk_kib * 1024;
-  if (plan.measure == Measure::kFaults) {
-    return AnswerPages(socket, region, plan.poll_us > 0 ? Waiting::kPolling : Waiting::kBlocking);
-  }
   RETURN_IF_ERROR(plan.sendfile ? SendFile(socket, region, chunk_bytes)
                                 : SendChunks(socket, region, chunk_bytes));
   // The destination closes when all is installed.
   std::byte nothing;
   const absl::Status end = ReceiveAll(socket, {&nothing, 1});
   return absl::IsOutOfRange(end) ? absl::OkStatus() : end;
+}
+
+}  // namespace
+
+absl::Status RunFloorSource(const Plan& plan, const Region& region) {
+  FileDescriptor demand;
+  FileDescriptor bulk;
+  absl::Status answered;
+  std::thread exporter;
+  if (plan.measure != Measure::kBulk) {
+    ASSIGN_OR_RETURN(demand, Connect(plan.address));
+  }
+  if (plan.measure != Measure::kFaults) {
+    ASSIGN_OR_RETURN(bulk, Connect(plan.address));
+  }
+  const Waiting waiting = plan.poll_us > 0 ? Waiting::kPolling : Waiting::kBlocking;
+  if (demand.valid()) {
+    exporter = std::thread([&] { answered = AnswerPages(demand, region, waiting); });
+  }
+  const absl::Status pushed = bulk.valid() ? Push(bulk, plan, region) : absl::OkStatus();
+  if (exporter.joinable()) exporter.join();
+  return pushed.ok() ? answered : pushed;
 }
 
 }  // namespace faultline::micro

@@ -21,7 +21,7 @@ void AddPlan(CLI::App* side, Plan* plan) {
       ->required();
   side->add_option("--measure", plan->measure,
                    "faults: every page is touched, nothing is pushed; bulk: all is pushed, nothing "
-                   "touched; push: touched while all is pushed (engine)")
+                   "touched; push: touched while all is pushed")
       ->transform(CLI::CheckedTransformer(measures))
       ->option_text("faults|bulk|push")
       ->required();
@@ -30,9 +30,9 @@ void AddPlan(CLI::App* side, Plan* plan) {
   side->add_option("--touchers", plan->touchers, "threads that touch")->check(CLI::Range(1, 64));
   side->add_option("--think-us", plan->think_us, "what a toucher computes between two touches");
   side->add_flag("--sequential", plan->sequential, "touch in order, not at random");
-  side->add_option("--chunk-kib", plan->chunk_kib, "floors of bulk: received and copied at once")
+  side->add_option("--chunk-kib", plan->chunk_kib, "floors, bulk: received and copied at once")
       ->check(CLI::Range(4, 1 << 20));
-  side->add_flag("--sendfile", plan->sendfile, "floors of bulk: the source uses sendfile");
+  side->add_flag("--sendfile", plan->sendfile, "floors, bulk: the source uses sendfile");
   side->add_option("--poll-us", plan->poll_us,
                    "floors of faults: not 0 polls without end instead of blocking (the engine has "
                    "no such option yet)");
@@ -42,6 +42,9 @@ void AddPlan(CLI::App* side, Plan* plan) {
 absl::Status Check(const Plan& plan) {
   if (plan.mover == Mover::kEngine && plan.poll_us != 0) {
     return absl::InvalidArgumentError("--poll-us: the engine has no polling option yet");
+  }
+  if (plan.measure == Measure::kPush && plan.poll_us != 0) {
+    return absl::InvalidArgumentError("--poll-us: the floor that pushes does not poll");
   }
   return absl::OkStatus();
 }

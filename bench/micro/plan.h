@@ -18,7 +18,7 @@ enum class Mover : uint8_t {
 enum class Measure : uint8_t {
   kFaults,  // every page is touched; nothing is pushed
   kBulk,    // everything is pushed; nothing is touched
-  kPush,    // everything is pushed while pages are touched (engine only)
+  kPush,    // everything is pushed while pages are touched
 };
 
 struct Plan {
@@ -29,8 +29,8 @@ struct Plan {
   int touchers = 1;           // threads that touch, each its share of the pages
   int64_t think_us = 0;       // what a toucher computes between two touches
   bool sequential = false;    // touch in order instead of at random
-  uint64_t chunk_kib = 1024;  // floors of bulk: what is received and installed at once
-  bool sendfile = false;      // floors of bulk: the source sends from the file, not from a mapping
+  uint64_t chunk_kib = 1024;  // floors, bulk: what is received and installed at once
+  bool sendfile = false;      // floors, bulk: the source sends from the file, not from a mapping
   int64_t poll_us = 0;        // floors of faults: not 0: poll without end instead of blocking
 };
 

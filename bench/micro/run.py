@@ -8,6 +8,7 @@ round after round; figures are medians over the rounds.
   floor 1b     the same, polling both the userfaultfd and the sockets (yielding to other threads)
   floor 2      one connection: receive a chunk, UFFDIO_COPY it; the source sends from its mapping
   floor 3      the same, the source uses sendfile
+  floor 4      floors 1 and 2 at once: two threads a side, two connections, chunks of 64 KiB
   engine idle  whole sessions; every page is touched and nothing is pushed
   engine bulk  whole sessions; all is pushed and nothing touched
   engine push  whole sessions; touched at random while all is pushed
@@ -31,6 +32,8 @@ from rig.net import HOSTS, Lan  # noqa: E402
 import tables  # noqa: E402
 
 THINK_US = 30
+# Little enough that a fault seldom waits behind a chunk's copy.
+PUSH_CHUNK_KIB = 64
 
 
 def parse():
@@ -79,8 +82,12 @@ def cases(options):
         polling = ("--poll-us", options.engine_poll_us)
         found["engine idle polling"] = (*engine, *faults, *polling)
         found["engine idle think polling"] = (*engine, *faults, *think, *polling)
-    found["engine push"] = (*engine, "--measure", "push", "--pages", pages)
-    found["engine push think"] = (*engine, "--measure", "push", "--pages", pages, *think)
+    push = ("--measure", "push", "--pages", pages)
+    lean = (*floor, *push, "--chunk-kib", PUSH_CHUNK_KIB)
+    found["floor 4 push"] = lean
+    found["engine push"] = (*engine, *push)
+    found["floor 4 push think"] = (*lean, *think)
+    found["engine push think"] = (*engine, *push, *think)
     found["engine idle sequential"] = (*engine, *faults, "--sequential")
     for touchers in (2, 4):
         found[f"floor 1 x{touchers}"] = (*floor, *faults, "--touchers", touchers)

@@ -41,6 +41,9 @@ class Micro(unittest.TestCase):
     def test_floor_bulk_by_sendfile_with_a_last_chunk_that_is_short(self):
         self.run_case("floor", "bulk", "--chunk-kib", 1000, "--sendfile")
 
+    def test_floor_push_under_touches(self):
+        self.run_case("floor", "push", "--chunk-kib", 64)
+
     def test_engine_faults_while_the_push_is_held(self):
         there = self.run_case("engine", "faults", "--think-us", 5)
         self.assertGreater(there["pages_demand"], PAGES * 0.8)
@@ -56,7 +59,7 @@ class Micro(unittest.TestCase):
         self.run_case("engine", "push")
 
     def test_what_makes_no_sense_is_refused(self):
-        for words in (("floor", "push"), ("engine", "faults", "--poll-us", "1")):
+        for words in (("engine", "faults", "--poll-us", 1), ("floor", "push", "--poll-us", 1)):
             with self.assertRaises(RuntimeError):
                 self.run_case(*words)
 
