@@ -56,6 +56,14 @@ std::span<const std::byte> RamFileSource::View(PageRun run) const {
   return region.mapping.bytes().subspan(run.first * page_bytes, run.count * page_bytes);
 }
 
+FileSpan RamFileSource::FileOf(PageRun run) const {
+  FAULTLINE_CHECK(run.region < regions_.size());
+  const Region& region = regions_[run.region];
+  if (region.kind != RamFileKind::kTmpfs) return {};
+  return {region.ram.file,
+          region.ram.file_offset_bytes + run.first * region.ram.layout.page_size_bytes};
+}
+
 absl::StatusOr<std::unique_ptr<SourceMemory>> RamFileSourceFactory::Open(const VmDescription& vm) {
   ASSIGN_OR_RETURN(std::unique_ptr<RamFileSource> source, RamFileSource::Make(vm));
   return source;

@@ -22,6 +22,8 @@ class RamFileSource : public SourceMemory {
   // tmpfs: 0.5 us. hugetlbfs: none.
   std::optional<bool> HoldsData(PageId page) const override;
   std::span<const std::byte> View(PageRun run) const override;
+  // hugetlbfs files cannot be sent from.
+  FileSpan FileOf(PageRun run) const override;
 
  private:
   struct Region {

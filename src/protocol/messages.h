@@ -92,8 +92,8 @@ struct Frozen {
   friend bool operator==(const Frozen&, const Frozen&) = default;
 };
 
-// source -> destination, at any time after Frozen, as many as needed: pages that hold data. What no message
-// names is absent (zero).
+// source -> destination, at any time after Frozen, as many as needed: pages that hold data. What no
+// message names is absent (zero).
 struct AllocatedRanges {
   RegionIndex region = 0;
   std::vector<PageRange> ranges;  // ascending, separate

@@ -3,6 +3,7 @@
 #define FAULTLINE_SEAMS_SOURCE_MEMORY_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -19,6 +20,12 @@ namespace faultline {
 // For each region the pages that hold data; all others read zero.
 using AllocationMap = std::vector<PageRangeSet>;
 
+// A stretch of a file; none if file is -1.
+struct FileSpan {
+  int file = -1;
+  uint64_t offset_bytes = 0;
+};
+
 class SourceMemory {
  public:
   virtual ~SourceMemory() = default;
@@ -33,6 +40,9 @@ class SourceMemory {
   // The bytes of `run`, valid as long as this object. Every page of `run` must hold data: reading a
   // hole would allocate it. Any thread.
   virtual std::span<const std::byte> View(PageRun run) const = 0;
+  // Where the same bytes lie in a file that the kernel can send from by itself; none if there is no
+  // such file. Any thread.
+  virtual FileSpan FileOf(PageRun run) const = 0;
 };
 
 // Takes hold of a source's memory.

@@ -226,8 +226,7 @@ TEST_F(CommandLineTest, ATerminalGetsOneLineThatIsRewritten) {
   command.Signal(SIGTERM);
   EXPECT_EQ(command.WaitForExit(), 0);
   const std::string& error = command.error();
-  EXPECT_THAT(error,
-              AllOf(HasSubstr("listening on tcp://127.0.0.1:45678"), HasSubstr("\r\x1b[K")));
+  EXPECT_THAT(error, AllOf(HasSubstr("listening on tcp://127.0.0.1:45678"), HasSubstr("\r\x1b[K")));
   // The last thing is the empty line that gives the terminal back.
   EXPECT_THAT(error, testing::EndsWith("\r\x1b[K"));
   for (size_t at = 0; (at = error.find("\x1b[K", at)) != std::string::npos; ++at) {

@@ -4,6 +4,8 @@
 #define FAULTLINE_TESTS_CONTRACT_TRANSPORT_WORLD_H_
 
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -17,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "base/check.h"
+#include "base/file_descriptor.h"
 #include "protocol/codec.h"
 #include "seams/transport.h"
 
@@ -121,6 +125,9 @@ class TestMemory : public SourceMemory {
       for (size_t i = 0; i < words.size(); ++i) words[i] = (region << 56) | (i * 0x9e3779b97f4a7c);
       words_.push_back(std::move(words));
     }
+    std::span<const std::byte> bytes = std::as_bytes(std::span(words_[0]));
+    FAULTLINE_CHECK(write(file_.get(), bytes.data(), bytes.size()) ==
+                    static_cast<ssize_t>(bytes.size()));
   }
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override { return TestMap(); }
@@ -133,6 +140,10 @@ class TestMemory : public SourceMemory {
     return std::as_bytes(std::span(words_[run.region]))
         .subspan(run.first * page_bytes, run.count * page_bytes);
   }
+  FileSpan FileOf(PageRun run) const override {
+    if (run.region == 1) return {};
+    return {file_.get(), run.first * layout_[0].page_size_bytes};
+  }
   bool Matches(PageRun run, std::span<const std::byte> bytes) const {
     std::span<const std::byte> truth = View(run);
     return bytes.size() == truth.size() &&
@@ -142,6 +153,7 @@ class TestMemory : public SourceMemory {
  private:
   const MemoryLayout layout_ = TestLayout();
   const AllocationMap map_ = TestMap();
+  const FileDescriptor file_{memfd_create("test memory", MFD_CLOEXEC)};  // region 0
   std::vector<std::vector<uint64_t>> words_;
 };
 

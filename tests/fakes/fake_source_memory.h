@@ -47,6 +47,8 @@ class FakeSourceMemory : public SourceMemory {
     return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);
   }
 
+  FileSpan FileOf(PageRun) const override { return {}; }
+
  private:
   std::span<std::byte> Bytes(PageRun run) {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;

@@ -1,10 +1,18 @@
 #include "transport/tcp/tcp_push_lane.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
 
 namespace faultline {
+namespace {
+
+// Below this, copying costs less than a system call of its own.
+constexpr size_t kSendFileBytesMin = 64 * 1024;
+constexpr int64_t kFlightIntervalNs = 1'000'000;
+
+}  // namespace
 
 TcpPushLane::TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
                          uint64_t bandwidth_bytes_per_second)
@@ -17,7 +25,7 @@ void TcpPushLane::Start(const SourceMemory* memory, Listener* listener) {
   memory_ = memory;
   listener_ = listener;
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
-  stream_.SetInterest(true, false);
+  UpdateInterest();
 }
 
 void TcpPushLane::Stop() {
@@ -43,7 +51,8 @@ bool TcpPushLane::TryPush(PageRun run) {
   std::span<const std::byte> data = memory_->View(run);
   FAULTLINE_CHECK(run.count == 1 || data.size() <= kTcpRunBytesMax);
   bucket_.Take(kPageFrameBytes + data.size());
-  BeginFrame({PageFrameKind::kData, run}, data);
+  FileSpan file = data.size() >= kSendFileBytesMin ? memory_->FileOf(run) : FileSpan{};
+  BeginFrame({PageFrameKind::kData, run}, data, file);
   return true;
 }
 
@@ -55,41 +64,72 @@ void TcpPushLane::Finish() {
 
 void TcpPushLane::BeginFinish() {
   finish_begun_ = true;
-  BeginFrame({PageFrameKind::kFinished, {}}, {});
+  BeginFrame({PageFrameKind::kFinished, {}}, {}, {});
 }
 
-void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> data) {
+void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> data,
+                             FileSpan file) {
   EncodePageFrame(frame, header_);
   data_ = data;
+  file_ = file;
   sent_ = 0;
-  if (SendSome()) return;
+  if (SendSome()) return UpdateInterest();
   // The caller is the listener itself, in the middle of something: it hears of it afterwards.
   send_error_timer_ = loop_->RunAfter(0, [this] { Fail(send_error_); });
 }
 
 bool TcpPushLane::SendSome() {
+  NoteFlight();
   while (busy()) {
-    std::array<iovec, 2> parts;
-    size_t count = 0;
-    if (sent_ < kPageFrameBytes) parts[count++] = {header_.data() + sent_, kPageFrameBytes - sent_};
-    size_t data_sent = sent_ > kPageFrameBytes ? sent_ - kPageFrameBytes : 0;
-    if (data_sent < data_.size()) {
-      parts[count++] = {const_cast<std::byte*>(data_.data()) + data_sent, data_.size() - data_sent};
-    }
-    Transfer transfer = stream_.Send(std::span(parts).first(count));
+    Transfer transfer = SendOnce();
     if (!transfer.status.ok()) {
       send_error_ = transfer.status;
       return false;
     }
-    if (transfer.bytes == 0) {
-      stream_.SetInterest(true, true);
-      return true;
-    }
+    if (transfer.bytes == 0) return true;
     sent_ += transfer.bytes;
     bytes_sent_.fetch_add(transfer.bytes, std::memory_order_relaxed);
   }
-  stream_.SetInterest(true, false);
   return true;
+}
+
+Transfer TcpPushLane::SendOnce() {
+  const size_t data_sent = sent_ > kPageFrameBytes ? sent_ - kPageFrameBytes : 0;
+  // A huge page is one frame, but not one burst.
+  const size_t data_bytes = std::min<size_t>(data_.size() - data_sent, bound_.burst_bytes());
+  const bool from_file = file_.file >= 0;
+  if (from_file && sent_ >= kPageFrameBytes) {
+    return stream_.SendFile(file_.file, file_.offset_bytes + data_sent, data_bytes);
+  }
+  std::array<iovec, 2> parts;
+  size_t count = 0;
+  if (sent_ < kPageFrameBytes) parts[count++] = {header_.data() + sent_, kPageFrameBytes - sent_};
+  if (!from_file && data_bytes > 0) {
+    parts[count++] = {const_cast<std::byte*>(data_.data()) + data_sent, data_bytes};
+  }
+  return stream_.Send(std::span(parts).first(count), /*more=*/from_file);
+}
+
+// Measures the link, and lets no more queue up than it carries away soon.
+void TcpPushLane::NoteFlight() {
+  const int64_t now_ns = loop_->NowNanos();
+  if (now_ns - flight_noted_ns_ < kFlightIntervalNs) return;
+  flight_noted_ns_ = now_ns;
+  TcpStream::Flight flight = stream_.flight();
+  const uint64_t sent = bytes_sent_.load(std::memory_order_relaxed);
+  bound_.Note({.now_ns = now_ns,
+               .acked_bytes = sent - std::min(sent, flight.unacked_bytes),
+               .min_round_trip_ns = flight.min_round_trip_ns});
+  const uint64_t wanted = bound_.buffer_bytes();
+  if (wanted == 0 || (wanted > send_buffer_bytes_ * 7 / 8 && wanted < send_buffer_bytes_ * 9 / 8)) {
+    return;
+  }
+  send_buffer_bytes_ = wanted;
+  stream_.SetSendBuffer(wanted);
+}
+
+void TcpPushLane::UpdateInterest() {
+  stream_.SetInterest(true, busy() || (room_wanted_ && pace_ == nullptr));
 }
 
 void TcpPushLane::OnReady(FdReadiness ready) {
@@ -99,9 +139,9 @@ void TcpPushLane::OnReady(FdReadiness ready) {
   }
   if (!ready.writable) return;
   if (!SendSome()) return Fail(send_error_);
-  if (busy()) return;
-  if (finish_wanted_ && !finish_begun_) return BeginFinish();
+  if (!busy() && finish_wanted_ && !finish_begun_) return BeginFinish();
   OfferRoom();
+  UpdateInterest();
 }
 
 void TcpPushLane::ReadNothing() {

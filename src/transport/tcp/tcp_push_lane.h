@@ -11,19 +11,21 @@
 #include "protocol/codec.h"
 #include "runtime/loop.h"
 #include "seams/push_lane.h"
+#include "transport/tcp/queue_bound.h"
 #include "transport/tcp/tcp_stream.h"
 #include "transport/tcp/token_bucket.h"
 
 namespace faultline {
 
 // Bytes of pages in one run, at most (or one page).
-inline constexpr uint64_t kTcpRunBytesMax = 256 * 1024;
+inline constexpr uint64_t kTcpRunBytesMax = QueueBound::kBurstBytesMax;
 
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
 //
-// At most one run is in the lane's hands, sent in part; the kernel holds what TCP_NOTSENT_LOWAT
-// allows. After Finish the peer may close: that is no failure then.
+// At most one run is in the lane's hands, sent in part; the kernel holds what the link's measured
+// rate asks for (QueueBound), and runs are no longer than a part of that. After Finish the peer may
+// close: that is no failure then.
 class TcpPushLane : public PushLane {
  public:
   // `bandwidth_bytes_per_second` paces what TryPush takes; 0: no limit.
@@ -31,7 +33,7 @@ class TcpPushLane : public PushLane {
               uint64_t bandwidth_bytes_per_second);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
-  uint64_t run_bytes_max() const override { return kTcpRunBytesMax; }
+  uint64_t run_bytes_max() const override { return bound_.burst_bytes(); }
   bool TryPush(PageRun run) override;
   void Finish() override;
   uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
@@ -40,9 +42,12 @@ class TcpPushLane : public PushLane {
  private:
   void OnReady(FdReadiness ready);
   void BeginFinish();
-  void BeginFrame(const PageFrame& frame, std::span<const std::byte> data);
+  void BeginFrame(const PageFrame& frame, std::span<const std::byte> data, FileSpan file);
   // Goes on with the current frame; false: the lane failed.
   bool SendSome();
+  Transfer SendOnce();
+  void NoteFlight();
+  void UpdateInterest();
   void ReadNothing();
   void OfferRoom();
   void Fail(absl::Status status);
@@ -54,12 +59,16 @@ class TcpPushLane : public PushLane {
 
   TcpStream stream_;
   TokenBucket bucket_;
+  QueueBound bound_;
+  uint64_t send_buffer_bytes_ = 0;  // as it was set; 0: the kernel's own
+  int64_t flight_noted_ns_ = 0;
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
 
   // The frame under way; all of it is sent when !busy().
   std::array<std::byte, kPageFrameBytes> header_;
   std::span<const std::byte> data_;
+  FileSpan file_;  // where data_ lies, if it is to be sent from there
   size_t sent_ = kPageFrameBytes;
   bool finish_wanted_ = false;
   bool finish_begun_ = false;

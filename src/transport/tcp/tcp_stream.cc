@@ -1,15 +1,28 @@
 #include "transport/tcp/tcp_stream.h"
 
+#include <linux/sockios.h>
+#include <netinet/tcp.h>
+#include <sys/ioctl.h>
+#include <sys/sendfile.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
 #include "transport/tcp/tcp_socket.h"
 
 namespace faultline {
+namespace {
+
+// Of tcpi_min_rtt in the kernel's tcp_info (linux/tcp.h); the C library's ends before it.
+constexpr size_t kMinRoundTripOffset = 148;
+
+}  // namespace
 
 TcpStream::TcpStream(FileDescriptor fd, WireCounter counter)
     : fd_(std::move(fd)),
@@ -25,13 +38,13 @@ void TcpStream::SetInterest(bool readable, bool writable) {
   if (watcher_ != nullptr) watcher_->SetInterest(readable, writable);
 }
 
-Transfer TcpStream::Send(std::span<iovec> parts) {
+Transfer TcpStream::Send(std::span<iovec> parts, bool more) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
   ssize_t sent;
   do {
-    sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+    sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) {
     if (errno == EAGAIN) return {};
@@ -39,6 +52,44 @@ Transfer TcpStream::Send(std::span<iovec> parts) {
   }
   counter_->fetch_add(static_cast<uint64_t>(sent), std::memory_order_relaxed);
   return {static_cast<size_t>(sent), absl::OkStatus()};
+}
+
+Transfer TcpStream::SendFile(int file, uint64_t offset_bytes, size_t count_bytes) {
+  off_t offset = static_cast<off_t>(offset_bytes);
+  ssize_t sent;
+  do {
+    sent = sendfile(fd_.get(), file, &offset, count_bytes);
+  } while (sent < 0 && errno == EINTR);
+  if (sent < 0) {
+    if (errno == EAGAIN) return {};
+    return {0, ErrnoStatus(errno, "sending from a RAM file to " + peer_name_)};
+  }
+  if (sent == 0) return {0, absl::DataLossError("the RAM file ended before the VM's memory did")};
+  counter_->fetch_add(static_cast<uint64_t>(sent), std::memory_order_relaxed);
+  return {static_cast<size_t>(sent), absl::OkStatus()};
+}
+
+TcpStream::Flight TcpStream::flight() const {
+  Flight flight;
+  int unacked = 0;
+  if (ioctl(fd_.get(), SIOCOUTQ, &unacked) == 0) {
+    flight.unacked_bytes = static_cast<uint64_t>(unacked);
+  }
+  std::array<std::byte, kMinRoundTripOffset + sizeof(uint32_t)> info{};
+  socklen_t length = info.size();
+  if (getsockopt(fd_.get(), IPPROTO_TCP, TCP_INFO, info.data(), &length) == 0) {
+    uint32_t microseconds = 0;
+    std::memcpy(&microseconds, info.data() + kMinRoundTripOffset, sizeof(microseconds));
+    flight.min_round_trip_ns = int64_t{microseconds} * 1000;
+  }
+  return flight;
+}
+
+void TcpStream::SetSendBuffer(uint64_t bytes) {
+  // The kernel doubles what it is given.
+  int half = static_cast<int>(std::min<uint64_t>(bytes / 2, std::numeric_limits<int>::max() / 2));
+  if (setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half)) == 0) return;
+  setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
 }
 
 Transfer TcpStream::Receive(std::span<iovec> parts) {

@@ -48,8 +48,22 @@ class TcpStream {
 
   // One sendmsg or recvmsg over `parts`. Never raises SIGPIPE. The peer's orderly end is
   // Unavailable. Nothing is allocated unless it fails.
-  Transfer Send(std::span<iovec> parts);
+  // `more`: what follows at once may go in the same packet.
+  Transfer Send(std::span<iovec> parts, bool more = false);
+  // Sends `count_bytes` at most from a file's pages, which the kernel does not copy: they must not
+  // change any more.
+  Transfer SendFile(int file, uint64_t offset_bytes, size_t count_bytes);
   Transfer Receive(std::span<iovec> parts);
+
+  // What has been sent and is not acknowledged yet, and the shortest round trip seen.
+  struct Flight {
+    uint64_t unacked_bytes = 0;
+    int64_t min_round_trip_ns = 0;
+  };
+  Flight flight() const;
+  // Bounds what the socket takes before the peer has acknowledged it. Best effort: without
+  // CAP_NET_ADMIN the system's net.core.wmem_max is the most.
+  void SetSendBuffer(uint64_t bytes);
 
   bool open() const { return fd_.valid(); }
   void Close();

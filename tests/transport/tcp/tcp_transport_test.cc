@@ -231,8 +231,7 @@ class TcpTeardownTest : public BulkLaneFixture {
     StartReceiver();
     MakePusher(std::vector<PageRun>(10000, PageRun{0, 2000, 64}));
     StartPusher();
-    world_->RunOn(Place::kSourceDemand,
-                  [&] { exporter_->Start(&memory_, &exporter_sink_); });
+    world_->RunOn(Place::kSourceDemand, [&] { exporter_->Start(&memory_, &exporter_sink_); });
     world_->RunOn(Place::kDemand, [&] {
       reader_->Start(&reader_sink_);
       reader_->Read(std::vector<PageId>(5000, PageId{0, 1}));

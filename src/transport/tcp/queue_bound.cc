@@ -1,0 +1,33 @@
+#include "transport/tcp/queue_bound.h"
+
+#include <algorithm>
+#include <bit>
+
+namespace faultline {
+
+void QueueBound::Note(const Sample& sample) {
+  if (!begun_) {
+    begun_ = true;
+    last_ = sample;
+    return;
+  }
+  const int64_t lasted_ns = sample.now_ns - last_.now_ns;
+  if (lasted_ns < kSampleNs) return;
+  rates_[next_rate_] =
+      static_cast<double>(sample.acked_bytes - last_.acked_bytes) / static_cast<double>(lasted_ns);
+  next_rate_ = (next_rate_ + 1) % rates_.size();
+  last_ = sample;
+  if (sample.min_round_trip_ns > kRoundTripMaxNs) {
+    buffer_bytes_ = 0;
+    burst_bytes_ = kBurstBytesMax;
+    return;
+  }
+  // The best of the last ones: a pause says nothing about the link.
+  const double rate = *std::max_element(rates_.begin(), rates_.end());
+  const double bytes = rate * static_cast<double>(sample.min_round_trip_ns +
+                                                  std::max(kQueueNs, sample.min_round_trip_ns / 2));
+  buffer_bytes_ = std::clamp(static_cast<uint64_t>(bytes), kBufferBytesMin, kBufferBytesMax);
+  burst_bytes_ = std::clamp(std::bit_floor(buffer_bytes_ / 3), kBurstBytesMin, kBurstBytesMax);
+}
+
+}  // namespace faultline
