@@ -23,7 +23,9 @@ struct RamRegion {
 
 struct VmDescription {
   std::vector<RamRegion> regions;
-  bool running = false;            // its CPUs run (false: paused by its operator)
+  // Its CPUs run, or ran until Freeze (false: paused by its operator). A driver that cannot tell
+  // before Freeze says true.
+  bool running = false;
   bool guest_may_discard = false;  // a balloon, free-page reporting or virtio-mem is present
   std::string vmm_version;         // for people: "QEMU 7.2.22"
   // From Freeze: when the CPUs stopped, on the executors' clock; 0 if the driver cannot tell.

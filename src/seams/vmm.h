@@ -3,6 +3,7 @@
 //
 // All methods are called on the control executor and return at once; each `done` runs there later,
 // exactly once, also after a failure. At most one operation is under way, except where said.
+// Destroying a driver drops the `done` of what is under way.
 #ifndef FAULTLINE_SEAMS_VMM_H_
 #define FAULTLINE_SEAMS_VMM_H_
 
@@ -28,14 +29,15 @@ class SourceVmm {
   // Discovers the VM and checks that it can move. Changes nothing that Rollback does not undo.
   virtual void Prepare(VmmDescribed done) = 0;
   // Brings the VM to a stop at a point where memory and devices stand still, and describes it once
-  // more. Device state may flow to `sink` from here on. Downtime begins.
+  // more. Device state may flow to `sink` from here on, until Rollback is called. Downtime begins.
   virtual void Freeze(DeviceStateSink sink, VmmDescribed done) = 0;
   // Lets the rest of the device state flow. When `done` runs, all of it has been given to the sink
   // and the VMM cannot start the VM by itself any more.
   virtual void SaveDevices(VmmDone done) = 0;
   // Puts the VM back to what it was doing before Prepare, from any state before the handover, also
   // while another operation is under way (whose `done` then gets a Cancelled status first). `done`
-  // is ok when the VM is again as it was.
+  // is ok when the VM is again as it was: another migration may begin with Prepare then. After a
+  // failure Rollback may be called again.
   virtual void Rollback(VmmDone done) = 0;
   // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.
   virtual void Retire(bool quit, VmmDone done) = 0;

@@ -25,8 +25,8 @@ void FakeVmmCalls::BeginAfterCancel(const std::string& name, VmmDone done) {
   FAULTLINE_CHECK(control_->IsCurrent());
   timer_.reset();
   if (VmmDone cancelled = std::exchange(done_, nullptr)) {
-    control_->Post([cancelled = std::move(cancelled), name] {
-      cancelled(absl::CancelledError(name + " came"));
+    control_->Post([alive = std::weak_ptr<bool>(alive_), cancelled = std::move(cancelled), name] {
+      if (!alive.expired()) cancelled(absl::CancelledError(name + " came"));
     });
   }
   Begin(name, std::move(done));
@@ -57,8 +57,9 @@ void FakeSourceVmm::Prepare(VmmDescribed done) {
 
 void FakeSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
+  // One that was paused before stopped at a moment that nobody has seen.
+  vm_->stopped_at_ns = vm_->runs_on_source ? control()->NowNanos() : 0;
   vm_->runs_on_source = false;
-  vm_->stopped_at_ns = control()->NowNanos();
   Begin("Freeze", [this, done = std::move(done)](const absl::Status& status) {
     if (!status.ok()) return done(status);
     sink_(std::span<const std::byte>(device_state_).first(device_state_.size() / 2));

@@ -21,7 +21,7 @@ struct FakeVm {
   bool runs_on_source = true;
   bool runs_on_destination = false;
   bool ran_on_both = false;     // ever
-  int64_t stopped_at_ns = 0;    // when it last stopped on the source
+  int64_t stopped_at_ns = 0;    // when Freeze last stopped it; 0: it was paused before
   int64_t back_at_work_ns = 0;  // when it last began to run there again
   void Note() { ran_on_both = ran_on_both || (runs_on_source && runs_on_destination); }
 };
@@ -71,6 +71,7 @@ class FakeVmmCalls {
   VmmDone done_;
   bool held_ = false;
   std::unique_ptr<Timer> timer_;
+  std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted tasks hold it weakly
 };
 
 // The VM stops when Freeze begins and half of its state flows then; the rest flows in SaveDevices.

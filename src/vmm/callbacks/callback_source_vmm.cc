@@ -39,11 +39,13 @@ void CallbackSourceVmm::Rollback(VmmDone done) {
   pending_.CancelAll(absl::CancelledError("the guest goes back to work on the source"));
   pending_.Post(
       [this, done] {
-        if (!std::exchange(freeze_called_, false)) {
+        if (!freeze_called_) {
           done(absl::OkStatus());  // it never stopped
           return;
         }
-        done(Annotate(callbacks_.rollback(), "the hypervisor could not run the guest again"));
+        absl::Status back = callbacks_.rollback();
+        freeze_called_ = !back.ok();  // until it is back, it is no success to be asked again
+        done(Annotate(back, "the hypervisor could not run the guest again"));
       },
       done);
 }

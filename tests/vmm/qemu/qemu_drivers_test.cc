@@ -66,22 +66,6 @@ TEST_P(QemuDrivers, RollbackAfterPrepareRestoresSettings) {
   EXPECT_EQ(inspector.Status(), "running");
 }
 
-TEST_P(QemuDrivers, RollbackAfterFreezeRunsTheVm) {
-  auto qemu = Start({});
-  ASSERT_NE(qemu, nullptr);
-  Inspector inspector(*qemu);
-  SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-  ASSERT_TRUE(source.Prepare().ok());
-  auto vm = source.Freeze();
-  ASSERT_TRUE(vm.ok()) << vm.status();
-  EXPECT_TRUE(vm->running);
-  EXPECT_EQ(inspector.Status(), "finish-migrate");
-  absl::Status back = source.Rollback();
-  EXPECT_TRUE(back.ok()) << back;
-  EXPECT_EQ(inspector.Status(), "running");
-  EXPECT_FALSE(inspector.Capability("x-ignore-shared"));
-}
-
 TEST_P(QemuDrivers, RollbackAfterSaveRunsTheVmAndItCanMigrateAgain) {
   auto qemu = Start({});
   ASSERT_NE(qemu, nullptr);
@@ -97,42 +81,6 @@ TEST_P(QemuDrivers, RollbackAfterSaveRunsTheVmAndItCanMigrateAgain) {
     absl::Status back = source.Rollback();
     EXPECT_TRUE(back.ok()) << back;
     EXPECT_EQ(inspector.Status(), "running");
-  }
-}
-
-TEST_P(QemuDrivers, RollbackDuringFreezeCancelsItFirst) {
-  auto qemu = Start({});
-  ASSERT_NE(qemu, nullptr);
-  Inspector inspector(*qemu);
-  for (int delay_us : {0, 500, 2000, 5000, 20000}) {
-    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-    ASSERT_TRUE(source.Prepare().ok());
-    auto frozen = source.BeginFreeze();
-    frozen.wait_for(std::chrono::microseconds(delay_us));
-    absl::Status back = source.Rollback();
-    EXPECT_TRUE(back.ok()) << back;
-    ASSERT_EQ(frozen.wait_for(std::chrono::seconds(0)), std::future_status::ready);
-    // The freeze may have ended just before the rollback reached it.
-    auto result = frozen.get();
-    EXPECT_TRUE(result.ok() || absl::IsCancelled(result.status())) << result.status();
-    EXPECT_EQ(WaitForVmStatus(&inspector, "running"), "running");
-  }
-}
-
-TEST_P(QemuDrivers, RollbackDuringSaveCancelsItFirst) {
-  auto qemu = Start({});
-  ASSERT_NE(qemu, nullptr);
-  Inspector inspector(*qemu);
-  for (int delay_us : {0, 500, 1500, 5000}) {
-    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-    ASSERT_TRUE(source.Prepare().ok());
-    ASSERT_TRUE(source.Freeze().ok());
-    auto saved = source.BeginSaveDevices();
-    saved.wait_for(std::chrono::microseconds(delay_us));
-    absl::Status back = source.Rollback();
-    EXPECT_TRUE(back.ok()) << back;
-    EXPECT_EQ(saved.wait_for(std::chrono::seconds(0)), std::future_status::ready);
-    EXPECT_EQ(WaitForVmStatus(&inspector, "running"), "running");
   }
 }
 
@@ -268,18 +216,6 @@ TEST_P(QemuDrivers, DiscardAfterLoadLetsTheSourceHaveItsDiskBack) {
   EXPECT_TRUE(to->WaitForEnd(5000));
   EXPECT_EQ(source_vm.Status(), "running");
   unlink(disk.c_str());
-}
-
-TEST_P(QemuDrivers, DiscardEndsAnUnfinishedLoad) {
-  auto to = Start({.name = "to", .incoming = true});
-  ASSERT_NE(to, nullptr);
-  DestinationHandle destination(&loop_, {to->qmp_path(), nullptr});
-  ASSERT_TRUE(destination.Prepare().ok());
-  auto loaded = destination.BeginLoad();
-  loaded.wait_for(std::chrono::milliseconds(20));
-  ASSERT_TRUE(destination.Discard().ok());
-  EXPECT_TRUE(absl::IsCancelled(loaded.get()));
-  EXPECT_TRUE(to->WaitForEnd(5000));
 }
 
 TEST_P(QemuDrivers, DiscardEndsAQemuThatDoesNotAnswer) {
