@@ -225,37 +225,6 @@ class DestinationVmmContract : public VmmContract {
   // A fresh destination for the same state.
   bool MakeAnother() { return world_->MakeDestination(); }
 
-  Operation Prepare() {
-    return {"Prepare", [this](auto done) { world_->destination().Prepare(done); }};
-  }
-  Operation DescribeAgain() {
-    return {"DescribeAgain", [this](auto done) { world_->destination().DescribeAgain(done); }};
-  }
-  Operation Load() {
-    return {"Load", [this](auto done) { world_->destination().Load(Plain(done)); }};
-  }
-  // Load, with everything that it needs given before it can begin.
-  Operation LoadAll(const std::vector<std::byte>& state) {
-    return {"Load", [this, &state](auto done) {
-              world_->destination().Load(Plain(done));
-              world_->destination().FeedDeviceState(state);
-              world_->destination().EndDeviceState();
-            }};
-  }
-  Operation TakeOver(bool run) {
-    return {"TakeOver",
-            [this, run](auto done) { world_->destination().TakeOver(run, Plain(done)); }};
-  }
-  Operation SetPaused(bool paused) {
-    return {"SetPaused",
-            [this, paused](auto done) { world_->destination().SetPaused(paused, Plain(done)); }};
-  }
-  Operation Finish() {
-    return {"Finish", [this](auto done) { world_->destination().Finish(Plain(done)); }};
-  }
-  Operation Discard() {
-    return {"Discard", [this](auto done) { world_->destination().Discard(Plain(done)); }};
-  }
   // Whatever is still under way from the source: it must do no harm.
   void FeedLate() {
     world_->RunOnControl([&] {
@@ -265,7 +234,9 @@ class DestinationVmmContract : public VmmContract {
   }
 
   // The operations of a destination in their order, as far as the handover.
-  std::vector<Operation> Steps() { return {Prepare(), DescribeAgain(), LoadAll(saved_)}; }
+  std::vector<Operation> Steps() {
+    return {DestinationPrepare(), DescribeAgain(), LoadAll(saved_)};
+  }
   void MustReach(size_t steps) {
     if (steps == Steps().size()) world_->CarryMemory();
     for (size_t i = 0; i < steps; ++i) Must(Steps()[i]);
@@ -277,7 +248,7 @@ class DestinationVmmContract : public VmmContract {
 
 TEST_P(DestinationVmmContract, DescribesTheWaitingVmTwice) {
   ASSERT_TRUE(MakeBoth(true));
-  EXPECT_EQ(Must(Prepare()).vm.layout(), from_);
+  EXPECT_EQ(Must(DestinationPrepare()).vm.layout(), from_);
   EXPECT_EQ(Must(DescribeAgain()).vm.layout(), from_);
   EXPECT_FALSE(world_->RunsAtDestination());
 }

@@ -183,6 +183,38 @@ class VmmContract : public ::testing::TestWithParam<VmmWorldFactory> {
     return copy;
   }
 
+  Operation DestinationPrepare() {
+    return {"Prepare", [this](auto done) { world_->destination().Prepare(done); }};
+  }
+  Operation DescribeAgain() {
+    return {"DescribeAgain", [this](auto done) { world_->destination().DescribeAgain(done); }};
+  }
+  Operation Load() {
+    return {"Load", [this](auto done) { world_->destination().Load(Plain(done)); }};
+  }
+  // Load, with everything that it needs given before it can begin.
+  Operation LoadAll(const std::vector<std::byte>& state) {
+    return {"Load", [this, state](auto done) {
+              world_->destination().Load(Plain(done));
+              world_->destination().FeedDeviceState(state);
+              world_->destination().EndDeviceState();
+            }};
+  }
+  Operation TakeOver(bool run) {
+    return {"TakeOver",
+            [this, run](auto done) { world_->destination().TakeOver(run, Plain(done)); }};
+  }
+  Operation SetPaused(bool paused) {
+    return {"SetPaused",
+            [this, paused](auto done) { world_->destination().SetPaused(paused, Plain(done)); }};
+  }
+  Operation Finish() {
+    return {"Finish", [this](auto done) { world_->destination().Finish(Plain(done)); }};
+  }
+  Operation Discard() {
+    return {"Discard", [this](auto done) { world_->destination().Discard(Plain(done)); }};
+  }
+
   static VmmDone Plain(VmmDescribed done) {
     return [done = std::move(done)](const absl::Status& status) {
       if (status.ok()) return done(VmDescription());
