@@ -182,11 +182,10 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));
   channel_->Send(Frozen{.layout = layout_});
   parts_.demand->Post([this] { lanes_.exporter->Start(memory_.get(), this); });
-  ReadAllocationMap();
 }
 
-// Milliseconds for each GiB, so beside the handover and not in its way: the bulk thread has nothing
-// to do yet, and what is asked for meanwhile is looked up page by page.
+// Milliseconds for each GiB, so not while the VM stands still: what is asked for before the map is
+// there is looked up page by page.
 void SourceSession::ReadAllocationMap() {
   parts_.bulk->Post([this] {
     absl::StatusOr<AllocationMap> map = memory_->ReadAllocationMap();
@@ -196,7 +195,6 @@ void SourceSession::ReadAllocationMap() {
 
 void SourceSession::OnMapRead(absl::StatusOr<AllocationMap> map) {
   if (step_ >= Step::kRetiring) return;
-  if (!map.ok() && !committed()) return Fail(map.status(), PeerErrorCode::kInternal);
   if (map.ok()) {
     map_ = std::move(map).value();
   } else {
@@ -205,13 +203,7 @@ void SourceSession::OnMapRead(absl::StatusOr<AllocationMap> map) {
     for (const RegionLayout& region : layout_) map_.emplace_back().Add(0, region.page_count());
   }
   FAULTLINE_CHECK(map_.size() == layout_.size());
-  map_read_ = true;
   parts_.demand->Post([this] { lanes_.exporter->UseMap(&map_); });
-  PushIfReady();
-}
-
-void SourceSession::PushIfReady() {
-  if (!committed() || !map_read_) return;
   SendAllocationMap();
   parts_.bulk->Post([this] { pusher_.Start(lanes_.push, memory_.get(), &map_); });
 }
@@ -255,7 +247,7 @@ void SourceSession::CommitHandover() {
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   channel_->Send(Commit{.run = was_running_,
                         .downtime_us = static_cast<uint64_t>(committed_ns_ - frozen_ns_) / 1000});
-  PushIfReady();
+  ReadAllocationMap();
 }
 
 void SourceSession::OnRunning(const Running& running) {

@@ -93,7 +93,6 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnFrozen(absl::StatusOr<VmDescription> vm);
   void ReadAllocationMap();
   void OnMapRead(absl::StatusOr<AllocationMap> map);
-  void PushIfReady();
   void SendAllocationMap();
   void OnDeviceState(std::span<const std::byte> bytes);
   void OnSaved(absl::Status status);
@@ -138,7 +137,6 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   std::string destination_vmm_;
   std::unique_ptr<SourceMemory> memory_;
   AllocationMap map_;
-  bool map_read_ = false;
   uint64_t device_state_bytes_ = 0;
   SessionToken token_{};
   SourceTransport::Lanes lanes_;
