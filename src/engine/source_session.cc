@@ -184,7 +184,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   parts_.demand->Post([this] { lanes_.exporter->Start(memory_.get(), this); });
 }
 
-// Milliseconds for each GiB, so not while the VM stands still: what is asked for before the map is
+// Milliseconds for each GiB, so not before the VM runs again: what is asked for before the map is
 // there is looked up page by page.
 void SourceSession::ReadAllocationMap() {
   parts_.bulk->Post([this] {
@@ -247,11 +247,11 @@ void SourceSession::CommitHandover() {
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   channel_->Send(Commit{.run = was_running_,
                         .downtime_us = static_cast<uint64_t>(committed_ns_ - frozen_ns_) / 1000});
-  ReadAllocationMap();
 }
 
 void SourceSession::OnRunning(const Running& running) {
   step_ = Step::kRunning;
+  ReadAllocationMap();
   destination_awaits_word_ = false;
   result_.downtime_us = running.downtime_us;
   peer_progress_.pages_missing = Snapshot().pages_missing;
