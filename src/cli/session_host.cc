@@ -36,7 +36,6 @@ absl::Status SessionHost::Open(const CommandParts& parts) {
 
   ASSIGN_OR_RETURN(RunDirectory run_directory, RunDirectory::Open(settings_.run_directory));
   run_directory_ = std::make_unique<RunDirectory>(std::move(run_directory));
-  run_directory_->RemoveOld();
   ASSIGN_OR_RETURN(migration_id_, MakeMigrationId());
   ASSIGN_OR_RETURN(journal_, parts.create_journal({journal_path(), settings_.role, migration_id_}));
   SessionState state;
@@ -112,6 +111,7 @@ ExitStatus SessionHost::End(const SessionResult& result, ExitStatus exit_status)
     outcome.result.transport = settings_.endpoint.substr(0, settings_.endpoint.find("://"));
   }
   WriteEnded(outcome);
+  if (run_directory_ != nullptr) run_directory_->RemoveOld();
   reporter_->Ended(outcome);
   final_status_.store(static_cast<int>(exit_status), std::memory_order_release);
   console_->Flush();
