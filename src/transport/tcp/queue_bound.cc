@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <utility>
 
 namespace faultline {
 
@@ -11,12 +12,17 @@ void QueueBound::Note(const Sample& sample) {
     last_ = sample;
     return;
   }
+  was_full_ = was_full_ || sample.was_full;
   const int64_t lasted_ns = sample.now_ns - last_.now_ns;
   if (lasted_ns < kSampleNs) return;
-  rates_[next_rate_] =
+  const double seen =
       static_cast<double>(sample.acked_bytes - last_.acked_bytes) / static_cast<double>(lasted_ns);
-  next_rate_ = (next_rate_ + 1) % rates_.size();
   last_ = sample;
+  const double best = *std::max_element(rates_.begin(), rates_.end());
+  // The link was waiting, not the sender: it may carry any amount more.
+  if (!std::exchange(was_full_, false) && seen <= best) return;
+  rates_[next_rate_] = seen;
+  next_rate_ = (next_rate_ + 1) % rates_.size();
   if (sample.min_round_trip_ns > kRoundTripMaxNs) {
     buffer_bytes_ = 0;
     burst_bytes_ = kBurstBytesMax;
@@ -27,7 +33,7 @@ void QueueBound::Note(const Sample& sample) {
   const double bytes = rate * static_cast<double>(sample.min_round_trip_ns +
                                                   std::max(kQueueNs, sample.min_round_trip_ns / 2));
   buffer_bytes_ = std::clamp(static_cast<uint64_t>(bytes), kBufferBytesMin, kBufferBytesMax);
-  burst_bytes_ = std::clamp(std::bit_floor(buffer_bytes_ / 3), kBurstBytesMin, kBurstBytesMax);
+  burst_bytes_ = std::clamp(std::bit_floor(buffer_bytes_ / 2), kBurstBytesMin, kBurstBytesMax);
 }
 
 }  // namespace faultline

@@ -86,7 +86,10 @@ bool TcpPushLane::SendSome() {
       send_error_ = transfer.status;
       return false;
     }
-    if (transfer.bytes == 0) return true;
+    if (transfer.bytes == 0) {
+      was_full_ = true;
+      return true;
+    }
     sent_ += transfer.bytes;
     bytes_sent_.fetch_add(transfer.bytes, std::memory_order_relaxed);
   }
@@ -119,7 +122,8 @@ void TcpPushLane::NoteFlight() {
   const uint64_t sent = bytes_sent_.load(std::memory_order_relaxed);
   bound_.Note({.now_ns = now_ns,
                .acked_bytes = sent - std::min(sent, flight.unacked_bytes),
-               .min_round_trip_ns = flight.min_round_trip_ns});
+               .min_round_trip_ns = flight.min_round_trip_ns,
+               .was_full = std::exchange(was_full_, false)});
   const uint64_t wanted = bound_.buffer_bytes();
   if (wanted == 0 || (wanted > send_buffer_bytes_ * 7 / 8 && wanted < send_buffer_bytes_ * 9 / 8)) {
     return;

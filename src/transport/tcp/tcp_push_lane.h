@@ -62,6 +62,7 @@ class TcpPushLane : public PushLane {
   QueueBound bound_;
   uint64_t send_buffer_bytes_ = 0;  // as it was set; 0: the kernel's own
   int64_t flight_noted_ns_ = 0;
+  bool was_full_ = false;  // since then
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
 

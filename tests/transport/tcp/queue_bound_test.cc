@@ -8,7 +8,9 @@ namespace {
 constexpr int64_t kMs = 1'000'000;
 
 // Feeds `count` samples of a link that carries `bytes_per_second` whatever the bound is.
-void Feed(QueueBound* bound, QueueBound::Sample* at, uint64_t bytes_per_second, int count) {
+void Feed(QueueBound* bound, QueueBound::Sample* at, uint64_t bytes_per_second, int count,
+          bool full = true) {
+  at->was_full = full;
   for (int i = 0; i < count; ++i) {
     bound->Note(*at);
     at->now_ns += 5 * kMs;
@@ -31,7 +33,7 @@ TEST(QueueBoundTest, HoldsAThirdOfAMillisecondOfTheLink) {
     uint64_t buffer_bytes;
     uint64_t burst_bytes;
   };
-  for (const Case& c : {Case{1'000'000, 32 * 1024, 8 * 1024},      // the least
+  for (const Case& c : {Case{1'000'000, 32 * 1024, 16 * 1024},     // the least
                         Case{125'000'000, 50'000, 16 * 1024},      // 1 Gbit/s
                         Case{1'250'000'000, 500'000, 128 * 1024},  // 10 Gbit/s
                         Case{40'000'000'000, 8 << 20, 256 * 1024}}) {
@@ -55,12 +57,25 @@ TEST(QueueBoundTest, AShortPauseChangesNothingAndALongOneIsForgotten) {
   EXPECT_EQ(bound.buffer_bytes(), 32u * 1024);
 }
 
+// Otherwise a busy host would send ever less at a time, and so be ever busier.
+TEST(QueueBoundTest, ASlowSenderIsNotTakenForASlowLink) {
+  QueueBound bound;
+  QueueBound::Sample at{.now_ns = 1, .acked_bytes = 0, .min_round_trip_ns = 50'000};
+  Feed(&bound, &at, 1'250'000'000, 10);
+  const uint64_t before = bound.buffer_bytes();
+  Feed(&bound, &at, 1'000'000, 50, /*full=*/false);
+  EXPECT_EQ(bound.buffer_bytes(), before);
+  Feed(&bound, &at, 2'500'000'000, 2, /*full=*/false);
+  EXPECT_GT(bound.buffer_bytes(), before);
+}
+
 // What is in flight limits the rate that is seen: the bound must grow out of that by itself.
 TEST(QueueBoundTest, GrowsUntilTheLinkIsFull) {
   constexpr double kLink = 1.25;  // bytes per nanosecond
   constexpr int64_t kRoundTripNs = 1 * kMs;
   QueueBound bound;
-  QueueBound::Sample at{.now_ns = 1, .acked_bytes = 0, .min_round_trip_ns = kRoundTripNs};
+  QueueBound::Sample at{
+      .now_ns = 1, .acked_bytes = 0, .min_round_trip_ns = kRoundTripNs, .was_full = true};
   double window = 64 * 1024;
   for (int i = 0; i < 30; ++i) {
     bound.Note(at);
