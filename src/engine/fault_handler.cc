@@ -14,12 +14,15 @@ constexpr int64_t kDrainIntervalUs = 10'000;
 // Pages asked for at a time once the pusher is through; the guest's own faults come on top.
 constexpr size_t kRestInFlightMax = 64;
 constexpr int64_t kNobodyWaits = -1;
+constexpr size_t kInFlightExpected = 4096;
 
 }  // namespace
 
 FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
                            TransferCounters* counters, TransferListener* listener)
-    : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {}
+    : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {
+  in_flight_.reserve(kInFlightExpected);
+}
 
 void FaultHandler::Start(PageReader* reader) {
   FAULTLINE_CHECK(reader_ == nullptr);

@@ -10,9 +10,9 @@
 
 #include <memory>
 #include <span>
-#include <unordered_map>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "engine/install_gate.h"
 #include "engine/transfer.h"
 #include "seams/executor.h"
@@ -88,7 +88,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   bool disarmed_ = false;
   MemoryEvents events_;         // reused
   std::vector<PageId> wanted_;  // reused: what the current round asks for
-  std::unordered_map<PageId, Request, PageIdHash> in_flight_;
+  absl::flat_hash_map<PageId, Request, PageIdHash> in_flight_;  // reserved: no allocation a fault
   std::vector<Deferred> deferred_;
   std::unique_ptr<Timer> retry_timer_;
   bool fetching_rest_ = false;

@@ -1,5 +1,6 @@
 #include "engine/pusher.h"
 
+#include <optional>
 #include <utility>
 
 namespace faultline {
@@ -15,8 +16,8 @@ void Pusher::Start(PushLane* lane, const SourceMemory* memory, const AllocationM
 }
 
 void Pusher::OnDemand(PageId page) {
-  if (lane_ == nullptr || finished_) return;
-  order_->OnDemand(page);
+  // Nobody is woken for it: the lane asks for more soon enough.
+  (void)demanded_.TryPush(page);
 }
 
 void Pusher::Stop() {
@@ -27,6 +28,7 @@ void Pusher::OnLaneWritable() { Fill(); }
 
 void Pusher::Fill() {
   while (lane_ != nullptr && !finished_) {
+    while (std::optional<PageId> page = demanded_.TryPop()) order_->OnDemand(*page);
     if (next_.empty()) next_ = order_->Next(lane_->run_bytes_max());
     if (next_.empty()) {
       finished_ = true;

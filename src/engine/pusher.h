@@ -1,12 +1,13 @@
 // Sends everything that nobody has asked for yet, in the order that a policy gives.
 //
-// Thread safety: lives on the bulk executor's thread.
+// Thread safety: lives on the bulk executor's thread, except OnDemand.
 #ifndef FAULTLINE_ENGINE_PUSHER_H_
 #define FAULTLINE_ENGINE_PUSHER_H_
 
 #include <functional>
 #include <memory>
 
+#include "base/spsc_ring.h"
 #include "seams/push_lane.h"
 #include "seams/push_order.h"
 
@@ -21,7 +22,8 @@ class Pusher : public PushLane::Listener {
 
   // Pushes what `map` holds of `memory` over `lane`. All outlive the pusher's use.
   void Start(PushLane* lane, const SourceMemory* memory, const AllocationMap* map);
-  // The peer needed `page` just now.
+  // The peer needed `page` just now. One thread at a time, any; also before Start. A hint that does
+  // not fit in is lost: the page is pushed all the same.
   void OnDemand(PageId page);
   void Stop();
 
@@ -34,7 +36,8 @@ class Pusher : public PushLane::Listener {
   const std::unique_ptr<PushOrder> order_;
   const Failed failed_;
   PushLane* lane_ = nullptr;  // null unless started
-  PageRun next_;              // taken from the order, refused by the lane
+  SpscRing<PageId, 4096> demanded_;
+  PageRun next_;  // taken from the order, refused by the lane
   bool finished_ = false;
 };
 

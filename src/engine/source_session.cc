@@ -282,9 +282,7 @@ void SourceSession::OnCompleted(const Completed& completed) {
   }));
 }
 
-void SourceSession::OnDemand(PageId page) {
-  parts_.bulk->Post([this, page] { pusher_.OnDemand(page); });
-}
+void SourceSession::OnDemand(PageId page) { pusher_.OnDemand(page); }
 
 void SourceSession::OnExporterFailed(absl::Status status) {
   parts_.control->Post([this, status] { OnLaneFailed(Annotate(status, "demand lane")); });

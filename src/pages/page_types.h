@@ -35,7 +35,9 @@ struct PageRun {
 
 struct PageIdHash {
   size_t operator()(const PageId& page) const {
-    return std::hash<uint64_t>()(page.index * 0x9e3779b97f4a7c15u ^ page.region);
+    // The high bits are the well mixed ones, and tables look at the low ones.
+    const uint64_t product = (page.index + 1) * 0x9e3779b97f4a7c15u;
+    return static_cast<size_t>((product ^ (product >> 32)) + page.region);
   }
 };
 
