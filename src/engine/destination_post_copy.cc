@@ -122,7 +122,8 @@ void DestinationSession::CompleteIfPresent() {
   step_ = Step::kClosing;
   result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;
   UpdatePause();
-  deadline_ = parts_.control->RunAfter(options_.limits.discard_settle_us, [this] {
+  const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;
+  deadline_ = parts_.control->RunAfter(settle_us, [this] {
     parts_.demand->Post([this] {
       absl::Status status = fault_handler_->Disarm();
       parts_.control->Post([this, status] { OnDisarmed(status); });

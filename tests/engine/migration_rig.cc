@@ -17,6 +17,7 @@ VmDescription DescribeVm(const MemoryLayout& layout, bool running) {
   VmDescription vm;
   for (const RegionLayout& region : layout) vm.regions.push_back({.layout = region});
   vm.running = running;
+  vm.guest_may_discard = true;
   vm.vmm_version = "fake VMM 1";
   return vm;
 }

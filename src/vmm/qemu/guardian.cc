@@ -104,15 +104,20 @@ absl::StatusOr<std::unique_ptr<Guardian>> Guardian::Spawn(const Setup& setup) {
   std::unique_ptr<Guardian> guardian(new Guardian(std::move(ours), pid));
   theirs.Reset();
   if (!setup.plan.empty()) RETURN_IF_ERROR(guardian->UpdatePlan(setup.plan));
+  return guardian;
+}
 
-  RETURN_IF_ERROR(WaitForDescriptor(guardian->lifeline_.get(), POLLIN, nullptr,
+absl::Status Guardian::AwaitReady() {
+  if (ready_) return absl::OkStatus();
+  RETURN_IF_ERROR(WaitForDescriptor(lifeline_.get(), POLLIN, nullptr,
                                     Deadline::After(kReadyTimeoutMs), "the guardian process"));
   char ready = 0;
-  if (recv(guardian->lifeline_.get(), &ready, 1, 0) != 1 || ready != kGuardianReady) {
+  if (recv(lifeline_.get(), &ready, 1, 0) != 1 || ready != kGuardianReady) {
     return absl::InternalError(
         "this command's guardian process ended at once; its reason stands on standard error");
   }
-  return guardian;
+  ready_ = true;
+  return absl::OkStatus();
 }
 
 Guardian::~Guardian() {
@@ -132,6 +137,7 @@ absl::Status Guardian::UpdatePlan(const std::string& plan) {
 
 void Guardian::StandDown() {
   if (!lifeline_.valid()) return;
+  AwaitReady().IgnoreError();  // its next word is its end
   absl::Status told = SendToGuardian(lifeline_.get(), std::string(1, kGuardianStandDown));
   if (told.ok()) {
     told = WaitForDescriptor(lifeline_.get(), POLLIN, nullptr, Deadline::After(kEndTimeoutMs),

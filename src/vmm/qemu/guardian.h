@@ -32,9 +32,11 @@ class Guardian {
     std::vector<int> held;     // kept open as long as the guardian lives: the RAM files
   };
 
-  // Starts `/proc/self/exe guardian ...` in a session of its own and waits until it is ready. The
-  // program's main must hand the arguments after "guardian" to RunGuardian.
+  // Starts `/proc/self/exe guardian ...` in a session of its own. The program's main must hand the
+  // arguments after "guardian" to RunGuardian. Until AwaitReady it is no guardian yet.
   static absl::StatusOr<std::unique_ptr<Guardian>> Spawn(const Setup& setup);
+  // Waits until it can do its work. Before the first look at alive().
+  absl::Status AwaitReady();
   // Without StandDown before it: the guardian does its work as if this process had died.
   ~Guardian();
 
@@ -49,6 +51,7 @@ class Guardian {
 
   FileDescriptor lifeline_;
   const pid_t pid_;
+  bool ready_ = false;
 };
 
 // The guardian's main program; `arguments` are those after the word "guardian". Returns when its

@@ -121,7 +121,7 @@ absl::Status QemuDestinationVmm::StartGuardian(const std::string& journal_path) 
   setup.monitor_path = qmp_->path();
   setup.process = process_.get();
   ASSIGN_OR_RETURN(guardian_, Guardian::Spawn(setup));
-  return absl::OkStatus();
+  return guardian_->AwaitReady();
 }
 
 absl::StatusOr<VmDescription> QemuDestinationVmm::DoDescribeAgain() {

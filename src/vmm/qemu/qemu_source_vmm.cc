@@ -87,17 +87,26 @@ absl::Status QemuSourceVmm::CheckGuardian() const {
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   FAULTLINE_CHECK(qmp_ != nullptr);
+  if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->AwaitReady());
   RETURN_IF_ERROR(CheckGuardian());
   // The VM still runs here: everything that needs many round trips comes before the stop.
-  ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  const DiscoveredVm* vm = &prepared_;
+  ASSIGN_OR_RETURN(bool same, HasSameParts(qmp_.get(), prepared_.facts));
+  if (!same) {
+    ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+    vm = &frozen_;
+  }
   // QEMU's stream begins with a list of all memory: a destination that has less would fail on it
   // with a sentence of its own, before anybody here says what the cause is.
-  if (frozen_.description.layout() != prepared_.description.layout()) {
+  if (vm->description.layout() != prepared_.description.layout()) {
     return absl::AbortedError(
         "the VM's memory layout changed while the migration was being prepared (memory was plugged "
         "or unplugged); start the migration again");
   }
-  plan_.was_running = frozen_.description.running;
+  VmDescription description = vm->description;
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  description.running = JsonText(status, "status") == "running";
+  plan_.was_running = description.running;
   if (guardian_ != nullptr) {
     absl::Status told = guardian_->UpdatePlan(EncodePlan(plan_));
     if (!told.ok()) RETURN_IF_ERROR(CheckGuardian());  // the better sentence, if it died just now
@@ -109,16 +118,16 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   RETURN_IF_ERROR(
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
-  frozen_.description.stopped_at_ns = stopped_at_ns_;
+  description.stopped_at_ns = stopped_at_ns_;
 
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
-  if (blocks != frozen_.facts.blocks) {
+  if (blocks != vm->facts.blocks) {
     // Memory was plugged while the migration began: the engine has to see it.
     return absl::AbortedError(
         "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
         "again when that is done");
   }
-  return frozen_.description;
+  return description;
 }
 
 absl::Status QemuSourceVmm::StartStream() {

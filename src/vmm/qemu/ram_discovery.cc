@@ -12,6 +12,8 @@
 namespace faultline {
 namespace {
 
+constexpr const char* kObjects = "/objects";
+
 // A command that not every QEMU knows, or that fails where its subject is absent: null then. A lost
 // monitor shows at the next command that is needed.
 Json Ask(QmpClient* qmp, const std::string& command, const Json& arguments = Json::object()) {
@@ -60,19 +62,29 @@ absl::Status ReadMigrationState(QmpClient* qmp, VmFacts* facts) {
   return absl::OkStatus();
 }
 
-absl::Status ReadObjects(QmpClient* qmp, VmFacts* facts) {
-  ASSIGN_OR_RETURN(Json objects, qmp->Execute("qom-list", {{"path", "/objects"}}));
-  for (const Json& entry : objects) {
-    std::string type = ChildType(entry);
-    if (!type.empty()) facts->devices.push_back({JsonText(entry, "name"), type});
-    if (!type.starts_with("memory-backend-")) continue;
+// Everything that somebody asked for.
+absl::StatusOr<std::vector<VmDevice>> ListDevices(QmpClient* qmp) {
+  std::vector<VmDevice> devices;
+  for (const char* path : {kObjects, "/machine/peripheral", "/machine/peripheral-anon"}) {
+    ASSIGN_OR_RETURN(Json members, qmp->Execute("qom-list", {{"path", path}}));
+    for (const Json& entry : members) {
+      std::string type = ChildType(entry);
+      if (!type.empty()) devices.push_back({JsonText(entry, "name"), std::move(type)});
+    }
+  }
+  return devices;
+}
+
+absl::Status ReadBackends(QmpClient* qmp, VmFacts* facts) {
+  for (const VmDevice& object : facts->devices) {
+    if (!object.type.starts_with("memory-backend-")) continue;
     MemoryBackend backend;
-    backend.id = JsonText(entry, "name");
-    backend.type = type;
-    std::string path = "/objects/" + backend.id;
+    backend.id = object.name;
+    backend.type = object.type;
+    std::string path = fmt::format("{}/{}", kObjects, backend.id);
     backend.size_bytes = JsonNumber(AskProperty(qmp, path, "size"));
     backend.share = JsonFlag(AskProperty(qmp, path, "share"));
-    if (type == "memory-backend-file") {
+    if (backend.type == "memory-backend-file") {
       backend.mem_path = JsonText(AskProperty(qmp, path, "mem-path"));
       backend.readonly = JsonFlag(AskProperty(qmp, path, "readonly"));
       backend.discard_data = JsonFlag(AskProperty(qmp, path, "discard-data"));
@@ -84,13 +96,6 @@ absl::Status ReadObjects(QmpClient* qmp, VmFacts* facts) {
 }
 
 absl::Status ReadDevices(QmpClient* qmp, VmFacts* facts) {
-  for (const char* path : {"/machine/peripheral", "/machine/peripheral-anon"}) {
-    ASSIGN_OR_RETURN(Json members, qmp->Execute("qom-list", {{"path", path}}));
-    for (const Json& entry : members) {
-      std::string type = ChildType(entry);
-      if (!type.empty()) facts->devices.push_back({JsonText(entry, "name"), std::move(type)});
-    }
-  }
   ASSIGN_OR_RETURN(facts->network_text, qmp->HumanCommand("info network"));
   for (const Json& node : Ask(qmp, "query-named-block-nodes", {{"flat", true}})) {
     facts->block_drivers.push_back(JsonText(node, "drv"));
@@ -122,12 +127,19 @@ absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp) {
   return ParseRamBlocks(text);
 }
 
+absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before) {
+  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp));
+  ASSIGN_OR_RETURN(std::vector<VmDevice> devices, ListDevices(qmp));
+  return blocks == before.blocks && devices == before.devices;
+}
+
 absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
   DiscoveredVm vm;
   VmFacts& facts = vm.facts;
   RETURN_IF_ERROR(ReadIdentity(qmp, &facts));
   RETURN_IF_ERROR(ReadMigrationState(qmp, &facts));
-  RETURN_IF_ERROR(ReadObjects(qmp, &facts));
+  ASSIGN_OR_RETURN(facts.devices, ListDevices(qmp));
+  RETURN_IF_ERROR(ReadBackends(qmp, &facts));
   RETURN_IF_ERROR(ReadDevices(qmp, &facts));
   ASSIGN_OR_RETURN(facts.blocks, ReadRamBlocks(qmp));
   ASSIGN_OR_RETURN(int pid, qmp->PeerPid());

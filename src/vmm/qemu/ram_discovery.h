@@ -26,6 +26,9 @@ struct DiscoveredVm {
 // twenty round trips.
 absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role);
 
+// Whether the VM still has the RAM blocks, objects and devices that it had: four round trips.
+absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before);
+
 // The list of RAM blocks alone: one round trip.
 absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp);
 

@@ -62,6 +62,7 @@ struct ProcessMapping {
 struct VmDevice {
   std::string name;
   std::string type;
+  friend bool operator==(const VmDevice&, const VmDevice&) = default;
 };
 
 struct VmFacts {

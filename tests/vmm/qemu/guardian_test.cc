@@ -317,7 +317,7 @@ TEST(GuardianStart, MissingJournalFailsTheStart) {
   setup.journal_path = "/dev/shm/faultline-no-such-journal";
   setup.monitor = pair->first.get();
   auto guardian = Guardian::Spawn(setup);
-  EXPECT_FALSE(guardian.ok());
+  EXPECT_FALSE(guardian.ok() && (*guardian)->AwaitReady().ok());
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, GuardianTest, testing::ValuesIn(QemuBinaries()),
