@@ -80,13 +80,18 @@ def cpio_entry(name, mode, data=b"", device=(0, 0)):
 
 
 def build_initramfs():
-    sources = [HERE / name for name in ("main.c", "memory.c", "devices.c")]
+    sources = [HERE / name for name in ("main.c", "workers.c", "choose.c", "memory.c", "sqlite.c",
+                                        "devices.c")]
     target = OUT / "initramfs.cpio"
     if not stale(target, [*sources, HERE / "guest.h", OUT / "vmlinuz"]):
         return
+    if not pathlib.Path("/usr/include/sqlite3.h").exists():
+        raise SystemExit("guest: sqlite3.h is not there: the guest links SQLite statically; install "
+                         "Debian's libsqlite3-dev (./dev does)")
     program = OUT / "faultline-guest"
-    run("cc", "-static", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread",
-        "-o", program, *sources)
+    # SQLite asks for extensions by dlopen, of which ld warns in a static program; the guest has none.
+    run("cc", "-static", "-Wl,--no-warnings", "-O2", "-Wall", "-Wextra", "-Werror", "-D_GNU_SOURCE", "-pthread",
+        "-o", program, *sources, "-lsqlite3", "-lm")
     run("strip", program)
     image = cpio_entry("dev", 0o040755) + cpio_entry("dev/console", 0o020600, device=(5, 1))
     image += cpio_entry("modules", 0o040755)

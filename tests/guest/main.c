@@ -19,6 +19,7 @@ struct Options options = {.mib = 64,
                           .writes_percent = 20,
                           .seed = 1,
                           .report_ms = 100,
+                          .hot_mib = 32,
                           .pattern = "uniform"};
 struct Counters counters;
 
@@ -39,8 +40,16 @@ uint64_t NextRandom(uint64_t* state) {
   return x * 0x2545F4914F6CDD1Dull;
 }
 
+uint64_t Mix(uint64_t x) {
+  x ^= x >> 31;
+  x *= 0x7fb5d329728ea185ull;
+  x ^= x >> 27;
+  x *= 0x81dadef4bc2dd44dull;
+  return x ^ (x >> 33);
+}
+
 void Say(const char* format, ...) {
-  char line[512] = "FL ";
+  char line[2048] = "FL ";
   va_list arguments;
   va_start(arguments, format);
   vsnprintf(line + 3, sizeof(line) - 4, format, arguments);
@@ -76,6 +85,8 @@ static void TakeOption(const char* word) {
       {"fl.seed=", &options.seed},
       {"fl.writes=", &options.writes_percent},
       {"fl.report_ms=", &options.report_ms},
+      {"fl.tick_ms=", &options.tick_ms},
+      {"fl.hot=", &options.hot_mib},
       {"fl.discard=", &options.discard_mib},
   };
   for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); ++i) {
@@ -89,6 +100,8 @@ static void TakeOption(const char* word) {
     snprintf(options.pattern, sizeof(options.pattern), "%s", word + 11);
   } else if (strncmp(word, "fl.net=", 7) == 0) {
     snprintf(options.address, sizeof(options.address), "%s", word + 7);
+  } else if (strcmp(word, "fl.fill=compressible") == 0) {
+    options.compressible = true;
   } else if (strcmp(word, "fl.churn") == 0) {
     options.churn = true;
   } else if (strcmp(word, "fl.disk") == 0) {
@@ -126,39 +139,67 @@ static void OpenConsole(void) {
   dup2(console, STDERR_FILENO);
 }
 
+// The operations of this window by length, as " stalls=bucket:count,..."; begins the next window.
+static void TakeStalls(char* text, size_t room) {
+  size_t length = (size_t)snprintf(text, room, " stalls=");
+  for (int bucket = 0; bucket < kStallBuckets; ++bucket) {
+    uint64_t count = atomic_exchange_explicit(&counters.stalls[bucket], 0, memory_order_relaxed);
+    if (count == 0 || length + 32 > room) continue;
+    length += (size_t)snprintf(text + length, room - length, "%d:%lu,", bucket, count);
+  }
+}
+
 // Prints a line per window. Under one vCPU a page fault stops this thread too; the window is then
 // longer, which is why each line says how long it was.
 static void* Reporter(void* unused) {
   (void)unused;
   uint64_t last_us = NowUs();
   uint64_t last_ops = 0;
+  char stalls[1536] = "";
   for (;;) {
     usleep((useconds_t)(options.report_ms * 1000));
     uint64_t now_us = NowUs();
     uint64_t ops = atomic_load_explicit(&counters.ops, memory_order_relaxed);
+    if (options.tick_ms > 0) TakeStalls(stalls, sizeof(stalls));
     Say("report t_us=%lu window_us=%lu window_ops=%lu ops=%lu reads=%lu wrong=%lu worst_us=%lu "
-        "disk_ops=%lu disk_wrong=%lu net_bytes=%lu churn=%lu",
+        "disk_ops=%lu disk_wrong=%lu net_bytes=%lu churn=%lu%s",
         now_us, now_us - last_us, ops - last_ops, ops, (uint64_t)counters.reads,
         (uint64_t)counters.wrong, (uint64_t)atomic_exchange(&counters.worst_us, 0),
         (uint64_t)counters.disk_ops, (uint64_t)counters.disk_wrong, (uint64_t)counters.net_bytes,
-        (uint64_t)counters.churn_rounds);
+        (uint64_t)counters.churn_rounds, stalls);
     last_us = now_us;
     last_ops = ops;
   }
   return NULL;
 }
 
+// Short lines, often: the host pairs their time stamps with its own clock.
+static void* Ticker(void* unused) {
+  (void)unused;
+  for (;;) {
+    usleep((useconds_t)(options.tick_ms * 1000));
+    Say("tick t_us=%lu ops=%lu", NowUs(), (uint64_t)counters.ops);
+  }
+  return NULL;
+}
+
+static bool UsesSqlite(void) { return strcmp(options.pattern, "sqlite") == 0; }
+
 static void Obey(const char* command) {
   if (strcmp(command, "pause") == 0) {
-    MemoryPause();
+    WorkersPause();
     Say("paused");
   } else if (strcmp(command, "resume") == 0) {
-    MemoryResume();
+    WorkersResume();
     Say("resumed");
   } else if (strcmp(command, "verify") == 0) {
-    MemoryPause();
-    MemoryVerify();
-    MemoryResume();
+    WorkersPause();
+    if (UsesSqlite()) {
+      SqliteVerify();
+    } else {
+      MemoryVerify();
+    }
+    WorkersResume();
   } else if (strcmp(command, "discard") == 0) {
     MemoryDiscard();
   } else if (strcmp(command, "refill") == 0) {
@@ -183,11 +224,17 @@ int main(void) {
   if (options.address[0]) NetworkStart();
   if (options.disk) DiskStart();
   uint64_t began_us = NowUs();
-  MemoryStart();
+  if (UsesSqlite()) {
+    SqliteStart();
+  } else {
+    MemoryStart();
+  }
   Say("ready mib=%lu idle=%lu pattern=%s threads=%lu boot_us=%lu fill_us=%lu", options.mib,
       options.idle_mib, options.pattern, options.threads, began_us, NowUs() - began_us);
   pthread_t reporter;
   if (pthread_create(&reporter, NULL, Reporter, NULL) != 0) Fatal("reporter");
+  pthread_t ticker;
+  if (options.tick_ms > 0 && pthread_create(&ticker, NULL, Ticker, NULL) != 0) Fatal("ticker");
 
   char line[64];
   size_t length = 0;

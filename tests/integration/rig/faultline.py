@@ -3,6 +3,7 @@
 import json
 import subprocess
 import threading
+import time
 
 from . import paths
 from .process import Process
@@ -18,13 +19,14 @@ LATENCY_FIELDS = ("p50", "p90", "p99", "p999", "max")
 class Command:
     """A running faultline command with --json."""
 
-    def __init__(self, words, log_path, netns=None, env=None, wrap=()):
+    def __init__(self, words, log_path, netns=None, env=None, wrap=(), binary=None):
         self.events = []   # every JSON object printed, in order
+        self.times_s = []  # when each came (time.monotonic)
         self.garbage = []  # lines on stdout that were none
         self._changed = threading.Condition()
         self._ended = False
-        self.process = Process([*wrap, paths.FAULTLINE, *words], log_path, stdout=subprocess.PIPE,
-                               netns=netns, env=env)
+        self.process = Process([*wrap, binary or paths.FAULTLINE, *words], log_path,
+                               stdout=subprocess.PIPE, netns=netns, env=env)
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
@@ -33,6 +35,7 @@ class Command:
             with self._changed:
                 try:
                     self.events.append(json.loads(line))
+                    self.times_s.append(time.monotonic())
                 except ValueError:
                     self.garbage.append(line.decode(errors="replace"))
                 self._changed.notify_all()
@@ -81,13 +84,15 @@ class Command:
                 f"{json.dumps(self.last)}\n{self.stderr()}")
 
 
-def receive(vm, log_path, listen="tcp://127.0.0.1:0", extra=(), netns=None, wrap=()):
+def receive(vm, log_path, listen="tcp://127.0.0.1:0", extra=(), netns=None, wrap=(),
+            binary=None):
     """faultline receive for a waiting QEMU."""
     return Command(["receive", "--listen", listen, "--qmp", f"unix:{vm.engine_qmp}", "--hook",
-                    f"unix:{vm.hook_socket}", "--json", *extra], log_path, netns=netns, wrap=wrap)
+                    f"unix:{vm.hook_socket}", "--json", *extra], log_path, netns=netns, wrap=wrap,
+                   binary=binary)
 
 
-def migrate(vm, to, log_path, extra=(), netns=None):
+def migrate(vm, to, log_path, extra=(), netns=None, binary=None):
     """faultline migrate of a running QEMU."""
     return Command(["migrate", "--to", to, "--qmp", f"unix:{vm.engine_qmp}", "--json", *extra],
-                   log_path, netns=netns)
+                   log_path, netns=netns, binary=binary)

@@ -30,6 +30,24 @@ class Report:
     disk_wrong: int
     net_bytes: int
     churn: int
+    stalls: dict = dataclasses.field(default_factory=dict)  # bucket -> operations (with fl.tick_ms)
+
+    @staticmethod
+    def of(host_s, text):
+        """The report that a line holds; ValueError or TypeError if the line is not whole."""
+        fields = fields_of(text)
+        stalls = [pair.split(":") for pair in fields.pop("stalls", "").split(",") if pair]
+        return Report(host_s=host_s, stalls={int(bucket): int(count) for bucket, count in stalls},
+                      **{key: int(value) for key, value in fields.items()})
+
+
+@dataclasses.dataclass
+class Tick:
+    """A time stamp of the guest (fl.tick_ms), much more often than its reports."""
+
+    host_s: float
+    t_us: int
+    ops: int
 
 
 class Serial:
@@ -39,6 +57,8 @@ class Serial:
         self.path = path
         self.lines = []    # (host_s, text), everything that the guest wrote
         self.reports = []  # Report
+        self.ticks = []    # Tick
+        self.partial = ""  # what came after the last whole line
         self._listener = socket.socket(socket.AF_UNIX)
         if os.path.exists(path):
             os.unlink(path)
@@ -69,16 +89,20 @@ class Serial:
             with self._changed:
                 for raw in whole:
                     self._take(host_s, raw.decode(errors="replace").strip("\r"))
+                self.partial = rest.decode(errors="replace")
                 self._changed.notify_all()
 
     def _take(self, host_s, text):
         self.lines.append((host_s, text))
         if text.startswith("FL report "):
             try:
-                fields = {key: int(value) for key, value in fields_of(text).items()}
-                self.reports.append(Report(host_s=host_s, **fields))
+                self.reports.append(Report.of(host_s, text))
             except (TypeError, ValueError):
                 pass  # a line that the switchover cut in two
+        elif text.startswith("FL tick "):
+            fields = fields_of(text)
+            if fields.get("t_us", "").isdigit() and fields.get("ops", "").isdigit():
+                self.ticks.append(Tick(host_s, int(fields["t_us"]), int(fields["ops"])))
 
     def wait_line(self, start, timeout_s=60, after=0):
         """The first line that begins with `start`, from number `after` on; returns its text."""

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import select
 import signal
 import subprocess
 import time
@@ -25,6 +26,7 @@ class Process:
         if netns:
             self.words = ["nsenter", f"--net={netns}"] + self.words
         self.log_path = log_path
+        self.cpu_s = 0.0  # CPU seconds of it and the children that it waited for, once it has ended
         with open(log_path, "ab") as log:
             self.child = subprocess.Popen(
                 self.words, stdin=subprocess.DEVNULL, stdout=stdout or log, stderr=log,
@@ -36,19 +38,38 @@ class Process:
         return self.child.pid
 
     def alive(self):
-        return self.child.poll() is None
+        return self._reap(os.WNOHANG) is None
+
+    def _reap(self, flags):
+        """Collects the exit status, and with it what the command used (getrusage)."""
+        if self.child.returncode is None:
+            try:
+                pid, status, usage = os.wait4(self.child.pid, flags)
+            except ChildProcessError:
+                return self.child.wait()
+            if pid:
+                self.child.returncode = os.waitstatus_to_exitcode(status)
+                self.cpu_s = usage.ru_utime + usage.ru_stime
+        return self.child.returncode
 
     def signal(self, number):
         """Signals the command itself, not what it started."""
         self.child.send_signal(number)
 
     def wait(self, timeout_s):
-        """The exit status; a shell-like 128+N if signal N ended it."""
-        try:
-            status = self.child.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            raise AssertionError(
-                f"{self.words[0]} still ran after {timeout_s} s; it said:\n{self.log()}") from None
+        """The exit status; a shell-like 128+N if signal N ended it. Returns at once when it ends."""
+        if self.child.returncode is None:
+            handle = os.pidfd_open(self.child.pid)
+            try:
+                poll = select.poll()
+                poll.register(handle, select.POLLIN)
+                ended = poll.poll(timeout_s * 1000)
+            finally:
+                os.close(handle)
+            if not ended:
+                raise AssertionError(
+                    f"{self.words[0]} still ran after {timeout_s} s; it said:\n{self.log()}")
+        status = self._reap(0)
         return status if status >= 0 else 128 - status
 
     def kill(self):
@@ -58,8 +79,8 @@ class Process:
         except ProcessLookupError:
             pass
         try:
-            self.child.wait(10)
-        except subprocess.TimeoutExpired:
+            self.wait(10)
+        except AssertionError:
             pass
 
     def log(self, lines=30):

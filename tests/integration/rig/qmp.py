@@ -78,10 +78,10 @@ class Qmp:
         """Runs a line of the human monitor and returns its text."""
         return self.execute("human-monitor-command", command_line=line)
 
-    def wait_event(self, name, timeout_s=30, where=lambda data: True):
-        """Waits for an event of that name (past ones count) and returns it."""
+    def wait_event(self, name, timeout_s=30, where=lambda data: True, after=0):
+        """Waits for an event of that name and returns it; past ones count, from number `after` on."""
         def find():
-            return next((event for event in self.events
+            return next((event for event in self.events[after:]
                          if event["event"] == name and where(event.get("data", {}))), None)
         with self._changed:
             if not self._changed.wait_for(lambda: find() or self._closed, timeout_s) or not find():

@@ -40,7 +40,7 @@ class Vm:
     kernel       options of the checking guest ("fl.mib=512 ..."), or None
     boot_sector  boots that guest instead
     incoming     True: waits with -incoming defer
-    hook         loads the hook; its socket is `hook_socket`
+    hook         loads the hook (True, or the path of one); its socket is `hook_socket`
     extra        more QEMU words
     netns        network namespace that QEMU runs in
     memory       more of -m ("slots=2,maxmem=1G")
@@ -90,7 +90,7 @@ class Vm:
         words += ["-chardev", f"socket,id=serial,path={self.serial.path}",
                   "-serial", "chardev:serial"]
         if hook:
-            words += ["-plugin", f"{paths.HOOK},socket={self.hook_socket}"]
+            words += ["-plugin", f"{paths.HOOK if hook is True else hook},socket={self.hook_socket}"]
         if incoming:
             words += ["-incoming", "defer"]
         if kernel is not None:

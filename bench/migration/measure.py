@@ -1,0 +1,102 @@
+"""One migration of one scenario by one mover, with everything counted around it."""
+
+import os
+import shutil
+import tempfile
+import time
+
+import cpu
+import figures
+import link as wire
+from rig import memory
+from rig.guest import fields_of
+from rig.vm import Backend, Vm, ram_file
+
+GIB = 1 << 30
+
+
+class Pair:
+    """Source and destination of one measurement; everything of it ends with `close`."""
+
+    def __init__(self, scenario, mover, link, qemu):
+        self.workdir = tempfile.mkdtemp(prefix="fl", dir="/tmp")
+        self.ramdir = tempfile.mkdtemp(prefix="fl", dir="/dev/shm")
+        self.vms = []
+        try:
+            for name, netns in (("src", None), ("dst", link.netns)):
+                vm = Vm(self.workdir, name, [Backend(scenario.mib, path=ram_file(self.ramdir))],
+                        qemu=qemu, netns=netns, incoming=name == "dst", hook=mover.hook,
+                        cpus=scenario.cpus, kernel=f"{scenario.words} fl.tick_ms=10")
+                self.vms.append(vm)
+                vm.start()
+        except BaseException:
+            self.close()
+            raise
+        self.source, self.destination = self.vms
+
+    def close(self):
+        for vm in self.vms:
+            vm.kill()
+        shutil.rmtree(self.workdir)
+        shutil.rmtree(self.ramdir)
+
+    def allocated_mib(self):
+        """Memory that the RAM files of both sides really hold."""
+        return [memory.allocated_bytes(vm.backends[0].path) / 2**20 for vm in self.vms]
+
+
+def event_s(vm, name):
+    """When QEMU made its last event of that name (time.monotonic)."""
+    stamp = [event for event in vm.qmp.events if event["event"] == name][-1]["timestamp"]
+    return stamp["seconds"] + stamp["microseconds"] / 1e6 - (time.time() - time.monotonic())
+
+
+def cpu_figures(source, destination, moved, sent_bytes):
+    """CPU seconds by who used them; per GiB without the vCPUs."""
+    of_source = source.used()
+    of_destination = destination.used()
+    gib = max(sent_bytes / GIB, 1e-9)
+    return {
+        "cpu_source_engine_s": moved.source_engine_s, "cpu_source_qemu_s": of_source["qemu"],
+        "cpu_source_vcpu_s": of_source["vcpu"],
+        "cpu_destination_engine_s": moved.destination_engine_s,
+        "cpu_destination_qemu_s": of_destination["qemu"],
+        "cpu_destination_vcpu_s": of_destination["vcpu"],
+        "cpu_source_s_gib": (moved.source_engine_s + of_source["qemu"]) / gib,
+        "cpu_destination_s_gib": (moved.destination_engine_s + of_destination["qemu"]) / gib,
+    }
+
+
+def wire_figures(link, before, moved):
+    """Bytes that went from source to destination, and the share of the line's rate."""
+    sent, charged = (now - then for now, then in zip(link.sent_bytes(), before))
+    took_s = moved.end_s - moved.begin_s
+    line = {"line_percent": 100 * charged / took_s / link.bytes_s} if link.rate else {}
+    return {"wire_mib": sent / 2**20, "wire_mib_s": sent / 2**20 / took_s, **line}
+
+
+def measure(scenario, mover, link, options):
+    """Boots the guest, lets it work, moves it; returns its figures and its speed over time."""
+    pair = Pair(scenario, mover, link, options.qemu)
+    try:
+        source, destination = pair.source, pair.destination
+        ready = fields_of(source.wait_ready(300))
+        time.sleep(options.settle_s)
+        allocated_before = pair.allocated_mib()[0]
+        sent = link.sent_bytes()
+        cpus = cpu.QemuCpu(source), cpu.QemuCpu(destination)
+        moved = mover.move(source, destination, wire.DESTINATION, pair.workdir)
+        numbers = wire_figures(link, sent, moved)
+        numbers.update(cpu_figures(*cpus, moved, numbers["wire_mib"] * 2**20))
+        time.sleep(max(0, moved.end_s + figures.HORIZON_S + 0.3 - time.monotonic()))
+        sample = figures.Sample(source.serial, destination.serial, moved.begin_s, moved.end_s,
+                                event_s(source, "STOP"), event_s(destination, "RESUME"),
+                                int(ready["threads"]))
+        seen, speeds = figures.guest_figures(sample)
+        wrong = destination.serial.reports[-1].wrong + destination.serial.verify(300)
+        allocated = pair.allocated_mib()
+    finally:
+        pair.close()
+    return {**seen, **numbers, "wrong": wrong,
+            "allocated_before_mib": allocated_before, "allocated_source_mib": allocated[0],
+            "allocated_destination_mib": allocated[1], "engine": moved.summary}, speeds
