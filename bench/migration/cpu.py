@@ -1,5 +1,6 @@
 """CPU seconds of a QEMU, its vCPUs apart: under TCG they burn all they get, whoever migrates."""
 
+import os
 import time
 
 
@@ -29,3 +30,23 @@ class QemuCpu:
         """{"qemu": seconds of everything but the vCPUs, "vcpu": seconds of those} since the making."""
         now = self._now()
         return {name: now[name] - self._begin[name] for name in now}
+
+
+class Elsewhere:
+    """CPU seconds that the rest of the machine used, kernel threads included: a round with much of it
+    was disturbed. Counts from its making on; pids are ours."""
+
+    def __init__(self, pids):
+        self._pids = pids
+        self._begin = self._now()
+
+    def _now(self):
+        with open("/proc/stat") as file:
+            user, nice, system, _idle, _iowait, irq, softirq, steal = (
+                int(word) for word in file.readline().split()[1:9])
+        busy_s = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return busy_s - time.process_time() - sum(process_s(pid) for pid in self._pids)
+
+    def used(self, more_s):
+        """more_s: CPU seconds of our processes that have come and gone since."""
+        return max(0.0, self._now() - self._begin - more_s)

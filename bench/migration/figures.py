@@ -2,9 +2,9 @@
 
 The guest's clock stands still while the VM is stopped, and runs at its own pace otherwise. Its ticks
 pair it with the host's: a line can only be late, so the least difference between the two clocks among
-many ticks is the true one. The pace is fitted on the source before the move. After that every tick's
-own time stamp tells when, in host time, the guest had done how many operations: how late the line came
-does not matter, and a window that a stall made longer is known in its full length.
+many ticks is the true one, and with that the pace is fitted. After that every tick's own time stamp tells
+when, in host time, the guest had done how many operations: how late the line came does not matter, and
+a window that a stall made longer is known in its full length.
 """
 
 import bisect
@@ -13,6 +13,7 @@ import statistics
 
 from rig.guest import Report
 
+PACE_ERROR_MAX = 0.005
 HORIZON_S = 1.0      # work lost is counted until this long after the last page
 BEFORE_S = 2.0       # the guest's speed before is taken over this long
 WINDOW_S = 0.1
@@ -32,19 +33,34 @@ class Sample:
     threads: int
 
 
-def pace(ticks):
-    """Host seconds per guest second, from the early lines of blocks of ticks (robust to late ones)."""
-    size = max(len(ticks) // 12, 1)
-    early = [min(ticks[at:at + size], key=lambda tick: tick.host_s - tick.t_us / 1e6)
-             for at in range(0, len(ticks) - size + 1, size)]
-    slopes = [(b.host_s - a.host_s) / ((b.t_us - a.t_us) / 1e6)
-              for number, a in enumerate(early) for b in early[number + 4:] if b.t_us > a.t_us]
-    return statistics.median(slopes) if slopes else 1.0
-
-
-def offset_s(ticks, slope):
+def _offset_s(ticks, slope):
     """Host time of the guest's time 0: the least that any of these ticks says."""
     return min(tick.host_s - tick.t_us / 1e6 * slope for tick in ticks)
+
+
+def clocks(source, destination):
+    """Host seconds per guest second, and the host time of guest time 0 on either side.
+
+    No tick is early. So of all straight lines below every tick, one for each side with the same
+    pace, those are right that lie closest to the ticks altogether. How late single ticks are plays
+    no part: only what is touched. The sum of the distances is convex in the pace.
+    """
+    sides = [(ticks, statistics.fmean(tick.host_s for tick in ticks),
+              statistics.fmean(tick.t_us / 1e6 for tick in ticks))
+             for ticks in (source, destination)]
+
+    def distance(slope):
+        return sum(host_s - guest_s * slope - _offset_s(ticks, slope)
+                   for ticks, host_s, guest_s in sides)
+    low, high = 1 - PACE_ERROR_MAX, 1 + PACE_ERROR_MAX
+    while high - low > 1e-8:
+        third = (high - low) / 3
+        if distance(low + third) < distance(high - third):
+            high -= third
+        else:
+            low += third
+    slope = (low + high) / 2
+    return slope, _offset_s(source, slope), _offset_s(destination, slope)
 
 
 class Timeline:
@@ -82,11 +98,8 @@ class Timeline:
 
 def align(sample):
     """The Timeline, and the blackout in seconds."""
-    moved = [tick for tick in sample.source.ticks if tick.host_s > sample.begin_s - 5]
-    slope = pace([tick for tick in moved if tick.host_s <= sample.begin_s])
-    arrived = sample.destination.ticks
-    source_offset_s = offset_s(moved, slope)
-    destination_offset_s = offset_s(arrived, slope)
+    moved, arrived = sample.source.ticks, sample.destination.ticks
+    slope, source_offset_s, destination_offset_s = clocks(moved, arrived)
     points = [(tick.t_us / 1e6 * slope + source_offset_s, tick.ops) for tick in moved]
     first = arrived[0]
     first_s = first.t_us / 1e6 * slope + destination_offset_s

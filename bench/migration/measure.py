@@ -85,10 +85,13 @@ def measure(scenario, mover, link, options):
         allocated_before = pair.allocated_mib()[0]
         sent = link.sent_bytes()
         cpus = cpu.QemuCpu(source), cpu.QemuCpu(destination)
+        elsewhere = cpu.Elsewhere([source.pid(), destination.pid()])
         moved = mover.move(source, destination, wire.DESTINATION, pair.workdir)
         numbers = wire_figures(link, sent, moved)
         numbers.update(cpu_figures(*cpus, moved, numbers["wire_mib"] * 2**20))
         time.sleep(max(0, moved.end_s + figures.HORIZON_S + 0.3 - time.monotonic()))
+        numbers["elsewhere_cpu_s"] = elsewhere.used(
+            moved.source_engine_s + moved.destination_engine_s)
         sample = figures.Sample(source.serial, destination.serial, moved.begin_s, moved.end_s,
                                 event_s(source, "STOP"), event_s(destination, "RESUME"),
                                 int(ready["threads"]))

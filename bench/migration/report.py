@@ -29,6 +29,7 @@ MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("cpu_destination_qemu_s", "dest. CPU s: QEMU, no vCPU", "{:.3f}"),
     ("cpu_destination_vcpu_s", "dest. CPU s: vCPUs", "{:.3f}"),
     ("cpu_destination_s_gib", "dest. CPU s / GiB", "{:.3f}"),
+    ("elsewhere_cpu_s", "rest of the machine, CPU s", "{:.2f}"),
     ("allocated_before_mib", "allocated before, MiB", "{:.1f}"),
     ("allocated_source_mib", "allocated source, MiB", "{:.1f}"),
     ("allocated_destination_mib", "allocated destination, MiB", "{:.1f}"),

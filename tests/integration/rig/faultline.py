@@ -3,7 +3,6 @@
 import json
 import subprocess
 import threading
-import time
 
 from . import paths
 from .process import Process
@@ -21,7 +20,6 @@ class Command:
 
     def __init__(self, words, log_path, netns=None, env=None, wrap=(), binary=None):
         self.events = []   # every JSON object printed, in order
-        self.times_s = []  # when each came (time.monotonic)
         self.garbage = []  # lines on stdout that were none
         self._changed = threading.Condition()
         self._ended = False
@@ -35,7 +33,6 @@ class Command:
             with self._changed:
                 try:
                     self.events.append(json.loads(line))
-                    self.times_s.append(time.monotonic())
                 except ValueError:
                     self.garbage.append(line.decode(errors="replace"))
                 self._changed.notify_all()

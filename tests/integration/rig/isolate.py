@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import traceback
 
 _UNSHARE = ["unshare", "--pid", "--fork", "--kill-child", "--mount", "--propagation", "unchanged",
             "--net"]
@@ -30,7 +31,14 @@ def reap(main):
         status = 1
         try:
             status = main() or 0
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+            if end.code is not None and not isinstance(end.code, int):
+                print(end.code, file=sys.stderr)
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             sys.stdout.flush()
             os._exit(status)
     while True:
