@@ -12,16 +12,7 @@ def _median_round(rounds):
     return totals.index(middle)
 
 
-def save(path, title, result):
-    """Draws the round of median total time boldly, the others faintly; a dot at the last page."""
-    try:
-        import matplotlib
-    except ImportError:
-        print(f"no {path.name}: python3-matplotlib is not installed (./dev bench installs it)")
-        return
-    matplotlib.use("svg")
-    from matplotlib import pyplot
-    figure, axes = pyplot.subplots(figsize=(9, 4.5))
+def _draw(axes, result):
     for colour, (mover, rounds) in zip(COLOURS, result["rounds"].items()):
         bold = _median_round(rounds)
         for number, speeds in enumerate(result["speeds"][mover]):
@@ -30,11 +21,30 @@ def save(path, title, result):
                       alpha=1.0 if number == bold else 0.3, label=mover if number == bold else None)
         axes.axvline(rounds[bold]["total_ms"] / 1000, color=colour, linestyle=":", linewidth=1)
     axes.axvline(0, color="black", linewidth=0.8)
-    axes.set_xlabel("seconds since the command (dotted: the last page)")
-    axes.set_ylabel("guest operations, % of the speed before")
-    axes.set_ylim(0, 130)
-    axes.set_title(title)
-    axes.legend(loc="lower right")
+    axes.grid(alpha=0.25)
+
+
+def save(path, title, result):
+    """Draws the round of median total time boldly, the others faintly; dotted: the last page.
+
+    Above on an even scale, below on a logarithmic one, where little work can be told from none.
+    """
+    try:
+        import matplotlib
+    except ImportError:
+        print(f"no {path.name}: python3-matplotlib is not installed (./dev bench installs it)")
+        return
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+    figure, (even, logarithmic) = pyplot.subplots(2, 1, sharex=True, figsize=(9, 7))
+    for axes in (even, logarithmic):
+        _draw(axes, result)
+    even.set_ylim(0, 130)
+    logarithmic.set_yscale("log")
+    logarithmic.set_ylim(0.01, 200)
+    even.set_title(f"{title}: guest operations, % of the speed before")
+    even.legend(loc="lower right")
+    logarithmic.set_xlabel("seconds since the command (dotted: the last page)")
     figure.tight_layout()
     figure.savefig(path)
     pyplot.close(figure)

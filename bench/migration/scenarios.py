@@ -15,7 +15,8 @@ class Program:
 
 
 # Two vCPUs for four threads: this is made for hosts of two cores, which more vCPUs under TCG would
-# only make wait for each other before anything is migrated.
+# only make wait for each other before anything is migrated. There a thread that waits for its turn
+# on a vCPU also counts as stalled, before the move as after it.
 PROGRAMS = {
     "uniform": Program("fl.pattern=uniform"),
     "zipf": Program("fl.pattern=zipf"),
