@@ -27,14 +27,16 @@ class QemuCpu:
         return {"qemu": process_s(self._pid) - vcpu, "vcpu": vcpu}
 
     def used(self):
-        """{"qemu": seconds of everything but the vCPUs, "vcpu": seconds of those} since the making."""
+        """{"qemu": seconds of all but the vCPUs, "vcpu": seconds of those} since the making."""
         now = self._now()
         return {name: now[name] - self._begin[name] for name in now}
 
 
 class Elsewhere:
-    """CPU seconds that the rest of the machine used, kernel threads included: a round with much of it
-    was disturbed. Counts from its making on; pids are ours."""
+    """CPU seconds that the rest of the machine used, kernel threads included.
+
+    A round with much of it was disturbed. Counts from its making on; pids are ours.
+    """
 
     def __init__(self, pids):
         self._pids = pids

@@ -1,10 +1,10 @@
 """From the guest's own time stamps to figures.
 
-The guest's clock stands still while the VM is stopped, and runs at its own pace otherwise. Its ticks
-pair it with the host's: a line can only be late, so the least difference between the two clocks among
-many ticks is the true one, and with that the pace is fitted. After that every tick's own time stamp tells
-when, in host time, the guest had done how many operations: how late the line came does not matter, and
-a window that a stall made longer is known in its full length.
+The guest's clock stands still while the VM is stopped, and runs at its own pace otherwise. Its
+ticks pair it with the host's: a line can only be late, so the least difference between the two
+clocks among many ticks is the true one, and with that the pace is fitted. After that every tick's
+own time stamp tells when, in host time, the guest had done how many operations: how late the line
+came does not matter, and a window that a stall made longer is known in its full length.
 """
 
 import bisect
@@ -15,7 +15,7 @@ from rig.guest import Report
 
 PACE_ERROR_MAX = 0.005
 HORIZON_S = 1.0      # work lost is counted until this long after the last page
-BEFORE_S = 2.0       # the guest's speed before is taken over this long
+BEFORE_S = 2.0       # the guest's speed before: the median window of this long a time
 WINDOW_S = 0.1
 STALL_US_MIN = 20.0  # and at least five usual operations: shorter ones are no stalls
 
@@ -167,7 +167,7 @@ def stalls_of(reports, rate, threads):
 
 
 def to_90_ms(timeline, resumed_s, until_s, rate):
-    """From the resumption to the first window at 90% speed from which on that is kept on average."""
+    """From the resumption to the first window at 90% speed that is kept up on average."""
     start_s = resumed_s
     while start_s + WINDOW_S <= until_s:
         if (timeline.speed(start_s, start_s + WINDOW_S) >= 0.9 * rate
@@ -181,7 +181,8 @@ def guest_figures(sample):
     """Everything that the guest saw, by name, and its speed over time ([s since begin, share])."""
     timeline, blackout_s = align(sample)
     begin_s, end_s = sample.begin_s, sample.end_s
-    rate = timeline.speed(begin_s - BEFORE_S, begin_s)
+    rate = statistics.median(
+        speed for _, speed in timeline.windows(begin_s - BEFORE_S, begin_s, WINDOW_S))
     until_s = min(end_s + HORIZON_S, timeline.end_s)
     done = timeline.ops(until_s) - timeline.ops(begin_s)
     resumed_s = sample.resumed_s

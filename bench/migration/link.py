@@ -20,7 +20,8 @@ class Link:
                    "a network namespace for the destination")
         run("ip", "link", "add", "fl-src", "type", "veth", "peer", "name", "fl-dst", "netns",
             self._holder.pid)
-        for device, address, netns in (("fl-src", SOURCE, None), ("fl-dst", DESTINATION, self.netns)):
+        for device, address, netns in (("fl-src", SOURCE, None),
+                                       ("fl-dst", DESTINATION, self.netns)):
             run("ip", "addr", "add", f"{address}/24", "dev", device, netns=netns)
             run("ip", "link", "set", device, "up", netns=netns)
             run("ip", "link", "set", "lo", "up", netns=netns)

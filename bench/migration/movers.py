@@ -1,4 +1,4 @@
-"""Who moves the guest: stock QEMU's post-copy, or Faultline, each from its command to the last page."""
+"""Who moves the guest, from the command to the last page: QEMU's own post-copy, or Faultline."""
 
 import dataclasses
 import os
