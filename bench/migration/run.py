@@ -1,14 +1,14 @@
 #!/usr/bin/env python3
 """The same guest moved by stock QEMU's post-copy (postcopy-ram, postcopy-preempt) and by Faultline.
 
-In turn on one machine, with the same RAM backends, the destination in a network namespace of its own
-behind a link that is unshaped or shaped. A scenario is a guest program and a link: uniform-unshaped,
-zipf-1gbit, sqlite-10gbit (--list names them all; patterns such as '*-1gbit' pick several).
-sparse-LINK compares a guest of 16 GiB that has touched 64 MiB with one of 1 GiB that has.
+In turn on one machine, with the same RAM backends, the destination in a network namespace of its
+own behind a link that is unshaped or shaped. A scenario is a guest program and a link:
+uniform-unshaped, zipf-1gbit, sqlite-10gbit (--list names them all; patterns such as '*-1gbit' pick
+several). sparse-LINK compares a guest of 16 GiB that has touched 64 MiB with one of 1 GiB that has.
 
 Results: a table for each scenario, and in --out a JSON file and an SVG for each scenario with the
-guest's speed over time. --variant adds Faultline once more with other options or from another build,
-to compare both in turn: --variant 'slow;--bandwidth 24M' --variant 'old;;;../before/build'.
+guest's speed over time. --variant adds Faultline once more with other options or from another
+build, to compare both in turn: --variant 'slow;--bandwidth 24M' --variant 'old;;;../before/build'.
 """
 
 import argparse
@@ -37,9 +37,10 @@ def parse():
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--rounds", type=int, default=5, help="of each mover, in turn: A B A B")
     parser.add_argument("--quick", action="store_true", help="one round, short settling")
-    parser.add_argument("--only", help="movers to run, by comma, out of stock, faultline and variants")
+    parser.add_argument("--only", help="movers, by comma, out of stock, faultline and variants")
     parser.add_argument("--variant", action="append", default=[],
-                        help="'NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER', empty parts as usual")
+                        help="'NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER', an empty part "
+                        "leaves it as it is")
     parser.add_argument("--mib", type=int, default=1024, help="guest RAM")
     parser.add_argument("--touched", type=int, default=512, help="MiB that the guest works on")
     parser.add_argument("--cpus", type=int, help="vCPUs, instead of the program's own number")
@@ -65,7 +66,7 @@ def movers(options):
 
 
 def compare(name, options):
-    """All rounds of one scenario: {"rounds": {mover: [figures]}, "speeds": {mover: [[t, share]]}}."""
+    """All rounds: {"rounds": {mover: [figures]}, "speeds": {mover: [[[time, share]]]}}."""
     scenario = scenarios.make(name, options.mib, options.touched, options.cpus)
     result = {"rounds": {}, "speeds": {}}
     link = Link(scenario.rate)

@@ -1,9 +1,9 @@
 """A big guest that is mostly untouched against a small one: both have touched the same.
 
-The guest's kernel is told (mem=) that it has one GiB either way, so that its own page array and free
-lists are alike; the rest of a bigger one's memory was never touched by anybody. Faultline alone:
-QEMU's own post-copy allocates the whole of a shared RAM file on both sides, which 16 GiB twice rarely
-fit; --only stock asks for it.
+The guest's kernel is told (mem=) that it has one GiB either way, so that its own page array and
+free lists are alike; the rest of a bigger one's memory was never touched by anybody. Faultline
+alone: QEMU's own post-copy allocates the whole of a shared RAM file on both sides, and few machines
+have room for 16 GiB twice; --only stock asks for it.
 """
 
 import scenarios
@@ -31,8 +31,8 @@ def compare(name, options):
                 scenario = scenarios.Scenario(name, mib, TOUCHED_MIB, words, 1, rate)
                 figures, _ = measure(scenario, mover, link, options)
                 rounds.setdefault(label, []).append(figures)
-                print(f"  round {number + 1} {label}: total ms {figures['total_ms']:.0f}, allocated "
-                      f"MiB {figures['allocated_source_mib']:.0f} and "
+                print(f"  round {number + 1} {label}: total ms {figures['total_ms']:.0f}, "
+                      f"allocated MiB {figures['allocated_source_mib']:.0f} and "
                       f"{figures['allocated_destination_mib']:.0f}", flush=True)
     finally:
         link.close()

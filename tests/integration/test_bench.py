@@ -1,4 +1,4 @@
-"""The side-by-side benchmark: its figures on a made-up guest whose truth is known, and one real round."""
+"""The side-by-side benchmark: its figures on a made-up guest whose truth is known, and a run."""
 
 import json
 import os
@@ -83,8 +83,8 @@ class Figures(unittest.TestCase):
         self.assertEqual(0.0, figures.percentile_us({}, 20, 0.99))
 
     def test_a_report_that_the_switchover_cut_is_put_together(self):
-        line = ("FL report t_us=5 window_us=1 window_ops=1 ops=1 reads=1 wrong=0 worst_us=77 disk_ops=0 "
-                "disk_wrong=0 net_bytes=0 churn=0 stalls=3:1,")
+        line = ("FL report t_us=5 window_us=1 window_ops=1 ops=1 reads=1 wrong=0 worst_us=77 "
+                "disk_ops=0 disk_wrong=0 net_bytes=0 churn=0 stalls=3:1,")
         cut = sample()
         cut.source.partial = line[:60]
         cut.destination.lines = [(STOP_S + 0.1, line[60:])]
