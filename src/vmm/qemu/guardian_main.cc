@@ -34,7 +34,8 @@ bool ParentDied(int lifeline, std::string* plan) {
   std::string packet(kPacketBytesMax, '\0');
   while (true) {
     ssize_t got = recv(lifeline, packet.data(), packet.size(), 0);
-    if (got < 0 && errno == EINTR) continue;
+    // ECONNRESET: the parent died without having read all from here; its own words still wait.
+    if (got < 0 && (errno == EINTR || errno == ECONNRESET)) continue;
     if (got <= 0) return true;
     if (packet[0] == kGuardianStandDown) return false;
     if (packet[0] == kGuardianPlan) plan->assign(packet, 1, static_cast<size_t>(got) - 1);
