@@ -1,6 +1,9 @@
 #include "memory/ram_file_source.h"
 
 #include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "base/check.h"
 
@@ -54,6 +57,25 @@ std::span<const std::byte> RamFileSource::View(PageRun run) const {
   FAULTLINE_CHECK(run.first <= run.end() && run.end() <= region.ram.layout.page_count());
   uint64_t page_bytes = region.ram.layout.page_size_bytes;
   return region.mapping.bytes().subspan(run.first * page_bytes, run.count * page_bytes);
+}
+
+absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
+                                 std::span<std::byte> out) const {
+  FAULTLINE_CHECK(region < regions_.size());
+  const RamRegion& ram = regions_[region].ram;
+  FAULTLINE_CHECK(offset_bytes + out.size() <= ram.layout.size_bytes);
+  while (!out.empty()) {
+    ssize_t got = pread(ram.file, out.data(), out.size(),
+                        static_cast<off_t>(ram.file_offset_bytes + offset_bytes));
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) {
+      return ErrnoStatus(got < 0 ? errno : ENODATA,
+                         fmt::format("read the RAM file of '{}'", ram.layout.name));
+    }
+    out = out.subspan(static_cast<size_t>(got));
+    offset_bytes += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
 }
 
 FileSpan RamFileSource::FileOf(PageRun run) const {

@@ -22,6 +22,9 @@ class RamFileSource : public SourceMemory {
   // tmpfs: 0.5 us. hugetlbfs: none.
   std::optional<bool> HoldsData(PageId page) const override;
   std::span<const std::byte> View(PageRun run) const override;
+  // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
+  absl::Status Read(RegionIndex region, uint64_t offset_bytes,
+                    std::span<std::byte> out) const override;
   // hugetlbfs files cannot be sent from.
   FileSpan FileOf(PageRun run) const override;
 

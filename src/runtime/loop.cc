@@ -1,6 +1,7 @@
 #include "runtime/loop.h"
 
 #include <pthread.h>
+#include <signal.h>
 
 #include <algorithm>
 #include <utility>
@@ -105,6 +106,11 @@ void Loop::StartThread() {
   FAULTLINE_CHECK(!thread_.joinable());
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), name_.substr(0, 15).c_str());
+    // The program's signals are none of this thread's; SIGPIPE, which sendfile raises and nothing
+    // else can hold back, least of all.
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, nullptr);
     Run();
   });
 }

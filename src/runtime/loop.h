@@ -52,7 +52,7 @@ class Loop : public Executor, public FdPoller {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  // Runs the loop on a thread of its own. Once.
+  // Runs the loop on a thread of its own, on which every signal is blocked. Once.
   void StartThread();
   // Runs the loop on the calling thread until Stop. Once.
   void Run();

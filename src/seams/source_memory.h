@@ -40,6 +40,10 @@ class SourceMemory {
   // The bytes of `run`, valid as long as this object. Every page of `run` must hold data: reading a
   // hole would allocate it. Any thread.
   virtual std::span<const std::byte> View(PageRun run) const = 0;
+  // Copies bytes of one region, from `offset_bytes` on, into `out`. Holes read zero and stay holes.
+  // Any thread.
+  virtual absl::Status Read(RegionIndex region, uint64_t offset_bytes,
+                            std::span<std::byte> out) const = 0;
   // Where the same bytes lie in a file that the kernel can send from by itself; none if there is no
   // such file. Any thread.
   virtual FileSpan FileOf(PageRun run) const = 0;

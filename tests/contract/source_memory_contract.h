@@ -87,6 +87,19 @@ TEST_P(SourceMemoryContract, MapForgetsWhatTheGuestGaveUp) {
   EXPECT_EQ(MapOf(0), (std::vector<PageRange>{{0, 3}, {4, 8}}));
 }
 
+TEST_P(SourceMemoryContract, ReadingCopiesBytesAndLeavesHolesAlone) {
+  const uint64_t page_bytes = memory().layout()[1].page_size_bytes;
+  harness_->Fill({1, 2}, std::byte{7});
+  std::vector<std::byte> bytes(2 * page_bytes, std::byte{1});
+  absl::Status status = memory().Read(1, 2 * page_bytes - page_bytes / 2, bytes);
+  ASSERT_TRUE(status.ok()) << status;
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const bool inside = i >= page_bytes / 2 && i < page_bytes / 2 + page_bytes;
+    ASSERT_EQ(bytes[i], inside ? std::byte{7} : std::byte{0}) << i;
+  }
+  EXPECT_EQ(harness_->pages_held(), 1u);
+}
+
 TEST_P(SourceMemoryContract, ViewsAreTheBytesOfNow) {
   harness_->Fill({0, 5}, std::byte{1});
   harness_->Fill({0, 6}, std::byte{1});

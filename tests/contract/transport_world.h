@@ -140,6 +140,12 @@ class TestMemory : public SourceMemory {
     return std::as_bytes(std::span(words_[run.region]))
         .subspan(run.first * page_bytes, run.count * page_bytes);
   }
+  absl::Status Read(RegionIndex region, uint64_t offset_bytes,
+                    std::span<std::byte> out) const override {
+    std::memcpy(out.data(), std::as_bytes(std::span(words_[region])).data() + offset_bytes,
+                out.size());
+    return absl::OkStatus();
+  }
   FileSpan FileOf(PageRun run) const override {
     if (run.region == 1) return {};
     return {file_.get(), run.first * layout_[0].page_size_bytes};

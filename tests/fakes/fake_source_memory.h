@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TESTS_FAKES_FAKE_SOURCE_MEMORY_H_
 #define FAULTLINE_TESTS_FAKES_FAKE_SOURCE_MEMORY_H_
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -47,6 +48,12 @@ class FakeSourceMemory : public SourceMemory {
     return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);
   }
 
+  absl::Status Read(RegionIndex region, uint64_t offset_bytes,
+                    std::span<std::byte> out) const override {
+    std::span<const std::byte> from = std::span(bytes_[region]).subspan(offset_bytes, out.size());
+    std::copy(from.begin(), from.end(), out.begin());
+    return absl::OkStatus();
+  }
   FileSpan FileOf(PageRun) const override { return {}; }
 
  private:

@@ -93,41 +93,58 @@ size_t TcpPageExporter::ResolveFront() {
 
 bool TcpPageExporter::SendAnswers() {
   while (size_t answers = ResolveFront()) {
-    std::array<std::array<std::byte, kPageFrameBytes>, kAnswersPerSendMax> headers;
-    std::array<iovec, 2 * kAnswersPerSendMax> parts;
-    size_t part_count = 0;
-    size_t total = 0;
-    size_t skip = front_sent_;
-    for (size_t i = 0; i < answers; ++i) {
-      const Answer& answer = QueueAt(i);
-      PageRun run{answer.page.region, answer.page.index, 1};
-      const bool is_zero = answer.content == Content::kZero;
-      size_t bytes = AnswerBytes(answer);
-      EncodePageFrame({is_zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, headers[i]);
-      if (skip < kPageFrameBytes) {
-        parts[part_count++] = {headers[i].data() + skip, kPageFrameBytes - skip};
-      }
-      if (!is_zero) {
-        std::span<const std::byte> data = memory_->View(run);
-        size_t sent = skip > kPageFrameBytes ? skip - kPageFrameBytes : 0;
-        parts[part_count++] = {const_cast<std::byte*>(data.data()) + sent, data.size() - sent};
-      }
-      total += bytes - skip;
-      skip = 0;
+    absl::StatusOr<size_t> composed = Compose(answers);
+    if (!composed.ok()) {
+      Fail(composed.status());
+      return false;
     }
-    Transfer transfer = stream_.Send(std::span(parts).first(part_count));
+    iovec part{staging_.data(), *composed};
+    Transfer transfer = stream_.Send({&part, 1});
     if (!transfer.status.ok()) {
       Fail(transfer.status);
       return false;
     }
     Advance(transfer.bytes);
-    if (transfer.bytes < total) {
+    if (transfer.bytes < *composed) {
       stream_.SetInterest(queue_count_ < kAnswersQueuedMax, true);
       return true;
     }
   }
   stream_.SetInterest(queue_count_ < kAnswersQueuedMax, false);
   return true;
+}
+
+absl::StatusOr<size_t> TcpPageExporter::Compose(size_t answers) {
+  if (!staging_.Reserve(kSendBytesMax)) {
+    return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
+  }
+  std::span<std::byte> staging(staging_.data(), kSendBytesMax);
+  size_t filled = 0;
+  size_t skip = front_sent_;
+  for (size_t i = 0; i < answers; ++i) {
+    const Answer& answer = QueueAt(i);
+    const bool is_zero = answer.content == Content::kZero;
+    const uint64_t page_bytes = layout_[answer.page.region].page_size_bytes;
+    if (filled > 0 && filled + AnswerBytes(answer) > kSendBytesMax) break;
+    std::array<std::byte, kPageFrameBytes> header;
+    EncodePageFrame({is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
+                     {answer.page.region, answer.page.index, 1}},
+                    header);
+    const size_t header_skip = std::min(skip, kPageFrameBytes);
+    std::copy(header.begin() + static_cast<ptrdiff_t>(header_skip), header.end(),
+              staging.begin() + static_cast<ptrdiff_t>(filled));
+    filled += kPageFrameBytes - header_skip;
+    if (!is_zero) {
+      const uint64_t data_skip = skip - header_skip;
+      const uint64_t bytes = std::min<uint64_t>(page_bytes - data_skip, kSendBytesMax - filled);
+      RETURN_IF_ERROR(memory_->Read(answer.page.region, answer.page.index * page_bytes + data_skip,
+                                    staging.subspan(filled, bytes)));
+      filled += bytes;
+      if (data_skip + bytes < page_bytes) break;  // the rest of a huge page: next time
+    }
+    skip = 0;
+  }
+  return filled;
 }
 
 void TcpPageExporter::Advance(size_t bytes) {

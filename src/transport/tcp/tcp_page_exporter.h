@@ -10,6 +10,7 @@
 #include "protocol/codec.h"
 #include "runtime/loop.h"
 #include "seams/page_exporter.h"
+#include "transport/tcp/page_buffer.h"
 #include "transport/tcp/tcp_stream.h"
 
 namespace faultline {
@@ -37,6 +38,8 @@ class TcpPageExporter : public PageExporter {
   static constexpr size_t kRequestsPerReadMax = 1024;
   static constexpr size_t kAnswersQueuedMax = 8192;
   static constexpr size_t kAnswersPerSendMax = 64;
+  // The answers of one send: 62 pages of 4 KiB, or a part of a huge one.
+  static constexpr size_t kSendBytesMax = 256 * 1024;
 
   void OnReady(FdReadiness ready);
   // Takes what requests there are into the queue.
@@ -45,6 +48,9 @@ class TcpPageExporter : public PageExporter {
   // Sends from the queue until it is empty, the socket is full, or the map has to be waited for;
   // false: it failed.
   bool SendAnswers();
+  // Puts the queue's first answers together in staging_, from where the last send ended; returns
+  // how many bytes they are.
+  absl::StatusOr<size_t> Compose(size_t answers);
   // The first answers of the queue, as many as one send takes and as can be given.
   size_t ResolveFront();
   // Drops `bytes` that were sent from the front of the queue.
@@ -69,6 +75,7 @@ class TcpPageExporter : public PageExporter {
   size_t queue_begin_ = 0;
   size_t queue_count_ = 0;
   size_t front_sent_ = 0;  // bytes of the first answer, its header included
+  PageBuffer staging_;
 };
 
 }  // namespace faultline

@@ -51,7 +51,7 @@ class TcpStream {
   // `more`: what follows at once may go in the same packet.
   Transfer Send(std::span<iovec> parts, bool more = false);
   // Sends `count_bytes` at most from a file's pages, which the kernel does not copy: they must not
-  // change any more.
+  // change any more. Only on a thread that blocks SIGPIPE: a peer that is gone raises it.
   Transfer SendFile(int file, uint64_t offset_bytes, size_t count_bytes);
   Transfer Receive(std::span<iovec> parts);
 
