@@ -10,6 +10,8 @@ namespace faultline {
 namespace {
 
 constexpr int kPushReadsPerTurnMax = 16;
+// While a run lacks more than this, nobody is woken for less.
+constexpr size_t kWakeBytes = 64 * 1024;
 
 }  // namespace
 
@@ -40,6 +42,14 @@ void TcpPushReceiver::Resume() {
   if (header_received_ == kPageFrameBytes) BeginFrame();
 }
 
+// A wake-up costs as much as receiving 16 KiB, and a run is only good when it is whole.
+void TcpPushReceiver::AwaitMore() {
+  const size_t wanted = run_bytes_ - run_received_ >= kWakeBytes ? kWakeBytes : 1;
+  if (wanted == wake_bytes_) return;
+  wake_bytes_ = wanted;
+  stream_.SetReceiveMark(wanted);
+}
+
 void TcpPushReceiver::ReadSome() {
   for (int turn = 0; turn < kPushReadsPerTurnMax; ++turn) {
     std::array<iovec, 2> parts;
@@ -52,7 +62,7 @@ void TcpPushReceiver::ReadSome() {
       if (finished_) return stream_.Close();  // the source has nothing more to say
       return Fail(transfer.status);
     }
-    if (transfer.bytes == 0) return;
+    if (transfer.bytes == 0) return AwaitMore();
     size_t run_part = std::min(transfer.bytes, run_missing);
     run_received_ += run_part;
     header_received_ += transfer.bytes - run_part;

@@ -31,6 +31,7 @@ class TcpPushReceiver : public PushReceiver {
  private:
   // Up to a few recvs, then the loop's other work has its turn.
   void ReadSome();
+  void AwaitMore();
   // Acts on a whole header_; false: failed, finished or stopped.
   bool BeginFrame();
   // Offers the run that buffer_ holds; false: held, failed or stopped.
@@ -45,6 +46,7 @@ class TcpPushReceiver : public PushReceiver {
   Listener* listener_ = nullptr;
   std::array<std::byte, kPageFrameBytes> header_;  // of the frame after the current run
   size_t header_received_ = 0;
+  size_t wake_bytes_ = 1;  // the socket is readable when it holds so many
   PageRun run_;           // the current run; empty between runs
   size_t run_bytes_ = 0;  // of the current run
   size_t run_received_ = 0;

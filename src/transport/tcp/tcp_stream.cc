@@ -92,6 +92,11 @@ void TcpStream::SetSendBuffer(uint64_t bytes) {
   setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
 }
 
+void TcpStream::SetReceiveMark(size_t bytes) {
+  int mark = static_cast<int>(bytes);
+  setsockopt(fd_.get(), SOL_SOCKET, SO_RCVLOWAT, &mark, sizeof(mark));
+}
+
 Transfer TcpStream::Receive(std::span<iovec> parts) {
   msghdr message{};
   message.msg_iov = parts.data();

@@ -65,6 +65,9 @@ class TcpStream {
   // CAP_NET_ADMIN the system's net.core.wmem_max is the most.
   void SetSendBuffer(uint64_t bytes);
 
+  // The socket counts as readable once it holds so many bytes, or its peer has ended.
+  void SetReceiveMark(size_t bytes);
+
   bool open() const { return fd_.valid(); }
   void Close();
   // Tells the peer that nothing follows, and takes what it has sent off the socket, so that the
