@@ -178,6 +178,9 @@ typedef struct faultline_statistics {
   uint64_t bytes_wire;      /* sent and received */
   uint64_t elapsed_us;      /* since the session began */
   uint64_t post_copy_us;    /* since the handover; 0 before */
+  /* Source: memory that was packed before it was pushed, and what it became. */
+  uint64_t bytes_packed_in;
+  uint64_t bytes_packed_out;
 } faultline_statistics;
 
 /* From a fault's arrival in the library to its page's installation (destination). */
@@ -207,6 +210,8 @@ typedef struct faultline_result {
   uint64_t pages_discarded;
   uint64_t bytes_wire;
   faultline_latency fault_latency;
+  uint64_t bytes_packed_in; /* as in faultline_statistics */
+  uint64_t bytes_packed_out;
 } faultline_result;
 
 /* Events, for both sides; each may be NULL. Nothing waits for what they do. */
@@ -277,6 +282,14 @@ enum {
   FAULTLINE_GUEST_MAY_DISCARD = 4 /* the guest gives memory back at times (balloon) */
 };
 
+/* Whether a source packs the memory that it pushes. Destinations take either. */
+typedef enum faultline_compression {
+  FAULTLINE_COMPRESSION_AUTO = 0, /* where the link is the limit and the memory packs */
+  FAULTLINE_COMPRESSION_OFF = 1,
+  FAULTLINE_COMPRESSION_LZ4 = 2, /* always */
+  FAULTLINE_COMPRESSION_FORCE_INT = 0x7fffffff
+} faultline_compression;
+
 /* How to run one side of a migration. */
 typedef struct faultline_options {
   size_t struct_size;
@@ -290,6 +303,8 @@ typedef struct faultline_options {
   int32_t userfaultfd;
   uint64_t bandwidth_bytes_per_second; /* source: of what nobody waits for; 0: no limit */
   uint8_t migration_id[16];            /* source; all zero: a random one */
+  faultline_compression compression;   /* source */
+  uint32_t reserved;                   /* 0 */
 } faultline_options;
 
 /* One side of one migration. */

@@ -122,6 +122,7 @@ struct Options {
   int userfaultfd = -1;  // -1: the library makes one
   std::uint64_t bandwidth_bytes_per_second = 0;
   std::array<std::uint8_t, 16> migration_id{};
+  faultline_compression compression = FAULTLINE_COMPRESSION_AUTO;
 };
 
 namespace internal {
@@ -138,6 +139,7 @@ inline faultline_options ToC(const Options& options) {
     c.userfaultfd = options.userfaultfd;
   }
   c.bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
+  c.compression = options.compression;
   for (std::size_t i = 0; i < options.migration_id.size(); ++i) {
     c.migration_id[i] = options.migration_id[i];
   }

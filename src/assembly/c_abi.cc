@@ -43,7 +43,27 @@ absl::StatusOr<faultline_options> ReadOptions(const faultline_options* in) {
     return absl::UnimplementedError(fmt::format(
         "options: flags {:#x} has a bit that this library does not know", options.flags));
   }
+  if (options.reserved != 0) {
+    return absl::InvalidArgumentError("options: reserved is not 0; clear it with FAULTLINE_INIT");
+  }
   return options;
+}
+
+absl::StatusOr<Compression> ReadCompression(const faultline_options& options) {
+  switch (options.compression) {
+    case FAULTLINE_COMPRESSION_AUTO:
+      return Compression::kAuto;
+    case FAULTLINE_COMPRESSION_OFF:
+      return Compression::kOff;
+    case FAULTLINE_COMPRESSION_LZ4:
+      return Compression::kLz4;
+    case FAULTLINE_COMPRESSION_FORCE_INT:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("options: compression is {}, which is none; give FAULTLINE_COMPRESSION_AUTO, "
+                  "_OFF or _LZ4",
+                  static_cast<int>(options.compression)));
 }
 
 absl::StatusOr<CSession::Parts> ReadParts(const faultline_vm* vm, const faultline_events* events,
@@ -123,6 +143,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.bandwidth = options.bandwidth_bytes_per_second;
+  ASSIGN_OR_RETURN(parts.compression, ReadCompression(options));
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeSourceSession(std::move(parts)));
   return std::make_unique<faultline_session>(std::move(kept), std::move(session));

@@ -20,6 +20,8 @@ faultline_statistics ToC(const ProgressSnapshot& snapshot) {
   statistics.bytes_wire = snapshot.bytes_wire;
   statistics.elapsed_us = snapshot.elapsed_us;
   statistics.post_copy_us = snapshot.post_copy_us;
+  statistics.bytes_packed_in = snapshot.bytes_packed_in;
+  statistics.bytes_packed_out = snapshot.bytes_packed_out;
   return statistics;
 }
 
@@ -42,6 +44,8 @@ faultline_result ToC(const SessionResult& ended) {
   result.fault_latency = {ended.fault_latency_us.count, ended.fault_latency_us.p50,
                           ended.fault_latency_us.p90,   ended.fault_latency_us.p99,
                           ended.fault_latency_us.p999,  ended.fault_latency_us.max};
+  result.bytes_packed_in = ended.last.bytes_packed_in;
+  result.bytes_packed_out = ended.last.bytes_packed_out;
   return result;
 }
 

@@ -10,6 +10,7 @@
 #include "assembly/sessions.h"
 #include "base/status.h"
 #include "protocol/messages.h"
+#include "seams/compression.h"
 #include "seams/executor.h"
 #include "seams/guest_memory.h"
 #include "seams/journal.h"
@@ -25,6 +26,7 @@ struct SourceParts {
   bool insecure = false;
   MigrationId id{};
   uint64_t bandwidth = 0;  // bytes a second, bulk only; 0: no limit
+  Compression compression = Compression::kAuto;
   bool quit_source = false;
   int64_t connect_timeout_us = 10'000'000;
   Journal* journal = nullptr;

@@ -63,6 +63,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.uri = options.to_uri;
   parts.insecure = options.insecure;
   parts.bandwidth = options.bandwidth_bytes_per_second;
+  parts.compression = options.compression;
   parts.quit_source = options.quit_source;
   parts.connect_timeout_us = options.connect_timeout_ms * 1000;
   parts.journal = journal;

@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "engine/session_report.h"
+#include "seams/compression.h"
 #include "seams/journal.h"
 
 namespace faultline {
@@ -19,6 +20,7 @@ struct MigrateOptions {
   std::string migration_id;  // 32 hexadecimal digits
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   uint64_t bandwidth_bytes_per_second = 0;  // bulk only; 0: no limit
+  Compression compression = Compression::kAuto;
   bool insecure = false;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;

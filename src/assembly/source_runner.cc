@@ -16,7 +16,9 @@ class SourceRunner : public Session {
  public:
   SourceRunner(SourceParts parts, TcpUri uri)
       : parts_(std::move(parts)),
-        transport_({.uri = std::move(uri), .bandwidth_bytes_per_second = parts_.bandwidth},
+        transport_({.uri = std::move(uri),
+                    .bandwidth_bytes_per_second = parts_.bandwidth,
+                    .compression = parts_.compression},
                    {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)) {}
 

@@ -70,6 +70,11 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "limit of the background transfer: bytes a second (500M, 100MiB) or bits "
                    "(1Gbit); pages that the VM waits for are never held back")
       ->type_name("RATE");
+  command
+      ->add_option("--compress", options->compress,
+                   "pack the background transfer: auto (default; where the link is the limit and "
+                   "the memory packs), off, or lz4 (always)")
+      ->type_name("auto|off|lz4");
   command->add_flag("--insecure", options->insecure,
                     "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");
   command->add_flag("--quit-source", options->quit_source,

@@ -10,6 +10,14 @@
 namespace faultline {
 namespace {
 
+absl::StatusOr<Compression> ParseCompression(const std::string& text) {
+  if (text == "auto") return Compression::kAuto;
+  if (text == "off") return Compression::kOff;
+  if (text == "lz4") return Compression::kLz4;
+  return absl::InvalidArgumentError(
+      fmt::format("--compress: '{}' is not known; give auto, off or lz4", text));
+}
+
 absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
   MigrateOptions options;
   if (command.mode != "postcopy") {
@@ -29,6 +37,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
     if (!rate.ok()) return Annotate(rate.status(), "--bandwidth");
     options.bandwidth_bytes_per_second = *rate;
   }
+  ASSIGN_OR_RETURN(options.compression, ParseCompression(command.compress));
   options.insecure = command.insecure;
   options.quit_source = command.quit_source;
   return options;

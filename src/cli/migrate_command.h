@@ -17,6 +17,7 @@ struct MigrateCommand {
   std::string hook;
   std::string mode = "postcopy";
   std::string bandwidth;
+  std::string compress = "auto";
   std::string run_directory;
   bool insecure = false;
   bool quit_source = false;

@@ -20,6 +20,8 @@ void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
   o["faults"] = snapshot.faults;
   o["bytes_total"] = snapshot.bytes_total;
   o["bytes_wire"] = snapshot.bytes_wire;
+  o["bytes_packed_in"] = snapshot.bytes_packed_in;
+  o["bytes_packed_out"] = snapshot.bytes_packed_out;
 }
 
 }  // namespace

@@ -121,6 +121,10 @@ std::string Summary(const Outcome& outcome) {
       FormatCount(last.pages_demand), FormatCount(last.pages_pushed),
       FormatCount(last.pages_absent), FormatCount(last.pages_discarded),
       FormatBytes(last.bytes_wire), FormatBytes(last.bytes_total));
+  if (last.bytes_packed_in > 0) {
+    text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
+                        FormatBytes(last.bytes_packed_out));
+  }
   const HistogramSummary& latency = result.fault_latency_us;
   if (outcome.role == Role::kDestination && latency.count > 0) {
     text += fmt::format("\n  {} faults served: half within {}, 99% within {}, the slowest {}",

@@ -43,8 +43,10 @@ struct ProgressSnapshot {
   uint64_t faults = 0;           // events read (destination)
   uint64_t bytes_total = 0;      // of all regions
   uint64_t bytes_wire = 0;
-  uint64_t elapsed_us = 0;    // since the session began
-  uint64_t post_copy_us = 0;  // since the handover, 0 before
+  uint64_t bytes_packed_in = 0;   // source: memory that was packed before it was pushed,
+  uint64_t bytes_packed_out = 0;  // and what it became
+  uint64_t elapsed_us = 0;        // since the session began
+  uint64_t post_copy_us = 0;      // since the handover, 0 before
 };
 
 // Where the time of faults that were answered over the demand lane went; see FaultStages.

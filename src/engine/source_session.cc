@@ -442,6 +442,9 @@ ProgressSnapshot SourceSession::Snapshot() const {
   snapshot.pages_demand = peer_progress_.pages_demand;
   snapshot.pages_pushed = peer_progress_.pages_pushed;
   snapshot.bytes_wire = parts_.transport->bytes_wire();
+  const PackedBytes packed = parts_.transport->bytes_packed();
+  snapshot.bytes_packed_in = packed.in;
+  snapshot.bytes_packed_out = packed.out;
   snapshot.elapsed_us = static_cast<uint64_t>(now_ns - started_ns_) / 1000;
   if (committed_ns_ != 0) {
     snapshot.post_copy_us = static_cast<uint64_t>(now_ns - committed_ns_) / 1000;

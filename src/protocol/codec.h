@@ -36,13 +36,14 @@ absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
 
 // Lane frames have a fixed size.
 inline constexpr size_t kPageRequestBytes = 16;  // {u32 region, u32 zero, u64 page}
-inline constexpr size_t kPageFrameBytes = 24;  // {u32 kind, u32 region, u64 first page, u64 pages}
+// {u16 kind, u16 algorithm, u32 region, u64 first page, u32 pages, u32 packed bytes}
+inline constexpr size_t kPageFrameBytes = 24;
 
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out);
 void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameBytes> out);
 
 // The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
-// page).
+// page). A packed run's bytes are fewer than the run's; whether they unpack is not seen here.
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
                                               const MemoryLayout& layout);
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,

@@ -189,10 +189,18 @@ enum class PageFrameKind : uint32_t {
   kData = 1,      // `run`'s bytes follow, run.count pages
   kZero = 2,      // the pages are zero, nothing follows
   kFinished = 3,  // bulk lane: no frame follows any more; run is empty
+  kPacked = 4,    // bulk lane: `packed_bytes` bytes follow, which unpack to `run`'s bytes
+};
+// How the bytes of a packed run were packed.
+enum class PackAlgorithm : uint16_t {
+  kNone = 0,  // of every other kind of frame
+  kLz4 = 1,   // one LZ4 block, without LZ4's frame around it
 };
 struct PageFrame {
   PageFrameKind kind = PageFrameKind::kData;
   PageRun run;
+  PackAlgorithm algorithm = PackAlgorithm::kNone;
+  uint32_t packed_bytes = 0;  // fewer than the run has; 0 for every other kind
   friend bool operator==(const PageFrame&, const PageFrame&) = default;
 };
 

@@ -1,10 +1,34 @@
 // The lanes' part of the codec.
 #include <fmt/format.h>
 
+#include <limits>
+
+#include "base/check.h"
 #include "protocol/codec.h"
 #include "protocol/wire_bytes.h"
 
 namespace faultline {
+namespace {
+
+// What packing adds to a frame, given how many bytes the run has.
+absl::Status CheckPacking(const PageFrame& frame, uint64_t run_bytes) {
+  const bool packed = frame.kind == PageFrameKind::kPacked;
+  const auto algorithm = static_cast<uint16_t>(frame.algorithm);
+  if (packed != (frame.algorithm == PackAlgorithm::kLz4)) {
+    return absl::InvalidArgumentError(
+        fmt::format("bad page frame from the peer: field 'algorithm' is {}, {}", algorithm,
+                    packed ? "a packed run has 1 (lz4)" : "a run that is not packed has 0"));
+  }
+  if (packed != (frame.packed_bytes != 0) || (packed && frame.packed_bytes >= run_bytes)) {
+    return absl::InvalidArgumentError(fmt::format(
+        "bad page frame from the peer: field 'packed bytes' is {}, {}", frame.packed_bytes,
+        packed ? fmt::format("this run of {} bytes packs into 1 to {}", run_bytes, run_bytes - 1)
+               : "a run that is not packed has 0"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
 
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out) {
   StoreLittleEndian(request.page.region, out.subspan(0, 4));
@@ -13,10 +37,13 @@ void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageReq
 }
 
 void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameBytes> out) {
-  StoreLittleEndian(static_cast<uint32_t>(frame.kind), out.subspan(0, 4));
+  FAULTLINE_CHECK(frame.run.count <= std::numeric_limits<uint32_t>::max());
+  StoreLittleEndian(static_cast<uint16_t>(frame.kind), out.subspan(0, 2));
+  StoreLittleEndian(static_cast<uint16_t>(frame.algorithm), out.subspan(2, 2));
   StoreLittleEndian(frame.run.region, out.subspan(4, 4));
   StoreLittleEndian(frame.run.first, out.subspan(8, 8));
-  StoreLittleEndian(frame.run.count, out.subspan(16, 8));
+  StoreLittleEndian(frame.run.count, out.subspan(16, 4));
+  StoreLittleEndian(frame.packed_bytes, out.subspan(20, 4));
 }
 
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
@@ -43,18 +70,21 @@ absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRe
 
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
                                           const MemoryLayout& layout, uint64_t run_bytes_max) {
-  uint64_t kind = LoadLittleEndian(bytes.subspan(0, 4));
+  uint64_t kind = LoadLittleEndian(bytes.subspan(0, 2));
   uint64_t region = LoadLittleEndian(bytes.subspan(4, 4));
   uint64_t first = LoadLittleEndian(bytes.subspan(8, 8));
-  uint64_t count = LoadLittleEndian(bytes.subspan(16, 8));
-  if (kind < static_cast<uint32_t>(PageFrameKind::kData) ||
-      kind > static_cast<uint32_t>(PageFrameKind::kFinished)) {
+  uint64_t count = LoadLittleEndian(bytes.subspan(16, 4));
+  if (kind < static_cast<uint16_t>(PageFrameKind::kData) ||
+      kind > static_cast<uint16_t>(PageFrameKind::kPacked)) {
     return absl::InvalidArgumentError(fmt::format(
-        "bad page frame from the peer: field 'kind' is {}, which is no kind (1 to 3)", kind));
+        "bad page frame from the peer: field 'kind' is {}, which is no kind (1 to 4)", kind));
   }
   PageFrame frame{static_cast<PageFrameKind>(kind),
-                  {static_cast<RegionIndex>(region), first, count}};
+                  {static_cast<RegionIndex>(region), first, count},
+                  static_cast<PackAlgorithm>(LoadLittleEndian(bytes.subspan(2, 2))),
+                  static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(20, 4)))};
   if (frame.kind == PageFrameKind::kFinished) {
+    RETURN_IF_ERROR(CheckPacking(frame, 0));
     if (region == 0 && first == 0 && count == 0) return frame;
     return absl::InvalidArgumentError(
         "bad page frame from the peer: field 'pages' of the last frame is not empty");
@@ -82,6 +112,7 @@ absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameB
         "most {} bytes",
         count, shape.page_size_bytes, run_bytes_max));
   }
+  RETURN_IF_ERROR(CheckPacking(frame, count * shape.page_size_bytes));
   return frame;
 }
 

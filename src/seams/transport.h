@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "pages/memory_layout.h"
 #include "protocol/messages.h"
+#include "seams/compression.h"
 #include "seams/control_channel.h"
 #include "seams/page_exporter.h"
 #include "seams/page_reader.h"
@@ -39,7 +40,9 @@ class SourceTransport {
   virtual void OpenLanes(const MigrationId& id, const SessionToken& token,
                          const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;  // sent and received on all connections; any thread
-  virtual std::string name() const = 0;     // "tcp"
+  // What was packed before it was pushed; nothing where a transport does not pack.
+  virtual PackedBytes bytes_packed() const { return {}; }
+  virtual std::string name() const = 0;  // "tcp"
 };
 
 // The destination's end: it listens.

@@ -177,6 +177,10 @@ TEST_F(CAbiTest, NamesWhatIsMissing) {
   options_.uri = "tcp://127.0.0.1:1";
   options_.flags = 0x100;
   EXPECT_EQ(StartSource(), FAULTLINE_UNSUPPORTED);
+  options_.flags = 0;
+  options_.compression = static_cast<faultline_compression>(3);
+  EXPECT_EQ(StartSource(), FAULTLINE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.message, HasSubstr("compression is 3"));
   EXPECT_EQ(session_, nullptr);
 }
 
@@ -194,11 +198,13 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
   memory_.Reset();  // the caller may close its own
   options_.flags = FAULTLINE_ALLOW_INSECURE | FAULTLINE_GUEST_MAY_DISCARD;
   options_.bandwidth_bytes_per_second = 1000;
+  options_.compression = FAULTLINE_COMPRESSION_LZ4;
   options_.migration_id[3] = 7;
   script_.source = [](SourceParts parts) -> FakeSessionScript::Run {
     EXPECT_EQ(parts.uri, "tcp://127.0.0.1:4444");
     EXPECT_TRUE(parts.insecure);
     EXPECT_EQ(parts.bandwidth, 1000u);
+    EXPECT_EQ(parts.compression, Compression::kLz4);
     EXPECT_EQ(parts.id[3], 7);
     EXPECT_NE(parts.journal, nullptr);
     return [parts](SessionObserver*, std::future<std::string>) {

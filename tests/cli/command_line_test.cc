@@ -80,6 +80,7 @@ TEST_F(CommandLineTest, BadUsageEndsWithTwoAndOneSentence) {
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "precopy"}, "not in this release"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "x"}, "x"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--bandwidth", "fast"}, "is not a rate"},
+      {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--compress", "zip"}, "auto, off or lz4"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "tcp:1.2.3.4:5"}, "only unix sockets"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "unix:"}, "unix socket's path"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--", "qemu"}, "only 'faultline receive'"},
@@ -115,7 +116,8 @@ TEST_F(CommandLineTest, HelpAndVersion) {
                               HasSubstr("cancel"), Not(HasSubstr("guardian"))));
   CommandResult migrate = RunCommand(With({"migrate", "--help"}));
   EXPECT_EQ(migrate.exit_status, 0);
-  EXPECT_THAT(migrate.out, AllOf(HasSubstr("--bandwidth"), HasSubstr("--quit-source")));
+  EXPECT_THAT(migrate.out,
+              AllOf(HasSubstr("--bandwidth"), HasSubstr("--compress"), HasSubstr("--quit-source")));
   EXPECT_EQ(RunCommand(With({"guardian", "a", "b"})).exit_status, 0);
 }
 

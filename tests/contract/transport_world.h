@@ -51,6 +51,8 @@ class TransportWorld {
   virtual bool WaitUntil(const std::function<bool()>& done) = 0;
   // Lets things happen for a little while.
   virtual void Settle() = 0;
+  // Whether runs may be packed on the bulk lane.
+  virtual bool packs() const { return false; }
   virtual std::unique_ptr<RawPeer> ConnectRaw(ConnectionRole role) = 0;
 };
 

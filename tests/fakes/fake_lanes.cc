@@ -225,7 +225,7 @@ void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
     return listener_->OnPushFinished();
   }
   if (frame->kind != PageFrameKind::kData) {
-    return Fail(absl::InvalidArgumentError("bad page frame from the peer: zeros on the bulk lane"));
+    return Fail(absl::InvalidArgumentError("bad page frame from the peer: neither data nor the end"));
   }
   held_run_ = frame->run;
   held_ = std::move(bytes);

@@ -1,4 +1,6 @@
 // Fuzz target: peer bytes into the codec. What decodes must encode, and come back the same.
+#include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -40,7 +42,13 @@ void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
   if (bytes.size() >= kPageFrameBytes) {
     auto frame = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax);
     if (!frame.ok() || frame->kind == PageFrameKind::kFinished) return;
-    FAULTLINE_CHECK(frame->run.end() <= layout[frame->run.region].page_count());
+    const RegionLayout& region = layout[frame->run.region];
+    FAULTLINE_CHECK(frame->run.end() <= region.page_count());
+    FAULTLINE_CHECK(frame->packed_bytes < frame->run.count * region.page_size_bytes);
+    FAULTLINE_CHECK((frame->packed_bytes != 0) == (frame->kind == PageFrameKind::kPacked));
+    std::array<std::byte, kPageFrameBytes> encoded;
+    EncodePageFrame(*frame, encoded);
+    FAULTLINE_CHECK(std::ranges::equal(encoded, bytes.first<kPageFrameBytes>()));
   }
 }
 

@@ -22,6 +22,14 @@ FrameBytes Frame(uint32_t kind, PageRun run) {
   return bytes;
 }
 
+FrameBytes Packed(uint32_t kind, PageRun run, uint16_t algorithm, uint32_t packed_bytes) {
+  FrameBytes bytes;
+  EncodePageFrame(
+      {static_cast<PageFrameKind>(kind), run, static_cast<PackAlgorithm>(algorithm), packed_bytes},
+      bytes);
+  return bytes;
+}
+
 template <size_t N>
 std::string Hex(const std::array<std::byte, N>& bytes) {
   return HexEncode({reinterpret_cast<const uint8_t*>(bytes.data()), bytes.size()});
@@ -41,6 +49,8 @@ TEST(PageFramesTest, TheWireFormatIsWhatItWas) {
   EXPECT_EQ(Hex(Frame(1, {1, 2, 3})), "010000000100000002000000000000000300000000000000");
   EXPECT_EQ(Hex(Frame(2, {0, 9, 1})), "020000000000000009000000000000000100000000000000");
   EXPECT_EQ(Hex(Frame(3, {})), "030000000000000000000000000000000000000000000000");
+  EXPECT_EQ(Hex(Packed(4, {1, 2, 3}, 1, 0x01020304)),
+            "040001000100000002000000000000000300000004030201");
 }
 
 TEST(PageFramesTest, ComeBack) {
@@ -49,7 +59,10 @@ TEST(PageFramesTest, ComeBack) {
   EXPECT_EQ(DecodePageRequest(request, kLayout).value(), (PageRequest{{1, 2}}));
   for (const PageFrame& frame :
        {PageFrame{PageFrameKind::kData, {0, 240, 16}}, PageFrame{PageFrameKind::kZero, {1, 2, 1}},
-        PageFrame{PageFrameKind::kFinished, {}}}) {
+        PageFrame{PageFrameKind::kFinished, {}},
+        PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 1},
+        PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 65535},
+        PageFrame{PageFrameKind::kPacked, {1, 0, 1}, PackAlgorithm::kLz4, 70000}}) {
     FrameBytes bytes;
     EncodePageFrame(frame, bytes);
     EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax).value(), frame);
@@ -77,12 +90,12 @@ TEST(PageFramesTest, ARequestIsInsideTheVm) {
 
 TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {
   ExpectRefused(Frame(0, {0, 0, 1}), "kind");
-  ExpectRefused(Frame(4, {0, 0, 1}), "kind");
+  ExpectRefused(Frame(5, {0, 0, 1}), "kind");
   ExpectRefused(Frame(1, {2, 0, 1}), "region");
   ExpectRefused(Frame(1, {0, 256, 1}), "first page");
   ExpectRefused(Frame(1, {0, 0, 0}), "pages");
   ExpectRefused(Frame(1, {0, 255, 2}), "pages");
-  ExpectRefused(Frame(1, {0, 1, ~uint64_t{0}}), "pages");
+  ExpectRefused(Frame(1, {0, 1, ~uint32_t{0}}), "pages");
   ExpectRefused(Frame(1, {0, 0, 17}), "pages");
   ExpectRefused(Frame(1, {1, 0, 2}), "pages");
   EXPECT_TRUE(DecodePageFrame(Frame(1, {1, 0, 1}), kLayout, kRunBytesMax).ok())
@@ -90,11 +103,29 @@ TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {
   ExpectRefused(Frame(3, {0, 0, 1}), "pages");
 }
 
+TEST(PageFramesTest, PackingIsNamedAndSavesBytes) {
+  constexpr uint32_t kRunBytes = 16 * 0x1000;
+  ExpectRefused(Packed(4, {0, 0, 16}, 0, 100), "algorithm");
+  ExpectRefused(Packed(4, {0, 0, 16}, 2, 100), "algorithm");
+  ExpectRefused(Packed(4, {0, 0, 16}, 1, 0), "packed bytes");
+  ExpectRefused(Packed(4, {0, 0, 16}, 1, kRunBytes), "packed bytes");
+  ExpectRefused(Packed(4, {0, 0, 16}, 1, ~uint32_t{0}), "packed bytes");
+  ExpectRefused(Packed(4, {0, 0, 17}, 1, 100), "pages");
+  ExpectRefused(Packed(4, {0, 250, 16}, 1, 100), "pages");
+  for (uint32_t kind : {1, 2}) {
+    ExpectRefused(Packed(kind, {0, 0, 16}, 1, 0), "algorithm");
+    ExpectRefused(Packed(kind, {0, 0, 16}, 0, 100), "packed bytes");
+  }
+  ExpectRefused(Packed(3, {}, 1, 0), "algorithm");
+  ExpectRefused(Packed(3, {}, 0, 1), "packed bytes");
+}
+
 TEST(PageFramesTest, RandomBytesNeverGiveARunOutsideTheVm) {
   std::mt19937_64 random(7);
   for (int round = 0; round < 100000; ++round) {
-    FrameBytes bytes = Frame(
-        1 + random() % 3, {static_cast<RegionIndex>(random() % 3), random() % 300, random() % 20});
+    const uint32_t kind = 1 + random() % 4;
+    const PageRun run = {static_cast<RegionIndex>(random() % 3), random() % 300, random() % 20};
+    FrameBytes bytes = kind == 4 ? Packed(kind, run, 1, random() % 0x20000) : Frame(kind, run);
     if (random() % 2 == 0) bytes[random() % bytes.size()] = static_cast<std::byte>(random());
     auto frame = DecodePageFrame(bytes, kLayout, kRunBytesMax);
     if (!frame.ok() || frame->kind == PageFrameKind::kFinished) continue;
@@ -102,7 +133,10 @@ TEST(PageFramesTest, RandomBytesNeverGiveARunOutsideTheVm) {
     const RegionLayout& region = kLayout[frame->run.region];
     ASSERT_GT(frame->run.count, 0u);
     ASSERT_LE(frame->run.end(), region.page_count());
-    ASSERT_TRUE(frame->run.count == 1 || frame->run.count * region.page_size_bytes <= kRunBytesMax);
+    const uint64_t run_bytes = frame->run.count * region.page_size_bytes;
+    ASSERT_TRUE(frame->run.count == 1 || run_bytes <= kRunBytesMax);
+    ASSERT_LT(frame->packed_bytes, run_bytes);
+    ASSERT_EQ(frame->packed_bytes != 0, frame->kind == PageFrameKind::kPacked);
   }
 }
 

@@ -6,13 +6,15 @@
 #include <cstdint>
 
 #include "runtime/loop.h"
+#include "seams/compression.h"
 #include "transport/tcp/tcp_uri.h"
 
 namespace faultline {
 
 struct TcpOptions {
-  TcpUri uri;                               // where to connect to, or to listen
-  uint64_t bandwidth_bytes_per_second = 0;  // source, bulk lane only; 0: no limit
+  TcpUri uri;                                    // where to connect to, or to listen
+  uint64_t bandwidth_bytes_per_second = 0;       // source, bulk lane only; 0: no limit
+  Compression compression = Compression::kAuto;  // source, bulk lane only
   // Destination: how long a new connection may take to say who it is, and how many may be doing so;
   // one more turns the oldest of them out.
   int64_t hello_timeout_us = 5'000'000;

@@ -95,6 +95,11 @@ bool TcpPageReader::DeliverStaged() {
       frame = absl::InvalidArgumentError(
           "bad page frame from the peer: field 'kind' ends the demand lane, which has no end");
     }
+    if (frame.ok() && frame->kind == PageFrameKind::kPacked) {
+      frame = absl::InvalidArgumentError(
+          "bad page frame from the peer: field 'kind' says packed pages, which the demand lane has "
+          "not");
+    }
     if (!frame.ok()) {
       Fail(frame.status());
       return false;

@@ -15,10 +15,11 @@ constexpr int64_t kFlightIntervalNs = 1'000'000;
 }  // namespace
 
 TcpPushLane::TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
-                         uint64_t bandwidth_bytes_per_second)
+                         uint64_t bandwidth_bytes_per_second, Compression compression)
     : loop_(bulk),
       stream_(std::move(fd), std::move(counter)),
-      bucket_(bandwidth_bytes_per_second, bulk->NowNanos()) {}
+      bucket_(bandwidth_bytes_per_second, bulk->NowNanos()),
+      policy_(compression) {}
 
 void TcpPushLane::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
@@ -50,10 +51,49 @@ bool TcpPushLane::TryPush(PageRun run) {
   }
   std::span<const std::byte> data = memory_->View(run);
   FAULTLINE_CHECK(run.count == 1 || data.size() <= kTcpRunBytesMax);
+  PageFrame frame{PageFrameKind::kData, run};
+  FileSpan file;
+  if (std::span<const std::byte> packed = PackIfWorth(data); !packed.empty()) {
+    frame.kind = PageFrameKind::kPacked;
+    frame.algorithm = PackAlgorithm::kLz4;
+    frame.packed_bytes = static_cast<uint32_t>(packed.size());
+    data = packed;
+  } else if (data.size() >= kSendFileBytesMin) {
+    file = memory_->FileOf(run);
+  }
   bucket_.Take(kPageFrameBytes + data.size());
-  FileSpan file = data.size() >= kSendFileBytesMin ? memory_->FileOf(run) : FileSpan{};
-  BeginFrame({PageFrameKind::kData, run}, data, file);
+  BeginFrame(frame, data, file);
   return true;
+}
+
+std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> data) {
+  const int64_t now_ns = loop_->NowNanos();
+  if (policy_.WantsSample(now_ns)) {
+    Pack(data.first(std::min(data.size(), PackPolicy::kSampleBytesMax)));
+  }
+  const bool pack = policy_.ShouldPack(now_ns, bound_.rate());
+  policy_.NoteRun(data.size());
+  if (!pack || data.size() > kPackedRunBytesMax) return {};
+  std::span<const std::byte> packed = Pack(data);
+  if (!packed.empty()) {
+    packed_in_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
+    packed_out_bytes_.fetch_add(packed.size(), std::memory_order_relaxed);
+  }
+  return packed;
+}
+
+std::span<const std::byte> TcpPushLane::Pack(std::span<const std::byte> data) {
+  const int64_t began_ns = loop_->NowNanos();
+  std::span<const std::byte> packed = packer_.Pack(data);
+  const int64_t now_ns = loop_->NowNanos();
+  policy_.NotePacking(now_ns, data.size(), packed.empty() ? data.size() : packed.size(),
+                      now_ns - began_ns);
+  return packed;
+}
+
+PackedBytes TcpPushLane::bytes_packed() const {
+  return {packed_in_bytes_.load(std::memory_order_relaxed),
+          packed_out_bytes_.load(std::memory_order_relaxed)};
 }
 
 void TcpPushLane::Finish() {

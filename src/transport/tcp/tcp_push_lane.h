@@ -10,8 +10,11 @@
 
 #include "protocol/codec.h"
 #include "runtime/loop.h"
+#include "seams/compression.h"
 #include "seams/push_lane.h"
+#include "transport/tcp/pack_policy.h"
 #include "transport/tcp/queue_bound.h"
+#include "transport/tcp/run_packer.h"
 #include "transport/tcp/tcp_stream.h"
 #include "transport/tcp/token_bucket.h"
 
@@ -24,24 +27,31 @@ inline constexpr uint64_t kTcpRunBytesMax = QueueBound::kBurstBytesMax;
 // the bulk loop has ended.
 //
 // At most one run is in the lane's hands, sent in part; the kernel holds what the link's measured
-// rate asks for (QueueBound), and runs are no longer than a part of that. After Finish the peer may
-// close: that is no failure then.
+// rate asks for (QueueBound), and runs are no longer than a part of that, on the wire. Where it
+// pays (PackPolicy) a run is packed before it is sent. After Finish the peer may close: that is no
+// failure then.
 class TcpPushLane : public PushLane {
  public:
-  // `bandwidth_bytes_per_second` paces what TryPush takes; 0: no limit.
+  // `bandwidth_bytes_per_second` paces what is sent; 0: no limit.
   TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
-              uint64_t bandwidth_bytes_per_second);
+              uint64_t bandwidth_bytes_per_second, Compression compression);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
-  uint64_t run_bytes_max() const override { return bound_.burst_bytes(); }
+  uint64_t run_bytes_max() const override {
+    return policy_.RunBytes(bound_.burst_bytes(), kTcpRunBytesMax);
+  }
   bool TryPush(PageRun run) override;
   void Finish() override;
   uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
   void Stop() override;
+  PackedBytes bytes_packed() const;  // any thread
 
  private:
   void OnReady(FdReadiness ready);
   void BeginFinish();
+  // The packed bytes of a run, if it is to be packed and gets smaller; otherwise empty.
+  std::span<const std::byte> PackIfWorth(std::span<const std::byte> data);
+  std::span<const std::byte> Pack(std::span<const std::byte> data);
   void BeginFrame(const PageFrame& frame, std::span<const std::byte> data, FileSpan file);
   // Goes on with the current frame; false: the lane failed.
   bool SendSome();
@@ -60,6 +70,8 @@ class TcpPushLane : public PushLane {
   TcpStream stream_;
   TokenBucket bucket_;
   QueueBound bound_;
+  PackPolicy policy_;
+  RunPacker packer_;                // has the packed run that data_ is
   uint64_t send_buffer_bytes_ = 0;  // as it was set; 0: the kernel's own
   int64_t flight_noted_ns_ = 0;
   bool was_full_ = false;  // since then
@@ -81,6 +93,8 @@ class TcpPushLane : public PushLane {
   std::unique_ptr<Timer> send_error_timer_;
 
   std::atomic<uint64_t> bytes_sent_{0};
+  std::atomic<uint64_t> packed_in_bytes_{0};
+  std::atomic<uint64_t> packed_out_bytes_{0};
 };
 
 }  // namespace faultline

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "transport/tcp/run_packer.h"
 #include "transport/tcp/tcp_push_lane.h"
 
 namespace faultline {
@@ -44,7 +45,7 @@ void TcpPushReceiver::Resume() {
 
 // A wake-up costs as much as receiving 16 KiB, and a run is only good when it is whole.
 void TcpPushReceiver::AwaitMore() {
-  const size_t wanted = run_bytes_ - run_received_ >= kWakeBytes ? kWakeBytes : 1;
+  const size_t wanted = wire_bytes_ - wire_received_ >= kWakeBytes ? kWakeBytes : 1;
   if (wanted == wake_bytes_) return;
   wake_bytes_ = wanted;
   stream_.SetReceiveMark(wanted);
@@ -54,8 +55,9 @@ void TcpPushReceiver::ReadSome() {
   for (int turn = 0; turn < kPushReadsPerTurnMax; ++turn) {
     std::array<iovec, 2> parts;
     size_t count = 0;
-    size_t run_missing = run_bytes_ - run_received_;
-    if (run_missing > 0) parts[count++] = {buffer_.data() + run_received_, run_missing};
+    size_t run_missing = wire_bytes_ - wire_received_;
+    PageBuffer& incoming = packed_ ? packed_buffer_ : buffer_;
+    if (run_missing > 0) parts[count++] = {incoming.data() + wire_received_, run_missing};
     parts[count++] = {header_.data() + header_received_, kPageFrameBytes - header_received_};
     Transfer transfer = stream_.Receive(std::span(parts).first(count));
     if (!transfer.status.ok()) {
@@ -64,9 +66,9 @@ void TcpPushReceiver::ReadSome() {
     }
     if (transfer.bytes == 0) return AwaitMore();
     size_t run_part = std::min(transfer.bytes, run_missing);
-    run_received_ += run_part;
+    wire_received_ += run_part;
     header_received_ += transfer.bytes - run_part;
-    if (run_bytes_ != 0 && run_received_ == run_bytes_ && !OfferRun()) return;
+    if (wire_bytes_ != 0 && wire_received_ == wire_bytes_ && !FinishRun()) return;
     if (header_received_ == kPageFrameBytes && !BeginFrame()) return;
   }
 }
@@ -92,14 +94,31 @@ bool TcpPushReceiver::BeginFrame() {
     return listener_ != nullptr;
   }
   size_t bytes = frame->run.count * layout_[frame->run.region].page_size_bytes;
-  if (!buffer_.Reserve(std::max<size_t>(bytes, kTcpRunBytesMax))) {
+  const bool packed = frame->kind == PageFrameKind::kPacked;
+  // A packed run has fewer bytes than the run, so there is room for it where the run has room.
+  const size_t room = std::max<size_t>(bytes, kTcpRunBytesMax);
+  if (!buffer_.Reserve(room) || (packed && !packed_buffer_.Reserve(room))) {
     Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
     return false;
   }
   run_ = frame->run;
   run_bytes_ = bytes;
-  run_received_ = 0;
+  packed_ = packed;
+  wire_bytes_ = packed ? frame->packed_bytes : bytes;
+  wire_received_ = 0;
   return true;
+}
+
+bool TcpPushReceiver::FinishRun() {
+  if (packed_) {
+    absl::Status unpacked =
+        UnpackRun({packed_buffer_.data(), wire_bytes_}, {buffer_.data(), run_bytes_});
+    if (!unpacked.ok()) {
+      Fail(std::move(unpacked));
+      return false;
+    }
+  }
+  return OfferRun();
 }
 
 bool TcpPushReceiver::OfferRun() {
@@ -110,8 +129,8 @@ bool TcpPushReceiver::OfferRun() {
     stream_.SetInterest(false, false);
     return false;
   }
-  run_bytes_ = 0;
-  run_received_ = 0;
+  wire_bytes_ = 0;
+  wire_received_ = 0;
   return true;
 }
 

@@ -18,8 +18,9 @@ namespace faultline {
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
 //
-// A run is received straight into an aligned buffer; the same recv takes the next frame's header
-// along. While a run is held nothing is read, and TCP's window makes the source wait.
+// A run is received straight into an aligned buffer, a packed one beside it and then unpacked into
+// it; the same recv takes the next frame's header along. While a run is held nothing is read, and
+// TCP's window makes the source wait.
 class TcpPushReceiver : public PushReceiver {
  public:
   TcpPushReceiver(Loop* bulk, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
@@ -34,6 +35,8 @@ class TcpPushReceiver : public PushReceiver {
   void AwaitMore();
   // Acts on a whole header_; false: failed, finished or stopped.
   bool BeginFrame();
+  // Acts on a run whose bytes have all come; false: held, failed or stopped.
+  bool FinishRun();
   // Offers the run that buffer_ holds; false: held, failed or stopped.
   bool OfferRun();
   void Fail(absl::Status status);
@@ -47,12 +50,15 @@ class TcpPushReceiver : public PushReceiver {
   std::array<std::byte, kPageFrameBytes> header_;  // of the frame after the current run
   size_t header_received_ = 0;
   size_t wake_bytes_ = 1;  // the socket is readable when it holds so many
-  PageRun run_;           // the current run; empty between runs
-  size_t run_bytes_ = 0;  // of the current run
-  size_t run_received_ = 0;
+  PageRun run_;            // the current run
+  size_t run_bytes_ = 0;   // of the current run
+  bool packed_ = false;    // the current run comes packed
+  size_t wire_bytes_ = 0;  // of the current run as it comes; 0 between runs
+  size_t wire_received_ = 0;
   bool held_ = false;
   bool finished_ = false;
   PageBuffer buffer_;
+  PageBuffer packed_buffer_;
 };
 
 }  // namespace faultline

@@ -105,7 +105,7 @@ void TcpSourceTransport::FinishLanes() {
                                                 Counter(&WireCounters::demand), opening.layout);
   push_ = std::make_unique<TcpPushLane>(loops_.bulk, opening.bulk.greeting->Release(),
                                         Counter(&WireCounters::bulk),
-                                        options_.bandwidth_bytes_per_second);
+                                        options_.bandwidth_bytes_per_second, options_.compression);
   opening.done(Lanes{exporter_.get(), push_.get()});
 }
 

@@ -29,6 +29,9 @@ class TcpSourceTransport : public SourceTransport {
   void OpenLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
                  int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }
+  PackedBytes bytes_packed() const override {
+    return push_ != nullptr ? push_->bytes_packed() : PackedBytes{};
+  }
   std::string name() const override { return "tcp"; }
 
  private:

@@ -9,11 +9,18 @@
 namespace faultline::contract {
 namespace {
 
-const auto kWorlds = ::testing::Values(WorldFactory([] { return std::make_unique<TcpWorld>(); }));
+WorldFactory Packing(Compression compression) {
+  return
+      [compression] { return std::make_unique<TcpWorld>(TcpOptions{.compression = compression}); };
+}
+
+const auto kWorlds = ::testing::Values(Packing(Compression::kAuto));
+const auto kBulkWorlds = ::testing::Values(Packing(Compression::kOff), Packing(Compression::kAuto),
+                                           Packing(Compression::kLz4));
 
 INSTANTIATE_TEST_SUITE_P(Tcp, ControlChannelContract, kWorlds);
 INSTANTIATE_TEST_SUITE_P(Tcp, DemandLaneContract, kWorlds);
-INSTANTIATE_TEST_SUITE_P(Tcp, BulkLaneContract, kWorlds);
+INSTANTIATE_TEST_SUITE_P(Tcp, BulkLaneContract, kBulkWorlds);
 
 }  // namespace
 }  // namespace faultline::contract

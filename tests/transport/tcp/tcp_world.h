@@ -64,7 +64,7 @@ class TcpRawPeer : public RawPeer {
 
 class TcpWorld : public TransportWorld {
  public:
-  explicit TcpWorld(TcpOptions options = {}) {
+  explicit TcpWorld(TcpOptions options = {}) : packs_(options.compression != Compression::kOff) {
     for (auto& loop : loops_) loop->StartThread();
     options.uri = {"127.0.0.1", 0};
     RunOn(Place::kControl, [&] {
@@ -100,6 +100,7 @@ class TcpWorld : public TransportWorld {
   std::vector<std::pair<Hello, std::unique_ptr<ControlChannel>>>& arrived() override {
     return arrived_;
   }
+  bool packs() const override { return packs_; }
   Loop& loop(Place place) { return *loops_[static_cast<size_t>(place)]; }
   uint16_t port() const { return port_; }
 
@@ -127,6 +128,7 @@ class TcpWorld : public TransportWorld {
  private:
   static std::unique_ptr<Loop> MakeLoop(const char* name) { return std::make_unique<Loop>(name); }
 
+  const bool packs_;
   std::unique_ptr<Loop> loops_[6] = {MakeLoop("src-control"), MakeLoop("src-demand"),
                                      MakeLoop("src-bulk"),    MakeLoop("dst-control"),
                                      MakeLoop("dst-demand"),  MakeLoop("dst-bulk")};

@@ -1,0 +1,79 @@
+// When packing pages is worth its time. Pure.
+#ifndef FAULTLINE_TRANSPORT_TCP_PACK_POLICY_H_
+#define FAULTLINE_TRANSPORT_TCP_PACK_POLICY_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "seams/compression.h"
+
+namespace faultline {
+
+// Decides for each run whether to pack it (automatic choice; the other modes are fixed).
+//
+// While runs go out as they are, a small sample of the memory is packed now and then: it gives the
+// packer's speed and what the memory packs to. With the rate at which the link carried unpacked
+// bytes that predicts the gain. While runs are packed, the gain is what counts: the memory's bytes
+// that went out, held against the rate before. A gain that does not come (the receiver was the
+// limit, or the processor) ends it for a while. The unpacked rate is measured anew at times, so
+// that a figure from a bad moment does not last.
+//
+// Times are of any monotonic clock, rates in bytes per nanosecond. One thread.
+class PackPolicy {
+ public:
+  explicit PackPolicy(Compression mode) : mode_(mode) {}
+
+  // Whether to pack a sample now, and tell by NotePacking.
+  bool WantsSample(int64_t now_ns) const;
+  // Of each sample the most: a fast link must not wait for long.
+  static constexpr size_t kSampleBytesMax = 16 * 1024;
+
+  // `in_bytes` were packed in `spent_ns`; `out_bytes` is the same where packing saved nothing.
+  void NotePacking(int64_t now_ns, uint64_t in_bytes, uint64_t out_bytes, int64_t spent_ns);
+
+  // Whether to pack the next run. `link_rate`: what the link carried lately; 0: not known yet.
+  bool ShouldPack(int64_t now_ns, double link_rate);
+  // A run of the memory was given to the link, packed or not.
+  void NoteRun(uint64_t run_bytes) { window_bytes_ += run_bytes; }
+
+  // The length of a run that packs into about `burst_bytes`: a multiple of it by a power of two, at
+  // most `run_bytes_max`; just burst_bytes while nothing is packed.
+  uint64_t RunBytes(uint64_t burst_bytes, uint64_t run_bytes_max) const;
+
+  double ratio() const { return ratio_; }  // packed by unpacked, lately
+
+ private:
+  static constexpr int64_t kSampleNs = 20'000'000;
+  static constexpr int64_t kFirstSampleNs = 5'000'000;
+  static constexpr int kSamplesMin = 8;
+  static constexpr double kWeight = 0.125;  // of the newest figure in the averages
+  static constexpr double kGainToBegin = 1.25;
+  static constexpr double kGainToStay = 1.1;
+  static constexpr int64_t kWindowNs = 50'000'000;
+  // Unpacked for so long: the link's rate is known again.
+  static constexpr int64_t kMeasureNs = 15'000'000;
+  static constexpr int64_t kStretchFirstNs = 100'000'000;
+  static constexpr int64_t kStretchLastNs = 1'600'000'000;
+
+  double PredictedGain(double link_rate) const;
+  void End(int64_t now_ns, int64_t pause_ns);
+
+  const Compression mode_;
+  int samples_ = 0;
+  int64_t sampled_ns_ = 0;
+  double ratio_ = 1;
+  double ns_per_byte_ = 0;
+
+  bool packing_ = false;
+  int64_t paused_until_ns_ = 0;
+  int64_t pause_ns_ = kStretchFirstNs;    // after a gain that did not come; doubles each time
+  int64_t stretch_ns_ = kStretchFirstNs;  // until the link is measured again; doubles each time
+  int64_t began_ns_ = 0;
+  double unpacked_rate_ = 0;  // when packing began
+  int64_t window_began_ns_ = 0;
+  uint64_t window_bytes_ = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_PACK_POLICY_H_
