@@ -118,13 +118,17 @@ inline AllocationMap TestMap() {
   return map;
 }
 
-// Every 8 bytes of the memory say where they are. What a page of region 1 holds only the map tells.
+// Every 8 bytes of the memory say where they are; in the second half of each region only every 64
+// bytes do, so that they can be packed. What a page of region 1 holds only the map tells.
 class TestMemory : public SourceMemory {
  public:
   TestMemory() {
     for (size_t region = 0; region < layout_.size(); ++region) {
       std::vector<uint64_t> words(layout_[region].size_bytes / 8);
-      for (size_t i = 0; i < words.size(); ++i) words[i] = (region << 56) | (i * 0x9e3779b97f4a7c);
+      for (size_t i = 0; i < words.size(); ++i) {
+        uint64_t place = i < words.size() / 2 ? i : i / 8;
+        words[i] = (region << 56) | (place * 0x9e3779b97f4a7c);
+      }
       words_.push_back(std::move(words));
     }
     std::span<const std::byte> bytes = std::as_bytes(std::span(words_[0]));

@@ -7,7 +7,7 @@
 namespace faultline {
 namespace {
 
-constexpr int64_t kMs = 1'000'000;
+constexpr int64_t kMillisecond = 1'000'000;
 
 // A lane on a link, with memory that packs to `ratio`: runs follow each other on a clock of its
 // own, each taking as long as the slowest of packer, link and receiver does.
@@ -58,33 +58,33 @@ struct Bench {
 
 TEST(PackPolicyTest, PacksWhereTheLinkIsTheLimit) {
   Bench bench;
-  bench.Run(100 * kMs);
+  bench.Run(100 * kMillisecond);
   bench.packed_share();
-  bench.Run(2000 * kMs);
+  bench.Run(2000 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
 }
 
 TEST(PackPolicyTest, IsDecidedWithinAFewMilliseconds) {
   Bench bench;
-  bench.Run(45 * kMs);
+  bench.Run(45 * kMillisecond);
   bench.packed_share();
-  bench.Run(10 * kMs);
+  bench.Run(10 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
 }
 
 TEST(PackPolicyTest, LeavesAFastLinkAlone) {
   Bench bench;
   bench.link_rate = 1.25;
-  bench.Run(3000 * kMs);
+  bench.Run(3000 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
 }
 
 TEST(PackPolicyTest, LeavesMemoryAloneThatDoesNotPack) {
   Bench bench;
   bench.ratio = 1;
-  bench.Run(3000 * kMs);
+  bench.Run(3000 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
-  EXPECT_LT(bench.sampling_ns, 3000 * kMs / 100);
+  EXPECT_LT(bench.sampling_ns, 3000 * kMillisecond / 100);
 }
 
 TEST(PackPolicyTest, FastLinksAndFastMemoryGoTogether) {
@@ -93,7 +93,7 @@ TEST(PackPolicyTest, FastLinksAndFastMemoryGoTogether) {
   bench.ratio = 0.01;  // zeros
   bench.pack_rate = 6;
   bench.receive_rate = 3;
-  bench.Run(3000 * kMs);
+  bench.Run(3000 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
 }
 
@@ -102,43 +102,43 @@ TEST(PackPolicyTest, AGainThatDoesNotComeEndsIt) {
   bench.link_rate = 0.5;
   bench.receive_rate = 0.5;  // the link could do no better either way
   bench.pack_rate = 5;
-  bench.Run(4000 * kMs);
+  bench.Run(4000 * kMillisecond);
   EXPECT_LT(bench.packed_share(), 0.35);
-  bench.Run(10'000 * kMs);
+  bench.Run(10'000 * kMillisecond);
   EXPECT_LT(bench.packed_share(), 0.1);
 }
 
 TEST(PackPolicyTest, ALinkThatGetsFasterIsNoticed) {
   Bench bench;
-  bench.Run(1000 * kMs);
+  bench.Run(1000 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.8);
   bench.link_rate = 1.25;
-  bench.Run(2000 * kMs);
+  bench.Run(2000 * kMillisecond);
   bench.packed_share();
-  bench.Run(1000 * kMs);
+  bench.Run(1000 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
 }
 
 TEST(PackPolicyTest, FollowsTheMemory) {
   Bench bench;
-  bench.Run(300 * kMs);
+  bench.Run(300 * kMillisecond);
   bench.ratio = 1;
-  bench.Run(200 * kMs);
+  bench.Run(200 * kMillisecond);
   bench.packed_share();
-  bench.Run(500 * kMs);
+  bench.Run(500 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
   bench.ratio = 0.3;
-  bench.Run(300 * kMs);
+  bench.Run(300 * kMillisecond);
   bench.packed_share();
-  bench.Run(500 * kMs);
+  bench.Run(500 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
 }
 
 TEST(PackPolicyTest, NothingIsPackedBeforeTheLinkIsKnown) {
   PackPolicy policy(Compression::kAuto);
-  for (int64_t ms = 0; ms < 100; ++ms) policy.NotePacking(ms * kMs, 1000, 100, 100);
-  EXPECT_FALSE(policy.ShouldPack(100 * kMs, 0));
-  EXPECT_TRUE(policy.ShouldPack(100 * kMs, 0.1));
+  for (int64_t ms = 0; ms < 100; ++ms) policy.NotePacking(ms * kMillisecond, 1000, 100, 100);
+  EXPECT_FALSE(policy.ShouldPack(100 * kMillisecond, 0));
+  EXPECT_TRUE(policy.ShouldPack(100 * kMillisecond, 0.1));
 }
 
 TEST(PackPolicyTest, RunsGrowByWhatPackingSaves) {
@@ -158,7 +158,7 @@ TEST(PackPolicyTest, FixedChoicesAreKept) {
     EXPECT_FALSE(policy->WantsSample(0));
     policy->NotePacking(0, 1000, 1000, 1000);
     EXPECT_EQ(policy->ShouldPack(0, 0), policy == &lz4);
-    EXPECT_EQ(policy->ShouldPack(1000 * kMs, 100), policy == &lz4);
+    EXPECT_EQ(policy->ShouldPack(1000 * kMillisecond, 100), policy == &lz4);
   }
 }
 

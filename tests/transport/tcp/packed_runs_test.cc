@@ -89,9 +89,9 @@ TEST_P(TcpPackedRunsTest, TooFewUnpackedBytesFailTheLane) {
   OpenRawLanes();
   StartReceiver();
   RunPacker packer;
-  std::span<const std::byte> packed = packer.Pack(memory_.View({0, 2000, 4}));
+  std::span<const std::byte> packed = packer.Pack(memory_.View({0, 2100, 4}));
   ASSERT_FALSE(packed.empty());
-  raw_bulk_->Send(Join(BytesOf(Packed({0, 2000, 8}, packed.size())), packed));
+  raw_bulk_->Send(Join(BytesOf(Packed({0, 2100, 8}, packed.size())), packed));
   ExpectRefused("unpack to 16384, the run has 32768");
 }
 
@@ -100,7 +100,7 @@ TEST_P(TcpPackedRunsTest, TooManyUnpackedBytesFailTheLane) {
   StartReceiver();
   RunPacker packer;
   std::span<const std::byte> packed = packer.Pack(std::vector<std::byte>(65536));
-  raw_bulk_->Send(Join(BytesOf(Packed({0, 2000, 4}, packed.size())), packed));
+  raw_bulk_->Send(Join(BytesOf(Packed({0, 2100, 4}, packed.size())), packed));
   ExpectRefused("more than 16384 bytes");
 }
 
@@ -110,7 +110,7 @@ TEST_P(TcpPackedRunsTest, PackedAndPlainRunsMixAndMayBeHeld) {
   StartReceiver();
   RunPacker packer;
   std::vector<std::byte> bytes;
-  for (PageRun run : {PageRun{0, 2000, 16}, PageRun{1, 0, 1}, PageRun{0, 1600, 64}}) {
+  for (PageRun run : {PageRun{0, 2100, 16}, PageRun{1, 2, 1}, PageRun{0, 2600, 64}}) {
     std::span<const std::byte> packed = packer.Pack(memory_.View(run));
     ASSERT_FALSE(packed.empty());
     bytes = Join(Join(std::move(bytes), BytesOf(Packed(run, packed.size()))), packed);
@@ -144,14 +144,14 @@ TEST_P(TcpPackedRunsTest, TheDemandLaneHasNoPackedPages) {
 TEST_P(TcpPackedRunsTest, TheSourceCountsWhatItPacks) {
   OpenLanes();
   StartReceiver();
-  MakePusher({{0, 2000, 64}, {0, 1600, 2}, {1, 2, 1}});
+  MakePusher({{0, 2100, 64}, {0, 1600, 2}, {1, 2, 1}});
   StartPusher();
   ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
   PackedBytes packed;
   world_->RunOn(Place::kSourceControl, [&] { packed = world_->source().bytes_packed(); });
-  EXPECT_EQ(packed.in, 66u * 4096 + (2 << 20));
+  EXPECT_EQ(packed.in, 64u * 4096 + (2 << 20));
   EXPECT_LT(packed.out, packed.in);
-  EXPECT_EQ(push_->bytes_sent(), packed.out + 4 * kPageFrameBytes);
+  EXPECT_EQ(push_->bytes_sent(), packed.out + 2 * 4096 + 4 * kPageFrameBytes);
 }
 
 // A link made slow by pacing: packing pays, without anybody asking for it.
@@ -166,7 +166,7 @@ TEST_P(TcpAutomaticPackingTest, ASlowLinkIsPackedFor) {
   OpenLanes();
   StartReceiver();
   std::vector<PageRun> runs;
-  for (uint64_t i = 0; i < 1200; ++i) runs.push_back({0, 1500 + 4 * (i % 600), 4});
+  for (uint64_t i = 0; i < 1200; ++i) runs.push_back({0, 2048 + 4 * (i % 500), 4});
   MakePusher(runs);
   StartPusher();
   ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
