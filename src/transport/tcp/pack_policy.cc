@@ -22,40 +22,53 @@ void PackPolicy::NotePacking(int64_t now_ns, uint64_t in_bytes, uint64_t out_byt
   sampled_ns_ = now_ns;
 }
 
-// Packing and sending go on side by side (the socket's buffer is being emptied meanwhile), so the
-// slower of the two sets the pace.
-double PackPolicy::PredictedGain(double link_rate) const {
-  const double packer = 1 / std::max(ns_per_byte_ * link_rate, 1e-9);
+// While the link makes the lane wait, packing costs no time of its own: the slower of the two sets
+// the pace.
+double PackPolicy::PredictedGain() const {
+  const double packer = kPackerShare / std::max(ns_per_byte_ * unpacked_rate_, 1e-9);
   return std::min(packer, 1 / std::max(ratio_, 1e-3));
 }
 
-bool PackPolicy::ShouldPack(int64_t now_ns, double link_rate) {
+double PackPolicy::TakeWindow(int64_t now_ns) {
+  const double rate =
+      static_cast<double>(window_bytes_) / static_cast<double>(now_ns - window_began_ns_);
+  window_began_ns_ = now_ns;
+  window_bytes_ = 0;
+  return rate;
+}
+
+bool PackPolicy::ShouldPack(int64_t now_ns) {
   if (mode_ != Compression::kAuto) return mode_ == Compression::kLz4;
-  if (!packing_) {
-    if (samples_ < kSamplesMin || link_rate <= 0 || now_ns < paused_until_ns_) return false;
-    if (PredictedGain(link_rate) < kGainToBegin) return false;
-    packing_ = true;
-    began_ns_ = window_began_ns_ = now_ns;
-    unpacked_rate_ = link_rate;
-    window_bytes_ = 0;
-    return true;
-  }
+  if (window_began_ns_ < 0) window_began_ns_ = now_ns;
+  return packing_ ? WorthStaying(now_ns) : WorthBeginning(now_ns);
+}
+
+bool PackPolicy::WorthBeginning(int64_t now_ns) {
+  if (now_ns - window_began_ns_ >= kUnpackedWindowNs) unpacked_rate_ = TakeWindow(now_ns);
+  if (samples_ < kSamplesMin || unpacked_rate_ <= 0 || now_ns < paused_until_ns_) return false;
+  if (PredictedGain() < kGainToBegin) return false;
+  packing_ = true;
+  began_ns_ = window_began_ns_ = now_ns;
+  window_bytes_ = 0;
+  return true;
+}
+
+bool PackPolicy::WorthStaying(int64_t now_ns) {
   // Other memory than before; what follows is sampled again.
   if (ratio_ * kGainToStay > 1) {
     End(now_ns, 0);
     return false;
   }
-  if (const int64_t lasted_ns = now_ns - window_began_ns_; lasted_ns >= kWindowNs) {
-    const double rate = static_cast<double>(window_bytes_) / static_cast<double>(lasted_ns);
-    if (rate < kGainToStay * unpacked_rate_) {
+  if (now_ns - window_began_ns_ >= kPackedWindowNs) {
+    if (TakeWindow(now_ns) >= kGainToStay * unpacked_rate_) {
+      poor_windows_ = 0;
+      pause_ns_ = kStretchFirstNs;
+    } else if (++poor_windows_ >= kPoorWindowsMax) {
       End(now_ns, pause_ns_);
       pause_ns_ = std::min(2 * pause_ns_, kStretchLastNs);
       stretch_ns_ = kStretchFirstNs;
       return false;
     }
-    pause_ns_ = kStretchFirstNs;
-    window_began_ns_ = now_ns;
-    window_bytes_ = 0;
   }
   if (now_ns - began_ns_ >= stretch_ns_) {
     End(now_ns, kMeasureNs);
@@ -67,6 +80,9 @@ bool PackPolicy::ShouldPack(int64_t now_ns, double link_rate) {
 
 void PackPolicy::End(int64_t now_ns, int64_t pause_ns) {
   packing_ = false;
+  window_began_ns_ = now_ns;
+  window_bytes_ = 0;
+  poor_windows_ = 0;
   paused_until_ns_ = now_ns + pause_ns;
 }
 

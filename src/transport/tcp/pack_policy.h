@@ -11,14 +11,14 @@ namespace faultline {
 
 // Decides for each run whether to pack it (automatic choice; the other modes are fixed).
 //
-// While runs go out as they are, a small sample of the memory is packed now and then: it gives the
-// packer's speed and what the memory packs to. With the rate at which the link carried unpacked
-// bytes that predicts the gain. While runs are packed, the gain is what counts: the memory's bytes
-// that went out, held against the rate before. A gain that does not come (the receiver was the
-// limit, or the processor) ends it for a while. The unpacked rate is measured anew at times, so
-// that a figure from a bad moment does not last.
+// While runs go out as they are, their rate is measured, and a small sample of the memory is packed
+// now and then: the packer's speed and what the memory packs to, held against that rate, predict
+// the gain. While runs are packed, the gain itself counts: the memory's bytes that went out, held
+// against the rate before. One that does not come (the receiver was the limit, or the processor)
+// ends it for a while. The unpacked rate is measured anew at times, so that a figure from a bad
+// moment does not last.
 //
-// Times are of any monotonic clock, rates in bytes per nanosecond. One thread.
+// Times are of any monotonic clock. One thread.
 class PackPolicy {
  public:
   explicit PackPolicy(Compression mode) : mode_(mode) {}
@@ -31,8 +31,8 @@ class PackPolicy {
   // `in_bytes` were packed in `spent_ns`; `out_bytes` is the same where packing saved nothing.
   void NotePacking(int64_t now_ns, uint64_t in_bytes, uint64_t out_bytes, int64_t spent_ns);
 
-  // Whether to pack the next run. `link_rate`: what the link carried lately; 0: not known yet.
-  bool ShouldPack(int64_t now_ns, double link_rate);
+  // Whether to pack the next run.
+  bool ShouldPack(int64_t now_ns);
   // A run of the memory was given to the link, packed or not.
   void NoteRun(uint64_t run_bytes) { window_bytes_ += run_bytes; }
 
@@ -43,19 +43,27 @@ class PackPolicy {
   double ratio() const { return ratio_; }  // packed by unpacked, lately
 
  private:
-  static constexpr int64_t kSampleNs = 20'000'000;
+  static constexpr int64_t kSampleNs = 10'000'000;
   static constexpr int64_t kFirstSampleNs = 5'000'000;
   static constexpr int kSamplesMin = 8;
   static constexpr double kWeight = 0.125;  // of the newest figure in the averages
   static constexpr double kGainToBegin = 1.25;
   static constexpr double kGainToStay = 1.1;
-  static constexpr int64_t kWindowNs = 50'000'000;
+  // Packing and sending share a thread where the link does not make it wait.
+  static constexpr double kPackerShare = 0.5;
+  static constexpr int64_t kUnpackedWindowNs = 10'000'000;
+  static constexpr int64_t kPackedWindowNs = 20'000'000;
+  static constexpr int kPoorWindowsMax = 2;  // one alone may be somebody else's doing
   // Unpacked for so long: the link's rate is known again.
   static constexpr int64_t kMeasureNs = 15'000'000;
   static constexpr int64_t kStretchFirstNs = 100'000'000;
   static constexpr int64_t kStretchLastNs = 1'600'000'000;
 
-  double PredictedGain(double link_rate) const;
+  // The rate of the window that ends now, bytes per nanosecond, and begins the next window.
+  double TakeWindow(int64_t now_ns);
+  bool WorthBeginning(int64_t now_ns);
+  bool WorthStaying(int64_t now_ns);
+  double PredictedGain() const;
   void End(int64_t now_ns, int64_t pause_ns);
 
   const Compression mode_;
@@ -69,9 +77,10 @@ class PackPolicy {
   int64_t pause_ns_ = kStretchFirstNs;    // after a gain that did not come; doubles each time
   int64_t stretch_ns_ = kStretchFirstNs;  // until the link is measured again; doubles each time
   int64_t began_ns_ = 0;
-  double unpacked_rate_ = 0;  // when packing began
-  int64_t window_began_ns_ = 0;
+  double unpacked_rate_ = 0;      // bytes per nanosecond; 0: not known yet
+  int64_t window_began_ns_ = -1;  // -1: no run yet
   uint64_t window_bytes_ = 0;
+  int poor_windows_ = 0;  // in a row, without the gain
 };
 
 }  // namespace faultline

@@ -71,7 +71,7 @@ std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> d
   if (policy_.WantsSample(now_ns)) {
     Pack(data.first(std::min(data.size(), PackPolicy::kSampleBytesMax)));
   }
-  const bool pack = policy_.ShouldPack(now_ns, bound_.rate());
+  const bool pack = policy_.ShouldPack(now_ns);
   policy_.NoteRun(data.size());
   if (!pack || data.size() > kPackedRunBytesMax) return {};
   std::span<const std::byte> packed = Pack(data);
