@@ -16,8 +16,8 @@ struct SessionLimits {
   int64_t silence_post_copy_us = 60'000'000;
   // From the VM's stop to the handover; beyond it the migration is given up.
   int64_t handover_timeout_us = 10'000'000;
-  // Once every page of a guest that may discard is there: how long events are read before the memory is disarmed, so that a
-  // discard that began before the last page landed is still heard of.
+  // Once every page of a guest that may discard is there: how long events are read before the
+  // memory is disarmed, so that a discard that began before the last page landed is still heard of.
   int64_t discard_settle_us = 20'000;
   // A peer that gives up closes its lanes too, and they may end before its reason has come.
   int64_t lane_failure_grace_us = 100'000;

@@ -13,6 +13,7 @@
 
 #include "memory/hugetlb_data.h"
 #include "memory/kernel_abi.h"
+#include "memory/mapping.h"
 
 namespace faultline {
 namespace {
@@ -62,8 +63,7 @@ absl::StatusOr<bool> WalkExtents(const RamRegion& region, uint64_t ranges_max,
 
 // What mincore sees, if that is all that the file holds: pages in swap are not seen, and neither
 // is anything right where the caller may not write the file.
-absl::StatusOr<std::optional<PageRangeSet>> ReadResidentPages(const RamRegion& region,
-                                                              std::span<const std::byte> mapping) {
+absl::StatusOr<std::optional<PageRangeSet>> ReadResidentPages(const RamRegion& region) {
   struct stat info;
   if (fstat(region.file, &info) < 0) {
     return ErrnoStatus(errno, fmt::format("stat the RAM file of '{}'", region.layout.name));
@@ -74,8 +74,11 @@ absl::StatusOr<std::optional<PageRangeSet>> ReadResidentPages(const RamRegion& r
   if (!whole_file || page_bytes != static_cast<uint64_t>(sysconf(_SC_PAGESIZE))) {
     return std::nullopt;
   }
+  ASSIGN_OR_RETURN(Mapping mapping,
+                   Mapping::MapFile(region.file, region.file_offset_bytes, region.layout.size_bytes,
+                                    /*writable=*/false, "a RAM file"));
   std::vector<unsigned char> resident(region.layout.page_count());
-  void* address = const_cast<std::byte*>(mapping.data());
+  void* address = reinterpret_cast<void*>(mapping.address());
   if (mincore(address, region.layout.size_bytes, resident.data()) < 0) return std::nullopt;
   auto is_resident = [](unsigned char flags) { return (flags & 1) != 0; };
   PageRangeSet pages;
@@ -161,13 +164,12 @@ std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page) {
   return data == at;
 }
 
-absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind,
-                                           std::span<const std::byte> mapping) {
+absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind) {
   if (kind == RamFileKind::kHugetlbfs) return ReadHugetlbPages(region);
   PageRangeSet pages;
   ASSIGN_OR_RETURN(bool whole, WalkExtents(region, kSeekRangesMax, &pages));
   if (whole) return pages;
-  ASSIGN_OR_RETURN(std::optional<PageRangeSet> resident, ReadResidentPages(region, mapping));
+  ASSIGN_OR_RETURN(std::optional<PageRangeSet> resident, ReadResidentPages(region));
   if (resident.has_value()) return *std::move(resident);
   pages.Clear();
   RETURN_IF_ERROR(WalkExtents(region, UINT64_MAX, &pages).status());

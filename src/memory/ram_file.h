@@ -2,10 +2,8 @@
 #ifndef FAULTLINE_MEMORY_RAM_FILE_H_
 #define FAULTLINE_MEMORY_RAM_FILE_H_
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <span>
 
 #include "base/status.h"
 #include "pages/page_range_set.h"
@@ -29,15 +27,14 @@ absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind);
 std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page);
 
 // Which pages of the region hold data. A page that is left out reads zero; one that is named may be
-// zero all the same. Allocates nothing in the file. `mapping` is the region's, for reading.
+// zero all the same. Allocates nothing in the file.
 //
 // tmpfs: SEEK_DATA and SEEK_HOLE, 27 ns a page and 0.6 us a stretch; where there are many
 // stretches, mincore (50 ns a page), which does not see what is swapped out, so that it counts only
 // if it has found all the blocks that the file owns.
 // hugetlbfs: it knows neither. UFFDIO_CONTINUE into a mapping of our own tells a page from a hole
 // (about 1 us a page); where that is not permitted, reading by pread finds what is not zero.
-absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind,
-                                           std::span<const std::byte> mapping);
+absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind);
 
 }  // namespace faultline
 

@@ -21,11 +21,7 @@ absl::StatusOr<std::unique_ptr<RamFileSource>> RamFileSource::Make(const VmDescr
     }
     ASSIGN_OR_RETURN(RamFileKind kind, KindOfRamFile(ram.file));
     RETURN_IF_ERROR(CheckRamFile(ram, kind));
-    std::string what = fmt::format("the RAM file of '{}'", ram.layout.name);
-    ASSIGN_OR_RETURN(Mapping mapping,
-                     Mapping::MapFile(ram.file, ram.file_offset_bytes, ram.layout.size_bytes,
-                                      /*writable=*/false, what.c_str()));
-    regions.push_back({ram, kind, std::move(mapping)});
+    regions.push_back({ram, kind});
   }
   return std::unique_ptr<RamFileSource>(new RamFileSource(std::move(regions)));
 }
@@ -37,8 +33,7 @@ RamFileSource::RamFileSource(std::vector<Region> regions) : regions_(std::move(r
 absl::StatusOr<AllocationMap> RamFileSource::ReadAllocationMap() {
   AllocationMap map;
   for (const Region& region : regions_) {
-    ASSIGN_OR_RETURN(PageRangeSet pages,
-                     ReadDataPages(region.ram, region.kind, region.mapping.bytes()));
+    ASSIGN_OR_RETURN(PageRangeSet pages, ReadDataPages(region.ram, region.kind));
     map.push_back(std::move(pages));
   }
   return map;
@@ -49,14 +44,6 @@ std::optional<bool> RamFileSource::HoldsData(PageId page) const {
   const Region& region = regions_[page.region];
   if (region.kind != RamFileKind::kTmpfs) return std::nullopt;
   return PageHoldsData(region.ram, page.index);
-}
-
-std::span<const std::byte> RamFileSource::View(PageRun run) const {
-  FAULTLINE_CHECK(run.region < regions_.size());
-  const Region& region = regions_[run.region];
-  FAULTLINE_CHECK(run.first <= run.end() && run.end() <= region.ram.layout.page_count());
-  uint64_t page_bytes = region.ram.layout.page_size_bytes;
-  return region.mapping.bytes().subspan(run.first * page_bytes, run.count * page_bytes);
 }
 
 absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
@@ -76,14 +63,6 @@ absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
     offset_bytes += static_cast<uint64_t>(got);
   }
   return absl::OkStatus();
-}
-
-FileSpan RamFileSource::FileOf(PageRun run) const {
-  FAULTLINE_CHECK(run.region < regions_.size());
-  const Region& region = regions_[run.region];
-  if (region.kind != RamFileKind::kTmpfs) return {};
-  return {region.ram.file,
-          region.ram.file_offset_bytes + run.first * region.ram.layout.page_size_bytes};
 }
 
 absl::StatusOr<std::unique_ptr<SourceMemory>> RamFileSourceFactory::Open(const VmDescription& vm) {

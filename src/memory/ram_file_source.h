@@ -5,7 +5,6 @@
 #include <memory>
 #include <vector>
 
-#include "memory/mapping.h"
 #include "memory/ram_file.h"
 #include "seams/source_memory.h"
 
@@ -13,7 +12,7 @@ namespace faultline {
 
 class RamFileSource : public SourceMemory {
  public:
-  // Maps the files, which must stay open as long as this lives. FailedPrecondition names the region
+  // The files must stay open as long as this lives. FailedPrecondition names the region
   // that has no file, lies on a disk, or is shorter than it says.
   static absl::StatusOr<std::unique_ptr<RamFileSource>> Make(const VmDescription& vm);
 
@@ -21,18 +20,14 @@ class RamFileSource : public SourceMemory {
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
   // tmpfs: 0.5 us. hugetlbfs: none.
   std::optional<bool> HoldsData(PageId page) const override;
-  std::span<const std::byte> View(PageRun run) const override;
   // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override;
-  // hugetlbfs files cannot be sent from.
-  FileSpan FileOf(PageRun run) const override;
 
  private:
   struct Region {
     RamRegion ram;
     RamFileKind kind = RamFileKind::kTmpfs;
-    Mapping mapping;  // read-only, the whole region
   };
 
   explicit RamFileSource(std::vector<Region> regions);

@@ -106,8 +106,7 @@ void Loop::StartThread() {
   FAULTLINE_CHECK(!thread_.joinable());
   thread_ = std::thread([this] {
     pthread_setname_np(pthread_self(), name_.substr(0, 15).c_str());
-    // The program's signals are none of this thread's; SIGPIPE, which sendfile raises and nothing
-    // else can hold back, least of all.
+    // The program's signals are none of this thread's.
     sigset_t all;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, nullptr);

@@ -20,12 +20,6 @@ namespace faultline {
 // For each region the pages that hold data; all others read zero.
 using AllocationMap = std::vector<PageRangeSet>;
 
-// A stretch of a file; none if file is -1.
-struct FileSpan {
-  int file = -1;
-  uint64_t offset_bytes = 0;
-};
-
 class SourceMemory {
  public:
   virtual ~SourceMemory() = default;
@@ -37,16 +31,10 @@ class SourceMemory {
   // Whether `page` holds data, asked for it alone in microseconds; none where only the map can
   // tell. The answer lasts as the map's does. Any thread, one at a time.
   virtual std::optional<bool> HoldsData(PageId page) const = 0;
-  // The bytes of `run`, valid as long as this object. Every page of `run` must hold data: reading a
-  // hole would allocate it. Any thread.
-  virtual std::span<const std::byte> View(PageRun run) const = 0;
   // Copies bytes of one region, from `offset_bytes` on, into `out`. Holes read zero and stay holes.
   // Any thread.
   virtual absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                             std::span<std::byte> out) const = 0;
-  // Where the same bytes lie in a file that the kernel can send from by itself; none if there is no
-  // such file. Any thread.
-  virtual FileSpan FileOf(PageRun run) const = 0;
 };
 
 // Takes hold of a source's memory.

@@ -4,8 +4,6 @@
 #define FAULTLINE_TESTS_CONTRACT_TRANSPORT_WORLD_H_
 
 #include <gtest/gtest.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -19,8 +17,6 @@
 #include <utility>
 #include <vector>
 
-#include "base/check.h"
-#include "base/file_descriptor.h"
 #include "protocol/codec.h"
 #include "seams/transport.h"
 
@@ -131,9 +127,6 @@ class TestMemory : public SourceMemory {
       }
       words_.push_back(std::move(words));
     }
-    std::span<const std::byte> bytes = std::as_bytes(std::span(words_[0]));
-    FAULTLINE_CHECK(write(file_.get(), bytes.data(), bytes.size()) ==
-                    static_cast<ssize_t>(bytes.size()));
   }
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override { return TestMap(); }
@@ -141,7 +134,7 @@ class TestMemory : public SourceMemory {
     if (page.region == 1) return std::nullopt;
     return map_[0].Contains(page.index);
   }
-  std::span<const std::byte> View(PageRun run) const override {
+  std::span<const std::byte> View(PageRun run) const {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return std::as_bytes(std::span(words_[run.region]))
         .subspan(run.first * page_bytes, run.count * page_bytes);
@@ -152,10 +145,6 @@ class TestMemory : public SourceMemory {
                 out.size());
     return absl::OkStatus();
   }
-  FileSpan FileOf(PageRun run) const override {
-    if (run.region == 1) return {};
-    return {file_.get(), run.first * layout_[0].page_size_bytes};
-  }
   bool Matches(PageRun run, std::span<const std::byte> bytes) const {
     std::span<const std::byte> truth = View(run);
     return bytes.size() == truth.size() &&
@@ -165,7 +154,6 @@ class TestMemory : public SourceMemory {
  private:
   const MemoryLayout layout_ = TestLayout();
   const AllocationMap map_ = TestMap();
-  const FileDescriptor file_{memfd_create("test memory", MFD_CLOEXEC)};  // region 0
   std::vector<std::vector<uint64_t>> words_;
 };
 

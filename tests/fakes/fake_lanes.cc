@@ -34,6 +34,13 @@ absl::StatusOr<PageFrame> ParseChunk(std::span<const std::byte> bytes, const Mem
   return frame;
 }
 
+FakeSocket::Bytes BytesOf(const SourceMemory& memory, PageRun run) {
+  const uint64_t page_bytes = memory.layout()[run.region].page_size_bytes;
+  FakeSocket::Bytes bytes(run.count * page_bytes);
+  FAULTLINE_CHECK(memory.Read(run.region, run.first * page_bytes, bytes).ok());
+  return bytes;
+}
+
 }  // namespace
 
 FakePageExporter::FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
@@ -82,7 +89,7 @@ void FakePageExporter::Answer() {
         map_ != nullptr ? (*map_)[page.region].Contains(page.index) : memory_->HoldsData(page);
     if (!data.has_value()) return;
     if (*data) {
-      socket_->Send(FrameOf({PageFrameKind::kData, run}, memory_->View(run)));
+      socket_->Send(FrameOf({PageFrameKind::kData, run}, BytesOf(*memory_, run)));
     } else {
       socket_->Send(FrameOf({PageFrameKind::kZero, run}));
     }
@@ -156,7 +163,7 @@ void FakePushLane::Start(const SourceMemory* memory, Listener* listener) {
 
 bool FakePushLane::TryPush(PageRun run) {
   FAULTLINE_CHECK(bulk_->IsCurrent() && memory_ != nullptr && !run.empty());
-  std::span<const std::byte> data = memory_->View(run);
+  FakeSocket::Bytes data = BytesOf(*memory_, run);
   FAULTLINE_CHECK(run.count == 1 || data.size() <= kFakeRunBytesMax);
   if (socket_ == nullptr) return false;
   if (socket_->bytes_in_flight() >= socket_->network()->push_window_bytes()) {
@@ -225,7 +232,8 @@ void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
     return listener_->OnPushFinished();
   }
   if (frame->kind != PageFrameKind::kData) {
-    return Fail(absl::InvalidArgumentError("bad page frame from the peer: neither data nor the end"));
+    return Fail(
+        absl::InvalidArgumentError("bad page frame from the peer: neither data nor the end"));
   }
   held_run_ = frame->run;
   held_ = std::move(bytes);

@@ -6,7 +6,6 @@
 #include <cstddef>
 #include <vector>
 
-#include "base/check.h"
 #include "seams/source_memory.h"
 
 namespace faultline {
@@ -28,7 +27,7 @@ class FakeSourceMemory : public SourceMemory {
     for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = std::byte{0};
     map_[page.region].Remove(page.index, page.index + 1);
   }
-  // ReadAllocationMap fails with it from now on, and looking at holes is allowed then.
+  // The next ReadAllocationMap fails with it.
   void FailWith(absl::Status status) { failure_ = std::move(status); }
 
   const MemoryLayout& layout() const override { return layout_; }
@@ -39,22 +38,12 @@ class FakeSourceMemory : public SourceMemory {
   std::optional<bool> HoldsData(PageId page) const override {
     return map_[page.region].Contains(page.index);
   }
-  // Checks what the real one cannot: that nobody looks at a hole.
-  std::span<const std::byte> View(PageRun run) const override {
-    for (uint64_t page = run.first; page < run.end(); ++page) {
-      FAULTLINE_CHECK(!failure_.ok() || map_[run.region].Contains(page));
-    }
-    uint64_t page_bytes = layout_[run.region].page_size_bytes;
-    return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);
-  }
-
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override {
     std::span<const std::byte> from = std::span(bytes_[region]).subspan(offset_bytes, out.size());
     std::copy(from.begin(), from.end(), out.begin());
     return absl::OkStatus();
   }
-  FileSpan FileOf(PageRun) const override { return {}; }
 
  private:
   std::span<std::byte> Bytes(PageRun run) {

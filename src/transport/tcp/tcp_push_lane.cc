@@ -8,8 +8,6 @@
 namespace faultline {
 namespace {
 
-// Below this, copying costs less than a system call of its own.
-constexpr size_t kSendFileBytesMin = 64 * 1024;
 constexpr int64_t kFlightIntervalNs = 1'000'000;
 
 }  // namespace
@@ -49,21 +47,36 @@ bool TcpPushLane::TryPush(PageRun run) {
     pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });
     return false;
   }
-  std::span<const std::byte> data = memory_->View(run);
-  FAULTLINE_CHECK(run.count == 1 || data.size() <= kTcpRunBytesMax);
+  absl::StatusOr<std::span<const std::byte>> read = ReadRun(run);
+  if (!read.ok()) {
+    FailSoon(read.status());
+    return false;
+  }
+  std::span<const std::byte> data = *read;
   PageFrame frame{PageFrameKind::kData, run};
-  FileSpan file;
   if (std::span<const std::byte> packed = PackIfWorth(data); !packed.empty()) {
     frame.kind = PageFrameKind::kPacked;
     frame.algorithm = PackAlgorithm::kLz4;
     frame.packed_bytes = static_cast<uint32_t>(packed.size());
     data = packed;
-  } else if (data.size() >= kSendFileBytesMin) {
-    file = memory_->FileOf(run);
   }
   bucket_.Take(kPageFrameBytes + data.size());
-  BeginFrame(frame, data, file);
+  BeginFrame(frame, data);
   return true;
+}
+
+// A copy, though the kernel could send from the file itself: on loopback the receiver, which is the
+// limit there, then takes half as long again (docs/performance.md).
+absl::StatusOr<std::span<const std::byte>> TcpPushLane::ReadRun(PageRun run) {
+  const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
+  const size_t bytes = run.count * page_bytes;
+  FAULTLINE_CHECK(run.count == 1 || bytes <= kTcpRunBytesMax);
+  if (!buffer_.Reserve(std::max<size_t>(bytes, kTcpRunBytesMax))) {
+    return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
+  }
+  std::span<std::byte> data(buffer_.data(), bytes);
+  RETURN_IF_ERROR(memory_->Read(run.region, run.first * page_bytes, data));
+  return data;
 }
 
 std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> data) {
@@ -104,17 +117,20 @@ void TcpPushLane::Finish() {
 
 void TcpPushLane::BeginFinish() {
   finish_begun_ = true;
-  BeginFrame({PageFrameKind::kFinished, {}}, {}, {});
+  BeginFrame({PageFrameKind::kFinished, {}}, {});
 }
 
-void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> data,
-                             FileSpan file) {
+void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> data) {
   EncodePageFrame(frame, header_);
   data_ = data;
-  file_ = file;
   sent_ = 0;
   if (SendSome()) return UpdateInterest();
-  // The caller is the listener itself, in the middle of something: it hears of it afterwards.
+  FailSoon(send_error_);
+}
+
+// The caller is the listener itself, in the middle of something: it hears of it afterwards.
+void TcpPushLane::FailSoon(absl::Status status) {
+  send_error_ = std::move(status);
   send_error_timer_ = loop_->RunAfter(0, [this] { Fail(send_error_); });
 }
 
@@ -140,17 +156,13 @@ Transfer TcpPushLane::SendOnce() {
   const size_t data_sent = sent_ > kPageFrameBytes ? sent_ - kPageFrameBytes : 0;
   // A huge page is one frame, but not one burst.
   const size_t data_bytes = std::min<size_t>(data_.size() - data_sent, bound_.burst_bytes());
-  const bool from_file = file_.file >= 0;
-  if (from_file && sent_ >= kPageFrameBytes) {
-    return stream_.SendFile(file_.file, file_.offset_bytes + data_sent, data_bytes);
-  }
   std::array<iovec, 2> parts;
   size_t count = 0;
   if (sent_ < kPageFrameBytes) parts[count++] = {header_.data() + sent_, kPageFrameBytes - sent_};
-  if (!from_file && data_bytes > 0) {
+  if (data_bytes > 0) {
     parts[count++] = {const_cast<std::byte*>(data_.data()) + data_sent, data_bytes};
   }
-  return stream_.Send(std::span(parts).first(count), /*more=*/from_file);
+  return stream_.Send(std::span(parts).first(count));
 }
 
 // Measures the link, and lets no more queue up than it carries away soon.

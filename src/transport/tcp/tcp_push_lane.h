@@ -52,7 +52,10 @@ class TcpPushLane : public PushLane {
   // The packed bytes of a run, if it is to be packed and gets smaller; otherwise empty.
   std::span<const std::byte> PackIfWorth(std::span<const std::byte> data);
   std::span<const std::byte> Pack(std::span<const std::byte> data);
-  void BeginFrame(const PageFrame& frame, std::span<const std::byte> data, FileSpan file);
+  void BeginFrame(const PageFrame& frame, std::span<const std::byte> data);
+  // The bytes of `run`, in buffer_.
+  absl::StatusOr<std::span<const std::byte>> ReadRun(PageRun run);
+  void FailSoon(absl::Status status);
   // Goes on with the current frame; false: the lane failed.
   bool SendSome();
   Transfer SendOnce();
@@ -78,10 +81,10 @@ class TcpPushLane : public PushLane {
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
 
+  PageBuffer buffer_;  // the run under way, unpacked
   // The frame under way; all of it is sent when !busy().
   std::array<std::byte, kPageFrameBytes> header_;
   std::span<const std::byte> data_;
-  FileSpan file_;  // where data_ lies, if it is to be sent from there
   size_t sent_ = kPageFrameBytes;
   bool finish_wanted_ = false;
   bool finish_begun_ = false;

@@ -3,7 +3,6 @@
 #include <linux/sockios.h>
 #include <netinet/tcp.h>
 #include <sys/ioctl.h>
-#include <sys/sendfile.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -38,33 +37,18 @@ void TcpStream::SetInterest(bool readable, bool writable) {
   if (watcher_ != nullptr) watcher_->SetInterest(readable, writable);
 }
 
-Transfer TcpStream::Send(std::span<iovec> parts, bool more) {
+Transfer TcpStream::Send(std::span<iovec> parts) {
   msghdr message{};
   message.msg_iov = parts.data();
   message.msg_iovlen = parts.size();
   ssize_t sent;
   do {
-    sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT | (more ? MSG_MORE : 0));
+    sent = sendmsg(fd_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT);
   } while (sent < 0 && errno == EINTR);
   if (sent < 0) {
     if (errno == EAGAIN) return {};
     return {0, ErrnoStatus(errno, "sending to " + peer_name_)};
   }
-  counter_->fetch_add(static_cast<uint64_t>(sent), std::memory_order_relaxed);
-  return {static_cast<size_t>(sent), absl::OkStatus()};
-}
-
-Transfer TcpStream::SendFile(int file, uint64_t offset_bytes, size_t count_bytes) {
-  off_t offset = static_cast<off_t>(offset_bytes);
-  ssize_t sent;
-  do {
-    sent = sendfile(fd_.get(), file, &offset, count_bytes);
-  } while (sent < 0 && errno == EINTR);
-  if (sent < 0) {
-    if (errno == EAGAIN) return {};
-    return {0, ErrnoStatus(errno, "sending from a RAM file to " + peer_name_)};
-  }
-  if (sent == 0) return {0, absl::DataLossError("the RAM file ended before the VM's memory did")};
   counter_->fetch_add(static_cast<uint64_t>(sent), std::memory_order_relaxed);
   return {static_cast<size_t>(sent), absl::OkStatus()};
 }

@@ -48,11 +48,7 @@ class TcpStream {
 
   // One sendmsg or recvmsg over `parts`. Never raises SIGPIPE. The peer's orderly end is
   // Unavailable. Nothing is allocated unless it fails.
-  // `more`: what follows at once may go in the same packet.
-  Transfer Send(std::span<iovec> parts, bool more = false);
-  // Sends `count_bytes` at most from a file's pages, which the kernel does not copy: they must not
-  // change any more. Only on a thread that blocks SIGPIPE: a peer that is gone raises it.
-  Transfer SendFile(int file, uint64_t offset_bytes, size_t count_bytes);
+  Transfer Send(std::span<iovec> parts);
   Transfer Receive(std::span<iovec> parts);
 
   // What has been sent and is not acknowledged yet, and the shortest round trip seen.
