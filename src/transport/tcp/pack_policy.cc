@@ -25,8 +25,19 @@ void PackPolicy::NotePacking(int64_t now_ns, uint64_t in_bytes, uint64_t out_byt
 // While the link makes the lane wait, packing costs no time of its own: the slower of the two sets
 // the pace.
 double PackPolicy::PredictedGain() const {
-  const double packer = kPackerShare / std::max(ns_per_byte_ * unpacked_rate_, 1e-9);
+  const double link_rate =
+      std::max(unpacked_rate_, *std::max_element(peaks_.begin(), peaks_.end()));
+  const double packer = kPackerShare / std::max(ns_per_byte_ * link_rate, 1e-9);
   return std::min(packer, 1 / std::max(ratio_, 1e-3));
+}
+
+void PackPolicy::NotePeak(int64_t now_ns) {
+  if (now_ns - peak_began_ns_ < kPeakWindowNs) return;
+  peaks_[next_peak_] =
+      static_cast<double>(peak_bytes_) / static_cast<double>(now_ns - peak_began_ns_);
+  next_peak_ = (next_peak_ + 1) % peaks_.size();
+  peak_began_ns_ = now_ns;
+  peak_bytes_ = 0;
 }
 
 double PackPolicy::TakeWindow(int64_t now_ns) {
@@ -39,11 +50,12 @@ double PackPolicy::TakeWindow(int64_t now_ns) {
 
 bool PackPolicy::ShouldPack(int64_t now_ns) {
   if (mode_ != Compression::kAuto) return mode_ == Compression::kLz4;
-  if (window_began_ns_ < 0) window_began_ns_ = now_ns;
+  if (window_began_ns_ < 0) window_began_ns_ = peak_began_ns_ = now_ns;
   return packing_ ? WorthStaying(now_ns) : WorthBeginning(now_ns);
 }
 
 bool PackPolicy::WorthBeginning(int64_t now_ns) {
+  NotePeak(now_ns);
   if (now_ns - window_began_ns_ >= kUnpackedWindowNs) unpacked_rate_ = TakeWindow(now_ns);
   if (samples_ < kSamplesMin || unpacked_rate_ <= 0 || now_ns < paused_until_ns_) return false;
   if (PredictedGain() < kGainToBegin) return false;
@@ -80,8 +92,8 @@ bool PackPolicy::WorthStaying(int64_t now_ns) {
 
 void PackPolicy::End(int64_t now_ns, int64_t pause_ns) {
   packing_ = false;
-  window_began_ns_ = now_ns;
-  window_bytes_ = 0;
+  window_began_ns_ = peak_began_ns_ = now_ns;
+  window_bytes_ = peak_bytes_ = 0;
   poor_windows_ = 0;
   paused_until_ns_ = now_ns + pause_ns;
 }

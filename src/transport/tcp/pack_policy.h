@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TRANSPORT_TCP_PACK_POLICY_H_
 #define FAULTLINE_TRANSPORT_TCP_PACK_POLICY_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -34,7 +35,10 @@ class PackPolicy {
   // Whether to pack the next run.
   bool ShouldPack(int64_t now_ns);
   // A run of the memory was given to the link, packed or not.
-  void NoteRun(uint64_t run_bytes) { window_bytes_ += run_bytes; }
+  void NoteRun(uint64_t run_bytes) {
+    window_bytes_ += run_bytes;
+    peak_bytes_ += run_bytes;
+  }
 
   // The length of a run that packs into about `burst_bytes`: a multiple of it by a power of two, at
   // most `run_bytes_max`; just burst_bytes while nothing is packed.
@@ -52,6 +56,7 @@ class PackPolicy {
   // Packing and sending share a thread where the link does not make it wait.
   static constexpr double kPackerShare = 0.5;
   static constexpr int64_t kUnpackedWindowNs = 10'000'000;
+  static constexpr int64_t kPeakWindowNs = 2'000'000;
   static constexpr int64_t kPackedWindowNs = 20'000'000;
   static constexpr int kPoorWindowsMax = 2;  // one alone may be somebody else's doing
   // Unpacked for so long: the link's rate is known again.
@@ -63,6 +68,7 @@ class PackPolicy {
   double TakeWindow(int64_t now_ns);
   bool WorthBeginning(int64_t now_ns);
   bool WorthStaying(int64_t now_ns);
+  void NotePeak(int64_t now_ns);
   double PredictedGain() const;
   void End(int64_t now_ns, int64_t pause_ns);
 
@@ -77,7 +83,13 @@ class PackPolicy {
   int64_t pause_ns_ = kStretchFirstNs;    // after a gain that did not come; doubles each time
   int64_t stretch_ns_ = kStretchFirstNs;  // until the link is measured again; doubles each time
   int64_t began_ns_ = 0;
-  double unpacked_rate_ = 0;      // bytes per nanosecond; 0: not known yet
+  double unpacked_rate_ = 0;  // bytes per nanosecond; 0: not known yet
+  // The rates of the last short windows without packing, in a ring. A lane that is slow because the
+  // processor is busy elsewhere has fast moments, one that is slow because of its link has none.
+  std::array<double, 8> peaks_{};
+  size_t next_peak_ = 0;
+  int64_t peak_began_ns_ = 0;
+  uint64_t peak_bytes_ = 0;
   int64_t window_began_ns_ = -1;  // -1: no run yet
   uint64_t window_bytes_ = 0;
   int poor_windows_ = 0;  // in a row, without the gain

@@ -106,6 +106,16 @@ TEST(PackPolicyTest, AGainThatDoesNotComeEndsIt) {
   EXPECT_LT(bench.packed_share(), 0.1);
 }
 
+TEST(PackPolicyTest, ABusyProcessorIsNotASlowLink) {
+  Bench bench;
+  bench.link_rate = 1.2;
+  for (int i = 0; i < 300; ++i) {
+    bench.Run(4 * kMillisecond);
+    bench.now_ns += 8 * kMillisecond;  // others have the processor
+  }
+  EXPECT_EQ(bench.packed_share(), 0);
+}
+
 TEST(PackPolicyTest, ALinkThatGetsFasterIsNoticed) {
   Bench bench;
   bench.Run(1000 * kMillisecond);
