@@ -203,7 +203,6 @@ void SourceSession::OnMapRead(absl::StatusOr<AllocationMap> map) {
     for (const RegionLayout& region : layout_) map_.emplace_back().Add(0, region.page_count());
   }
   FAULTLINE_CHECK(map_.size() == layout_.size());
-  parts_.demand->Post([this] { lanes_.exporter->UseMap(&map_); });
   SendAllocationMap();
   parts_.bulk->Post([this] { pusher_.Start(lanes_.push, memory_.get(), &map_); });
 }

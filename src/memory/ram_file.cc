@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
 #include <vector>
 
 #include "memory/hugetlb_data.h"
@@ -157,11 +158,11 @@ absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind) {
   return extent.has_value();
 }
 
-std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page) {
+bool MayHoldData(const RamRegion& region, uint64_t page) {
   off_t at = static_cast<off_t>(region.file_offset_bytes + page * region.layout.page_size_bytes);
   off_t data = lseek(region.file, at, SEEK_DATA);
-  if (data < 0) return errno == ENXIO ? std::optional(false) : std::nullopt;
-  return data == at;
+  // ENXIO: nothing but a hole from here on.
+  return data == at || (data < 0 && errno != ENXIO);
 }
 
 absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind) {

@@ -3,7 +3,6 @@
 #define FAULTLINE_MEMORY_RAM_FILE_H_
 
 #include <cstdint>
-#include <optional>
 
 #include "base/status.h"
 #include "pages/page_range_set.h"
@@ -23,8 +22,8 @@ absl::Status CheckRamFile(const RamRegion& region, RamFileKind kind);
 // where, the whole file counts.
 absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind);
 
-// Whether one page of a region on tmpfs holds data; none if the kernel does not say.
-std::optional<bool> PageHoldsData(const RamRegion& region, uint64_t page);
+// False: the page, of a region on tmpfs, is a hole.
+bool MayHoldData(const RamRegion& region, uint64_t page);
 
 // Which pages of the region hold data. A page that is left out reads zero; one that is named may be
 // zero all the same. Allocates nothing in the file.

@@ -39,11 +39,10 @@ absl::StatusOr<AllocationMap> RamFileSource::ReadAllocationMap() {
   return map;
 }
 
-std::optional<bool> RamFileSource::HoldsData(PageId page) const {
+bool RamFileSource::HoldsData(PageId page) const {
   FAULTLINE_CHECK(page.region < regions_.size());
   const Region& region = regions_[page.region];
-  if (region.kind != RamFileKind::kTmpfs) return std::nullopt;
-  return PageHoldsData(region.ram, page.index);
+  return region.kind != RamFileKind::kTmpfs || MayHoldData(region.ram, page.index);
 }
 
 absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,

@@ -20,11 +20,8 @@ class PageExporter {
   };
 
   virtual ~PageExporter() = default;
-  // Serves `memory` until Stop; it outlives the exporter's use. Pages of which only the allocation
-  // map can tell whether they hold data are answered once it is there.
+  // Serves `memory` until Stop; it outlives the exporter's use.
   virtual void Start(const SourceMemory* memory, Listener* listener) = 0;
-  // Where data is, known from here on. `map` outlives the exporter's use. After Start, once.
-  virtual void UseMap(const AllocationMap* map) = 0;
   virtual void Stop() = 0;
 };
 

@@ -5,7 +5,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -28,9 +27,9 @@ class SourceMemory {
   // Reads which pages the VM ever allocated. The VM must stand still for the answer to last. Any
   // thread; milliseconds for a GiB.
   virtual absl::StatusOr<AllocationMap> ReadAllocationMap() = 0;
-  // Whether `page` holds data, asked for it alone in microseconds; none where only the map can
-  // tell. The answer lasts as the map's does. Any thread, one at a time.
-  virtual std::optional<bool> HoldsData(PageId page) const = 0;
+  // False: `page` is a hole and reads zero. True also where only the map could tell. For a page
+  // that is asked for before the map has been read; the answer lasts as the map's does. Any thread.
+  virtual bool HoldsData(PageId page) const = 0;
   // Copies bytes of one region, from `offset_bytes` on, into `out`. Holes read zero and stay holes.
   // Any thread.
   virtual absl::Status Read(RegionIndex region, uint64_t offset_bytes,

@@ -75,14 +75,10 @@ class DemandLaneContract : public TransportContract {
     OpenLanes();
     ASSERT_NE(exporter_, nullptr);
     StartExporter();
-    UseMap();
     world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
   }
   void StartExporter() {
     world_->RunOn(Place::kSourceDemand, [&] { exporter_->Start(&memory_, &exporter_notes_); });
-  }
-  void UseMap() {
-    world_->RunOn(Place::kSourceDemand, [&] { exporter_->UseMap(&map_); });
   }
 
   void StartRaw() {
@@ -151,33 +147,6 @@ TEST_P(DemandLaneContract, RequestsThatComeBeforeTheExporterStartsWait) {
   EXPECT_EQ(notes_.page_count(), 0u);
   StartExporter();
   ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 2; }));
-}
-
-TEST_P(DemandLaneContract, WhatOnlyTheMapTellsWaitsForIt) {
-  OpenLanes();
-  world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
-  StartExporter();
-  Read({{0, 1}, {0, 1200}});
-  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 2; }));
-  Read({{1, 0}, {1, 1}, {0, 2}});
-  ASSERT_TRUE(world_->WaitUntil([&] { return exporter_notes_.demand_count() == 5; }));
-  world_->Settle();
-  EXPECT_FALSE(notes_.pages().contains({1, 0}));
-  EXPECT_FALSE(notes_.pages().contains({1, 1}));
-  UseMap();
-  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 5; }));
-}
-
-TEST_P(DemandLaneContract, MoreRequestsThanAnybodyQueuesWaitForTheMap) {
-  OpenLanes();
-  world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
-  StartExporter();
-  std::vector<PageId> pages(30000, PageId{0, 1});
-  pages[0] = {1, 1};
-  Read(pages);
-  world_->Settle();
-  UseMap();
-  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.answer_count() == pages.size(); }));
 }
 
 TEST_P(DemandLaneContract, PeerThatVanishesMidPageFailsTheReaderAndDeliversNothing) {

@@ -115,7 +115,7 @@ inline AllocationMap TestMap() {
 }
 
 // Every 8 bytes of the memory say where they are; in the second half of each region only every 64
-// bytes do, so that they can be packed. What a page of region 1 holds only the map tells.
+// bytes do, so that they can be packed.
 class TestMemory : public SourceMemory {
  public:
   TestMemory() {
@@ -130,10 +130,7 @@ class TestMemory : public SourceMemory {
   }
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override { return TestMap(); }
-  std::optional<bool> HoldsData(PageId page) const override {
-    if (page.region == 1) return std::nullopt;
-    return map_[0].Contains(page.index);
-  }
+  bool HoldsData(PageId page) const override { return map_[page.region].Contains(page.index); }
   std::span<const std::byte> View(PageRun run) const {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return std::as_bytes(std::span(words_[run.region]))

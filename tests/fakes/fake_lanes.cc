@@ -56,12 +56,6 @@ void FakePageExporter::Start(const SourceMemory* memory, Listener* listener) {
       [this](const absl::Status& status) { Fail(status); });
 }
 
-void FakePageExporter::UseMap(const AllocationMap* map) {
-  FAULTLINE_CHECK(demand_->IsCurrent() && map_ == nullptr);
-  map_ = map;
-  if (listener_ != nullptr) Answer();
-}
-
 void FakePageExporter::Stop() {
   FAULTLINE_CHECK(demand_->IsCurrent());
   listener_ = nullptr;
@@ -74,26 +68,19 @@ void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
     auto request = DecodePageRequest(left.first<kPageRequestBytes>(), layout_);
     if (!request.ok()) return Fail(request.status());
     left = left.subspan(kPageRequestBytes);
-    asked_.push_back(request->page);
-    listener_->OnDemand(request->page);
+    Answer(request->page);
   }
-  if (listener_ != nullptr) Answer();
   if (!left.empty() && listener_ != nullptr) Fail(absl::InvalidArgumentError("half a request"));
 }
 
-void FakePageExporter::Answer() {
-  for (; !asked_.empty(); asked_.pop_front()) {
-    PageId page = asked_.front();
-    PageRun run{page.region, page.index, 1};
-    std::optional<bool> data =
-        map_ != nullptr ? (*map_)[page.region].Contains(page.index) : memory_->HoldsData(page);
-    if (!data.has_value()) return;
-    if (*data) {
-      socket_->Send(FrameOf({PageFrameKind::kData, run}, BytesOf(*memory_, run)));
-    } else {
-      socket_->Send(FrameOf({PageFrameKind::kZero, run}));
-    }
+void FakePageExporter::Answer(PageId page) {
+  PageRun run{page.region, page.index, 1};
+  if (memory_->HoldsData(page)) {
+    socket_->Send(FrameOf({PageFrameKind::kData, run}, BytesOf(*memory_, run)));
+  } else {
+    socket_->Send(FrameOf({PageFrameKind::kZero, run}));
   }
+  listener_->OnDemand(page);
 }
 
 void FakePageExporter::Fail(const absl::Status& status) {

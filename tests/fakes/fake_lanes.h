@@ -2,7 +2,6 @@
 #ifndef FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
 #define FAULTLINE_TESTS_FAKES_FAKE_LANES_H_
 
-#include <deque>
 #include <memory>
 #include <vector>
 
@@ -20,21 +19,17 @@ class FakePageExporter : public PageExporter {
  public:
   FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
   void Start(const SourceMemory* memory, Listener* listener) override;
-  void UseMap(const AllocationMap* map) override;
   void Stop() override;
 
  private:
   void OnBytes(const FakeSocket::Bytes& bytes);
-  // Answers what has been asked for, as far as it is known what it holds.
-  void Answer();
+  void Answer(PageId page);
   void Fail(const absl::Status& status);
 
   ManualExecutor* const demand_;
   const MemoryLayout layout_;
   std::unique_ptr<FakeSocket> socket_;
   const SourceMemory* memory_ = nullptr;
-  const AllocationMap* map_ = nullptr;  // null until UseMap
-  std::deque<PageId> asked_;
   Listener* listener_ = nullptr;
 };
 

@@ -23,12 +23,6 @@ void TcpPageExporter::Start(const SourceMemory* memory, Listener* listener) {
   stream_.SetInterest(true, false);
 }
 
-void TcpPageExporter::UseMap(const AllocationMap* map) {
-  FAULTLINE_CHECK(loop_->IsOwnThread() && map_ == nullptr && map->size() == layout_.size());
-  map_ = map;
-  if (listener_ != nullptr) SendAnswers();
-}
-
 void TcpPageExporter::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
@@ -42,8 +36,7 @@ void TcpPageExporter::OnReady(FdReadiness ready) {
 
 void TcpPageExporter::ReadRequests() {
   size_t room = std::min(kRequestsPerReadMax, kAnswersQueuedMax - queue_count_);
-  if (room == 0)
-    return stream_.SetInterest(false, queue_[queue_begin_].content != Content::kUnknown);
+  if (room == 0) return stream_.SetInterest(false, true);
   iovec part{requests_.data() + request_bytes_, room * kPageRequestBytes - request_bytes_};
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) return Fail(transfer.status);
@@ -55,7 +48,7 @@ void TcpPageExporter::ReadRequests() {
     auto request = DecodePageRequest(
         std::span(requests_).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(), layout_);
     if (!request.ok()) return Fail(request.status());
-    queue_[(first + i) % kAnswersQueuedMax] = {request->page, ContentOf(request->page)};
+    queue_[(first + i) % kAnswersQueuedMax] = {request->page, !memory_->HoldsData(request->page)};
   }
   queue_count_ += count;
   size_t used = count * kPageRequestBytes;
@@ -69,31 +62,13 @@ void TcpPageExporter::ReadRequests() {
   }
 }
 
-TcpPageExporter::Content TcpPageExporter::ContentOf(PageId page) const {
-  std::optional<bool> data =
-      map_ != nullptr ? (*map_)[page.region].Contains(page.index) : memory_->HoldsData(page);
-  if (!data.has_value()) return Content::kUnknown;
-  return *data ? Content::kData : Content::kZero;
-}
-
 size_t TcpPageExporter::AnswerBytes(const Answer& answer) const {
-  return kPageFrameBytes +
-         (answer.content == Content::kData ? layout_[answer.page.region].page_size_bytes : 0);
-}
-
-size_t TcpPageExporter::ResolveFront() {
-  size_t count = std::min(queue_count_, kAnswersPerSendMax);
-  for (size_t i = 0; i < count; ++i) {
-    Answer& answer = QueueAt(i);
-    if (answer.content == Content::kUnknown) answer.content = ContentOf(answer.page);
-    if (answer.content == Content::kUnknown) return i;
-  }
-  return count;
+  return kPageFrameBytes + (answer.is_zero ? 0 : layout_[answer.page.region].page_size_bytes);
 }
 
 bool TcpPageExporter::SendAnswers() {
-  while (size_t answers = ResolveFront()) {
-    absl::StatusOr<size_t> composed = Compose(answers);
+  while (queue_count_ > 0) {
+    absl::StatusOr<size_t> composed = Compose();
     if (!composed.ok()) {
       Fail(composed.status());
       return false;
@@ -114,27 +89,26 @@ bool TcpPageExporter::SendAnswers() {
   return true;
 }
 
-absl::StatusOr<size_t> TcpPageExporter::Compose(size_t answers) {
+absl::StatusOr<size_t> TcpPageExporter::Compose() {
   if (!staging_.Reserve(kSendBytesMax)) {
     return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
   }
   std::span<std::byte> staging(staging_.data(), kSendBytesMax);
   size_t filled = 0;
   size_t skip = front_sent_;
-  for (size_t i = 0; i < answers; ++i) {
+  for (size_t i = 0; i < std::min(queue_count_, kAnswersPerSendMax); ++i) {
     const Answer& answer = QueueAt(i);
-    const bool is_zero = answer.content == Content::kZero;
     const uint64_t page_bytes = layout_[answer.page.region].page_size_bytes;
     if (filled > 0 && filled + AnswerBytes(answer) > kSendBytesMax) break;
     std::array<std::byte, kPageFrameBytes> header;
-    EncodePageFrame({is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
+    EncodePageFrame({answer.is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
                      {answer.page.region, answer.page.index, 1}},
                     header);
     const size_t header_skip = std::min(skip, kPageFrameBytes);
     std::copy(header.begin() + static_cast<ptrdiff_t>(header_skip), header.end(),
               staging.begin() + static_cast<ptrdiff_t>(filled));
     filled += kPageFrameBytes - header_skip;
-    if (!is_zero) {
+    if (!answer.is_zero) {
       const uint64_t data_skip = skip - header_skip;
       const uint64_t bytes = std::min<uint64_t>(page_bytes - data_skip, kSendBytesMax - filled);
       RETURN_IF_ERROR(memory_->Read(answer.page.region, answer.page.index * page_bytes + data_skip,

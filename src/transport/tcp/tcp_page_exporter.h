@@ -25,14 +25,12 @@ class TcpPageExporter : public PageExporter {
   TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
-  void UseMap(const AllocationMap* map) override;
   void Stop() override;
 
  private:
-  enum class Content : uint8_t { kUnknown, kZero, kData };
   struct Answer {
     PageId page;
-    Content content = Content::kUnknown;
+    bool is_zero = false;
   };
 
   static constexpr size_t kRequestsPerReadMax = 1024;
@@ -44,15 +42,11 @@ class TcpPageExporter : public PageExporter {
   void OnReady(FdReadiness ready);
   // Takes what requests there are into the queue.
   void ReadRequests();
-  Content ContentOf(PageId page) const;
-  // Sends from the queue until it is empty, the socket is full, or the map has to be waited for;
-  // false: it failed.
+  // Sends from the queue until it is empty or the socket is full; false: it failed.
   bool SendAnswers();
   // Puts the queue's first answers together in staging_, from where the last send ended; returns
   // how many bytes they are.
-  absl::StatusOr<size_t> Compose(size_t answers);
-  // The first answers of the queue, as many as one send takes and as can be given.
-  size_t ResolveFront();
+  absl::StatusOr<size_t> Compose();
   // Drops `bytes` that were sent from the front of the queue.
   void Advance(size_t bytes);
   Answer& QueueAt(size_t number) { return queue_[(queue_begin_ + number) % kAnswersQueuedMax]; }
@@ -65,7 +59,6 @@ class TcpPageExporter : public PageExporter {
 
   TcpStream stream_;
   const SourceMemory* memory_ = nullptr;
-  const AllocationMap* map_ = nullptr;  // null until UseMap
   Listener* listener_ = nullptr;
 
   std::array<std::byte, kRequestsPerReadMax * kPageRequestBytes> requests_;
