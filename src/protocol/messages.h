@@ -153,7 +153,8 @@ struct Completed {
   friend bool operator==(const Completed&, const Completed&) = default;
 };
 
-// source -> destination: the answer to Completed; both may close.
+// source -> destination: the answer to Completed; both may close. destination -> source: PeerError,
+// or the outcome on a connection of its own, has been read.
 struct Goodbye {
   friend bool operator==(const Goodbye&, const Goodbye&) = default;
 };

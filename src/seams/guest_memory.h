@@ -22,7 +22,7 @@ enum class InstallOutcome : uint8_t {
   kRetry = 3,    // the mapping is changing: again after the next events have been read
   kNoSpace = 4,  // this host is out of memory for the VM: again when there is room
   kGone = 5,     // the mapping or its process is gone
-  kFailed = 6,   // anything else; LastError says what
+  kFailed = 6,   // anything else: error_number says what
 };
 
 // How far an installation got: `pages` from the run's start were done or present, then `outcome`
