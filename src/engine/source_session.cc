@@ -253,7 +253,6 @@ void SourceSession::OnRunning(const Running& running) {
   ReadAllocationMap();
   destination_awaits_word_ = false;
   result_.downtime_us = running.downtime_us;
-  peer_progress_.pages_missing = Snapshot().pages_missing;
   EnterPhase(Phase::kPostCopy);
   absl::Status status = parts_.journal->MakeDurable();
   if (!status.ok()) {
@@ -262,12 +261,16 @@ void SourceSession::OnRunning(const Running& running) {
   }
 }
 
-void SourceSession::OnProgressMessage(const Progress& progress) { peer_progress_ = progress; }
+void SourceSession::OnProgressMessage(const Progress& progress) {
+  peer_progress_ = progress;
+  peer_reports_ = true;
+}
 
 void SourceSession::OnCompleted(const Completed& completed) {
   peer_progress_ = {.pages_missing = 0,
                     .pages_demand = completed.pages_demand,
                     .pages_pushed = completed.pages_pushed};
+  peer_reports_ = true;
   result_.total_us = completed.total_us;
   channel_->Send(Goodbye{});
   step_ = Step::kRetiring;
@@ -436,8 +439,8 @@ ProgressSnapshot SourceSession::Snapshot() const {
   uint64_t data_pages = 0;
   for (const PageRangeSet& pages : map_) data_pages += pages.page_count();
   if (!map_.empty()) snapshot.pages_absent = snapshot.pages_total - data_pages;
-  bool destination_reports = step_ >= Step::kRunning && committed_ns_ != 0;
-  snapshot.pages_missing = destination_reports ? peer_progress_.pages_missing : data_pages;
+  const uint64_t to_come = map_.empty() ? snapshot.pages_total : data_pages;
+  snapshot.pages_missing = peer_reports_ ? peer_progress_.pages_missing : to_come;
   snapshot.pages_demand = peer_progress_.pages_demand;
   snapshot.pages_pushed = peer_progress_.pages_pushed;
   snapshot.bytes_wire = parts_.transport->bytes_wire();

@@ -142,6 +142,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   SourceTransport::Lanes lanes_;
   bool destination_ready_ = false;
   Progress peer_progress_;
+  bool peer_reports_ = false;
 
   std::unique_ptr<ControlChannel> channel_;
   std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first

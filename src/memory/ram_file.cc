@@ -158,13 +158,6 @@ absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind) {
   return extent.has_value();
 }
 
-bool MayHoldData(const RamRegion& region, uint64_t page) {
-  off_t at = static_cast<off_t>(region.file_offset_bytes + page * region.layout.page_size_bytes);
-  off_t data = lseek(region.file, at, SEEK_DATA);
-  // ENXIO: nothing but a hole from here on.
-  return data == at || (data < 0 && errno != ENXIO);
-}
-
 absl::StatusOr<PageRangeSet> ReadDataPages(const RamRegion& region, RamFileKind kind) {
   if (kind == RamFileKind::kHugetlbfs) return ReadHugetlbPages(region);
   PageRangeSet pages;

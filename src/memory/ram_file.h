@@ -22,9 +22,6 @@ absl::Status CheckRamFile(const RamRegion& region, RamFileKind kind);
 // where, the whole file counts.
 absl::StatusOr<bool> HoldsData(const RamRegion& region, RamFileKind kind);
 
-// False: the page, of a region on tmpfs, is a hole.
-bool MayHoldData(const RamRegion& region, uint64_t page);
-
 // Which pages of the region hold data. A page that is left out reads zero; one that is named may be
 // zero all the same. Allocates nothing in the file.
 //

@@ -39,12 +39,6 @@ absl::StatusOr<AllocationMap> RamFileSource::ReadAllocationMap() {
   return map;
 }
 
-bool RamFileSource::HoldsData(PageId page) const {
-  FAULTLINE_CHECK(page.region < regions_.size());
-  const Region& region = regions_[page.region];
-  return region.kind != RamFileKind::kTmpfs || MayHoldData(region.ram, page.index);
-}
-
 absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
                                  std::span<std::byte> out) const {
   FAULTLINE_CHECK(region < regions_.size());

@@ -18,8 +18,6 @@ class RamFileSource : public SourceMemory {
 
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
-  // tmpfs: 0.5 us. hugetlbfs: cannot tell.
-  bool HoldsData(PageId page) const override;
   // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override;

@@ -250,6 +250,9 @@ absl::Status UffdMemory::Disarm() {
       unregistered = ErrnoStatus(
           errno, fmt::format("unregister region '{}' from the userfaultfd", regions_[region].name));
     }
+    // The kernel wakes who waits before it takes the registration away: who begins to wait between
+    // the two would do so for good (seen on 6.18, where faults no longer take the process' lock).
+    Wake({region, 0, addresses_.page_count(region)}).IgnoreError();
   }
   disarmed_ = true;
   watch_.reset();

@@ -27,9 +27,6 @@ class SourceMemory {
   // Reads which pages the VM ever allocated. The VM must stand still for the answer to last. Any
   // thread; milliseconds for a GiB.
   virtual absl::StatusOr<AllocationMap> ReadAllocationMap() = 0;
-  // False: `page` is a hole and reads zero. True also where only the map could tell. For a page
-  // that is asked for before the map has been read; the answer lasts as the map's does. Any thread.
-  virtual bool HoldsData(PageId page) const = 0;
   // Copies bytes of one region, from `offset_bytes` on, into `out`. Holes read zero and stay holes.
   // Any thread.
   virtual absl::Status Read(RegionIndex region, uint64_t offset_bytes,

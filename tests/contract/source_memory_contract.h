@@ -73,17 +73,6 @@ TEST_P(SourceMemoryContract, MapNamesWhatTheGuestFilled) {
   EXPECT_EQ(MapOf(1), (std::vector<PageRange>{{last, last + 1}}));
 }
 
-TEST_P(SourceMemoryContract, NoPageWithDataIsCalledAHole) {
-  for (uint64_t page : {0, 2, 3}) harness_->Fill({0, page}, std::byte{1});
-  harness_->Punch({0, 2});
-  const bool can_tell = memory().layout()[0].page_size_bytes == 4096;
-  for (uint64_t page = 0; page < memory().layout()[0].page_count(); ++page) {
-    const bool has_data = page == 0 || page == 3;
-    EXPECT_EQ(memory().HoldsData({0, page}), has_data || !can_tell) << page;
-  }
-  EXPECT_EQ(harness_->pages_held(), 2u);
-}
-
 TEST_P(SourceMemoryContract, MapForgetsWhatTheGuestGaveUp) {
   for (uint64_t page = 0; page < 8; ++page) harness_->Fill({0, page}, std::byte{1});
   harness_->Punch({0, 3});

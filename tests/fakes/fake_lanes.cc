@@ -1,5 +1,6 @@
 #include "fakes/fake_lanes.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "base/check.h"
@@ -75,8 +76,9 @@ void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
 
 void FakePageExporter::Answer(PageId page) {
   PageRun run{page.region, page.index, 1};
-  if (memory_->HoldsData(page)) {
-    socket_->Send(FrameOf({PageFrameKind::kData, run}, BytesOf(*memory_, run)));
+  FakeSocket::Bytes bytes = BytesOf(*memory_, run);
+  if (std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; })) {
+    socket_->Send(FrameOf({PageFrameKind::kData, run}, bytes));
   } else {
     socket_->Send(FrameOf({PageFrameKind::kZero, run}));
   }

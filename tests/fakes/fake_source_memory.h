@@ -35,7 +35,6 @@ class FakeSourceMemory : public SourceMemory {
     if (!failure_.ok()) return failure_;
     return map_;
   }
-  bool HoldsData(PageId page) const override { return map_[page.region].Contains(page.index); }
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override {
     std::span<const std::byte> from = std::span(bytes_[region]).subspan(offset_bytes, out.size());

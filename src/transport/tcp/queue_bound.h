@@ -47,6 +47,7 @@ class QueueBound {
   std::array<double, 8> rates_{};  // bytes per nanosecond; the last ones, in a ring
   size_t next_rate_ = 0;
   uint64_t buffer_bytes_ = 0;
+  uint64_t most_bytes_ = 0;  // that buffer_bytes_ ever was
   uint64_t burst_bytes_ = kBurstBytesMax;
 };
 

@@ -7,6 +7,14 @@
 #include "base/check.h"
 
 namespace faultline {
+namespace {
+
+bool IsZero(std::span<const std::byte> bytes) {
+  return bytes[0] == std::byte{0} &&
+         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
+}
+
+}  // namespace
 
 TcpPageExporter::TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter,
                                  MemoryLayout layout)
@@ -48,7 +56,7 @@ void TcpPageExporter::ReadRequests() {
     auto request = DecodePageRequest(
         std::span(requests_).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(), layout_);
     if (!request.ok()) return Fail(request.status());
-    queue_[(first + i) % kAnswersQueuedMax] = {request->page, !memory_->HoldsData(request->page)};
+    queue_[(first + i) % kAnswersQueuedMax] = {.page = request->page};
   }
   queue_count_ += count;
   size_t used = count * kPageRequestBytes;
@@ -97,25 +105,31 @@ absl::StatusOr<size_t> TcpPageExporter::Compose() {
   size_t filled = 0;
   size_t skip = front_sent_;
   for (size_t i = 0; i < std::min(queue_count_, kAnswersPerSendMax); ++i) {
-    const Answer& answer = QueueAt(i);
-    const uint64_t page_bytes = layout_[answer.page.region].page_size_bytes;
+    Answer& answer = QueueAt(i);
     if (filled > 0 && filled + AnswerBytes(answer) > kSendBytesMax) break;
+    const uint64_t page_bytes = layout_[answer.page.region].page_size_bytes;
+    const size_t header_skip = std::min(skip, kPageFrameBytes);
+    const size_t header_bytes = kPageFrameBytes - header_skip;
+    const uint64_t data_skip = skip - header_skip;
+    size_t data_bytes = 0;
+    if (!answer.is_zero) {
+      data_bytes =
+          std::min<uint64_t>(page_bytes - data_skip, kSendBytesMax - filled - header_bytes);
+      std::span<std::byte> data = staging.subspan(filled + header_bytes, data_bytes);
+      RETURN_IF_ERROR(
+          memory_->Read(answer.page.region, answer.page.index * page_bytes + data_skip, data));
+      // Also what the guest never touched: the allocation map may not be there yet.
+      answer.is_zero = skip == 0 && data_bytes == page_bytes && IsZero(data);
+      if (answer.is_zero) data_bytes = 0;
+    }
     std::array<std::byte, kPageFrameBytes> header;
     EncodePageFrame({answer.is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
                      {answer.page.region, answer.page.index, 1}},
                     header);
-    const size_t header_skip = std::min(skip, kPageFrameBytes);
     std::copy(header.begin() + static_cast<ptrdiff_t>(header_skip), header.end(),
               staging.begin() + static_cast<ptrdiff_t>(filled));
-    filled += kPageFrameBytes - header_skip;
-    if (!answer.is_zero) {
-      const uint64_t data_skip = skip - header_skip;
-      const uint64_t bytes = std::min<uint64_t>(page_bytes - data_skip, kSendBytesMax - filled);
-      RETURN_IF_ERROR(memory_->Read(answer.page.region, answer.page.index * page_bytes + data_skip,
-                                    staging.subspan(filled, bytes)));
-      filled += bytes;
-      if (data_skip + bytes < page_bytes) break;  // the rest of a huge page: next time
-    }
+    filled += header_bytes + data_bytes;
+    if (!answer.is_zero && data_skip + data_bytes < page_bytes) break;  // the rest: next time
     skip = 0;
   }
   return filled;

@@ -30,7 +30,7 @@ class TcpPageExporter : public PageExporter {
  private:
   struct Answer {
     PageId page;
-    bool is_zero = false;
+    bool is_zero = false;  // found out when it was read
   };
 
   static constexpr size_t kRequestsPerReadMax = 1024;

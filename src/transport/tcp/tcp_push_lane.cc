@@ -177,9 +177,7 @@ void TcpPushLane::NoteFlight() {
                .min_round_trip_ns = flight.min_round_trip_ns,
                .was_full = std::exchange(was_full_, false)});
   const uint64_t wanted = bound_.buffer_bytes();
-  if (wanted == 0 || (wanted > send_buffer_bytes_ * 7 / 8 && wanted < send_buffer_bytes_ * 9 / 8)) {
-    return;
-  }
+  if (wanted == 0 || (wanted > send_buffer_bytes_ * 7 / 8 && wanted <= send_buffer_bytes_)) return;
   send_buffer_bytes_ = wanted;
   stream_.SetSendBuffer(wanted);
 }

@@ -40,7 +40,8 @@ void TcpPushReceiver::Resume() {
   if (!OfferRun()) return;
   stream_.SetInterest(true, false);
   // The next header may have come with the run's last bytes; no other event tells of it.
-  if (header_received_ == kPageFrameBytes) BeginFrame();
+  if (header_received_ == kPageFrameBytes && !BeginFrame()) return;
+  AwaitMore();
 }
 
 // A wake-up costs as much as receiving 16 KiB, and a run is only good when it is whole.
@@ -71,6 +72,7 @@ void TcpPushReceiver::ReadSome() {
     if (wire_bytes_ != 0 && wire_received_ == wire_bytes_ && !FinishRun()) return;
     if (header_received_ == kPageFrameBytes && !BeginFrame()) return;
   }
+  AwaitMore();
 }
 
 bool TcpPushReceiver::BeginFrame() {

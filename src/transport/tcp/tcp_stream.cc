@@ -8,11 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <utility>
 
 #include "base/check.h"
+#include "base/text.h"
 #include "transport/tcp/tcp_socket.h"
 
 namespace faultline {
@@ -73,6 +75,8 @@ void TcpStream::SetSendBuffer(uint64_t bytes) {
   // The kernel doubles what it is given.
   int half = static_cast<int>(std::min<uint64_t>(bytes / 2, std::numeric_limits<int>::max() / 2));
   if (setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half)) == 0) return;
+  absl::StatusOr<std::string> limit = ReadTextFile("/proc/sys/net/core/wmem_max");
+  if (!limit.ok() || std::strtoll(limit->c_str(), nullptr, 10) < half) return;
   setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
 }
 

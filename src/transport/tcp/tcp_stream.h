@@ -57,8 +57,8 @@ class TcpStream {
     int64_t min_round_trip_ns = 0;
   };
   Flight flight() const;
-  // Bounds what the socket takes before the peer has acknowledged it. Best effort: without
-  // CAP_NET_ADMIN the system's net.core.wmem_max is the most.
+  // Bounds what the socket takes before the peer has acknowledged it. Without CAP_NET_ADMIN nothing
+  // is done beyond net.core.wmem_max: it would only take the kernel's own, larger choice away.
   void SetSendBuffer(uint64_t bytes);
 
   // The socket counts as readable once it holds so many bytes, or its peer has ended.

@@ -92,7 +92,8 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   // The VM still runs here: everything that needs many round trips comes before the stop.
   const DiscoveredVm* vm = &prepared_;
   ASSIGN_OR_RETURN(bool same, HasSameParts(qmp_.get(), prepared_.facts));
-  if (!same) {
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  if (!same || JsonText(status, "status") != prepared_.facts.status) {
     ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
     vm = &frozen_;
   }
@@ -104,8 +105,6 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
         "or unplugged); start the migration again");
   }
   VmDescription description = vm->description;
-  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  description.running = JsonText(status, "status") == "running";
   plan_.was_running = description.running;
   if (guardian_ != nullptr) {
     absl::Status told = guardian_->UpdatePlan(EncodePlan(plan_));
