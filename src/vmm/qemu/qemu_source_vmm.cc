@@ -87,8 +87,9 @@ absl::Status QemuSourceVmm::CheckGuardian() const {
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   FAULTLINE_CHECK(qmp_ != nullptr);
-  if (guardian_ != nullptr) RETURN_IF_ERROR(guardian_->AwaitReady());
+  absl::Status ready = guardian_ != nullptr ? guardian_->AwaitReady() : absl::OkStatus();
   RETURN_IF_ERROR(CheckGuardian());
+  RETURN_IF_ERROR(ready);
   // The VM still runs here: everything that needs many round trips comes before the stop.
   const DiscoveredVm* vm = &prepared_;
   ASSIGN_OR_RETURN(bool same, HasSameParts(qmp_.get(), prepared_.facts));
