@@ -73,6 +73,30 @@ class TcpPackedRunsTest : public BulkLaneFixture {
     EXPECT_TRUE(notes_.runs().empty());
   }
 };
+// While a long run lacks much the receiver is woken only for much (SO_RCVLOWAT): what follows it in
+// many small frames, more than one turn reads, must be noticed all the same.
+TEST_P(TcpPackedRunsTest, TheSmallFramesAfterALongRunAreNoticed) {
+  OpenRawLanes();
+  StartReceiver();
+  const PageRun run{0, 2000, 64};
+  std::vector<std::byte> frame =
+      Join(BytesOf(PageFrame{PageFrameKind::kData, run}), memory_.View(run));
+  const size_t first = frame.size() - 66'000;
+  raw_bulk_->Send(std::span(frame).first(first));
+  world_->Settle();
+  std::vector<std::byte> tail(frame.begin() + static_cast<ptrdiff_t>(first), frame.end());
+  constexpr size_t kSmallRuns = 20;
+  for (uint64_t i = 0; i < kSmallRuns; ++i) {
+    const PageRun small{0, 2 * i, 1};
+    tail = Join(Join(tail, BytesOf(PageFrame{PageFrameKind::kData, small})), memory_.View(small));
+  }
+  tail = Join(tail, BytesOf(PageFrame{PageFrameKind::kFinished, {}}));
+  // On the receiver's own thread: all of it has come before the receiver looks.
+  world_->RunOn(Place::kBulk, [&] { raw_bulk_->Send(tail); });
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs().size(), 1 + kSmallRuns);
+}
+
 INSTANTIATE_TEST_SUITE_P(Tcp, TcpPackedRunsTest, ::testing::Values(WorldFactory([] {
                            return std::make_unique<TcpWorld>(
                                TcpOptions{.compression = Compression::kLz4});
