@@ -119,6 +119,7 @@ absl::StatusOr<DestinationFigures> RunEngineDestination(const Plan& plan, const 
   };
   parts.uri = "tcp://" + plan.address;
   parts.insecure = true;
+  parts.poll_us = plan.poll_us;
   parts.journal = &journal;
   ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                    MakeDestinationSession(std::move(parts)));
@@ -148,6 +149,7 @@ absl::Status RunEngineSource(const Plan& plan, const Region& region) {
   };
   parts.uri = "tcp://" + plan.address;
   parts.insecure = true;
+  parts.poll_us = plan.poll_us;
   RETURN_IF_ERROR(FillRandom(&parts.id));
   if (plan.measure == Measure::kFaults) parts.bandwidth = kHeldBytesPerSecond;
   parts.journal = &journal;

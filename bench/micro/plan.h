@@ -31,7 +31,8 @@ struct Plan {
   bool sequential = false;    // touch in order instead of at random
   uint64_t chunk_kib = 1024;  // floors, bulk: what is received and installed at once
   bool sendfile = false;      // floors, bulk: the source sends from the file, not from a mapping
-  int64_t poll_us = 0;        // floors of faults: not 0: poll without end instead of blocking
+  // Floors of faults: not 0: poll without end instead of blocking. Engine: its option.
+  int64_t poll_us = 0;
 };
 
 }  // namespace faultline::micro

@@ -48,7 +48,7 @@ def parse():
     parser.add_argument("--chunks", type=lambda text: [int(word) for word in text.split(",")],
                         help="KiB, floors 2 and 3; default 256,512,1024,2048, quick 256,1024")
     parser.add_argument("--only", help="cases whose names contain one of these words: idle,bulk")
-    parser.add_argument("--engine-poll-us", type=int, default=0,
+    parser.add_argument("--engine-poll-us", type=int, default=200,
                         help="also measure the engine's polling option (0: not)")
     parser.add_argument("--netns", action="store_true",
                         help="each side in a network namespace of its own (veth, a bridge)")

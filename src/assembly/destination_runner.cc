@@ -16,6 +16,7 @@ class DestinationRunner : public Session {
   DestinationRunner(DestinationParts parts, TcpUri uri, const SessionToken& token)
       : parts_(std::move(parts)),
         token_(token),
+        loops_(parts_.poll_us),
         transport_({.uri = std::move(uri)}, {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)),
         memory_factory_(parts_.memory(loops_.demand, loops_.demand)) {}

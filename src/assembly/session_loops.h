@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_ASSEMBLY_SESSION_LOOPS_H_
 #define FAULTLINE_ASSEMBLY_SESSION_LOOPS_H_
 
+#include <cstdint>
 #include <utility>
 
 #include "engine/session_report.h"
@@ -10,8 +11,10 @@
 namespace faultline {
 
 struct SessionLoops {
+  explicit SessionLoops(int64_t demand_poll_us) : demand("fl-demand", demand_poll_us) {}
+
   Loop control{"fl-control"};
-  Loop demand{"fl-demand"};
+  Loop demand;
   Loop bulk{"fl-bulk"};
 
   // Starts an engine's session and runs all three loops until it has ended.

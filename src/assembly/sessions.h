@@ -24,6 +24,7 @@ struct MigrateOptions {
   bool insecure = false;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;
+  int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
 };
 
 struct ReceiveOptions {
@@ -32,6 +33,7 @@ struct ReceiveOptions {
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;
+  int64_t poll_us = 0;  // as above
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

@@ -16,6 +16,7 @@ class SourceRunner : public Session {
  public:
   SourceRunner(SourceParts parts, TcpUri uri)
       : parts_(std::move(parts)),
+        loops_(parts_.poll_us),
         transport_({.uri = std::move(uri),
                     .bandwidth_bytes_per_second = parts_.bandwidth,
                     .compression = parts_.compression},

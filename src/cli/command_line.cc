@@ -43,6 +43,18 @@ void AddRunDirectory(CLI::App* command, std::string* value) {
       ->type_name("DIR");
 }
 
+// Up to a second: who means more has taken the unit for another.
+void AddPoll(CLI::App* command, int64_t* value) {
+  command
+      ->add_option(
+          "--poll-us", *value,
+          "how long the thread that serves the VM's page faults looks for the next one "
+          "before it sleeps; 0 (default): not at all. Takes a processor; a fault saves two "
+          "wake-ups where both sides poll")
+      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}))
+      ->type_name("MICROSECONDS");
+}
+
 void AddHookLibrary(CLI::App* command, std::string* value) {
   command
       ->add_option("--hook-library", *value,
@@ -75,6 +87,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "pack the background transfer: auto (default; where the link is the limit and "
                    "the memory packs), off, or lz4 (always)")
       ->type_name("auto|off|lz4");
+  AddPoll(command, &options->poll_us);
   command->add_flag("--insecure", options->insecure,
                     "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");
   command->add_flag("--quit-source", options->quit_source,
@@ -101,6 +114,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
       ->type_name("unix:PATH");
   command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
       ->type_name("unix:PATH");
+  AddPoll(command, &options->poll_us);
   command->add_flag("--insecure", options->insecure,
                     "allow plain TCP beyond loopback: whoever can connect writes the VM's memory");
   command->add_flag("--json", options->json,

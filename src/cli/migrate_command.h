@@ -19,6 +19,7 @@ struct MigrateCommand {
   std::string bandwidth;
   std::string compress = "auto";
   std::string run_directory;
+  int64_t poll_us = 0;
   bool insecure = false;
   bool quit_source = false;
   bool json = false;

@@ -25,6 +25,7 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command) {
   ReceiveOptions options;
   RETURN_IF_ERROR(CheckUri(command.listen_uri, "--listen"));
   options.listen_uri = command.listen_uri;
+  options.poll_us = command.poll_us;
   options.insecure = command.insecure;
   bool has_sockets = !command.qmp.empty() || !command.hook.empty();
   if (command.has_qemu_command) {

@@ -19,6 +19,7 @@ struct ReceiveCommand {
   std::string hook_library;
   std::string run_directory;
   std::vector<std::string> qemu_command;  // what stood after "--"
+  int64_t poll_us = 0;
   bool has_qemu_command = false;
   bool insecure = false;
   bool json = false;

@@ -1,6 +1,7 @@
 #include "runtime/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 
 #include <algorithm>
@@ -9,6 +10,12 @@
 #include "base/check.h"
 
 namespace faultline {
+namespace {
+
+// A peer that is about to answer does so within this; then other threads may have the processor.
+constexpr int64_t kPollAloneNs = 8'000;
+
+}  // namespace
 
 // The handles live on the heap until libuv has closed them, which may be after the object that the
 // user holds has gone; each knows the other.
@@ -58,6 +65,7 @@ class Loop::LoopWatcher : public FdWatcher {
  private:
   static void OnReady(uv_poll_t* uv, int status, int ready) {
     auto* handle = static_cast<PollHandle*>(uv->data);
+    ++handle->loop->events_seen_;
     bool broken = status < 0;
     // libuv ends the watch of a descriptor in error; ours goes on until its owner has seen why.
     if (broken) handle->owner->Arm();
@@ -86,7 +94,8 @@ class Loop::LoopWatch : public FdWatch {
   const std::unique_ptr<FdWatcher> watcher_;
 };
 
-Loop::Loop(std::string name) : name_(std::move(name)) {
+Loop::Loop(std::string name, int64_t poll_us)
+    : name_(std::move(name)), poll_ns_(std::max<int64_t>(poll_us, 0) * 1000) {
   FAULTLINE_CHECK(uv_loop_init(&loop_) == 0);
   wake_.data = this;
   FAULTLINE_CHECK(uv_async_init(&loop_, &wake_, [](uv_async_t* uv) {
@@ -117,9 +126,29 @@ void Loop::StartThread() {
 void Loop::Run() {
   FAULTLINE_CHECK(!closed_ && owner_.load() == std::thread::id());
   owner_.store(std::this_thread::get_id());
-  uv_run(&loop_, UV_RUN_DEFAULT);
+  if (poll_ns_ > 0) {
+    RunPolling();
+  } else {
+    uv_run(&loop_, UV_RUN_DEFAULT);
+  }
   CloseHandles();
   owner_.store(std::thread::id());
+}
+
+void Loop::RunPolling() {
+  while (!stopped_) {
+    uv_run(&loop_, UV_RUN_ONCE);  // sleeps until something happens
+    int64_t last_event_ns = NowNanos();
+    int64_t quiet_ns = 0;
+    while (!stopped_ && quiet_ns < poll_ns_) {
+      const uint64_t seen = events_seen_;
+      uv_run(&loop_, UV_RUN_NOWAIT);
+      const int64_t now_ns = NowNanos();
+      if (events_seen_ != seen) last_event_ns = now_ns;
+      quiet_ns = now_ns - last_event_ns;
+      if (quiet_ns > kPollAloneNs) sched_yield();
+    }
+  }
 }
 
 void Loop::Stop() {
@@ -156,11 +185,14 @@ void Loop::RunPosted() {
     tasks.swap(posted_);
     stopping = stopping_;
   }
+  ++events_seen_;
   for (Task& task : tasks) {
     task();
     task = nullptr;  // what it owns goes now, not after its successors
   }
-  if (stopping) uv_stop(&loop_);
+  if (!stopping) return;
+  stopped_ = true;
+  uv_stop(&loop_);
 }
 
 std::unique_ptr<Timer> Loop::RunAfter(int64_t delay_us, Task task) {
@@ -177,6 +209,7 @@ std::unique_ptr<Timer> Loop::RunAfter(int64_t delay_us, Task task) {
   uint64_t delay_ms = (due_ns + 999'999) / 1'000'000 - uv_now(&loop_);
   auto fire = [](uv_timer_t* uv) {
     auto* fired = static_cast<TimerHandle*>(uv->data);
+    ++fired->loop->events_seen_;
     Task due = std::move(fired->task);
     fired->loop->CloseTimer(fired);
     due();

@@ -45,8 +45,11 @@ class Loop : public Executor, public FdPoller {
  public:
   using ReadyTask = std::function<void(FdReadiness)>;
 
-  // `name` is the thread's name too, cut to 15 bytes (StartThread only).
-  explicit Loop(std::string name);
+  // `name` is the thread's name too, cut to 15 bytes (StartThread only). After anything has
+  // happened the loop looks for more for `poll_us` before it sleeps: whoever waits for it is spared
+  // the wake-up, and a processor is kept busy meanwhile, though it is left to any thread that wants
+  // it.
+  explicit Loop(std::string name, int64_t poll_us = 0);
   // Stops and joins its thread; a loop that runs in Run must have returned.
   ~Loop() override;
   Loop(const Loop&) = delete;
@@ -81,6 +84,7 @@ class Loop : public Executor, public FdPoller {
   class LoopWatcher;
   class LoopWatch;
 
+  void RunPolling();
   void RunPosted();
   void CloseHandles();
   void CloseTimer(TimerHandle* handle);
@@ -88,9 +92,12 @@ class Loop : public Executor, public FdPoller {
 
   // Constant after construction.
   const std::string name_;
+  const int64_t poll_ns_;
   std::thread thread_;  // StartThread and Join
 
   // Own thread.
+  uint64_t events_seen_ = 0;  // tasks, timers and readiness, for polling
+  bool stopped_ = false;
   uv_loop_t loop_;
   uv_async_t wake_;
   std::unordered_set<TimerHandle*> timers_;

@@ -31,7 +31,7 @@ class ExecutorWorld {
 
 class LoopWorld : public ExecutorWorld {
  public:
-  LoopWorld() { loop_.StartThread(); }
+  explicit LoopWorld(int64_t poll_us) : loop_("contract", poll_us) { loop_.StartThread(); }
   Executor& executor() override { return loop_; }
   void RunOn(const Task& task) override {
     std::promise<void> ran;
@@ -47,7 +47,7 @@ class LoopWorld : public ExecutorWorld {
   }
 
  private:
-  Loop loop_{"contract"};
+  Loop loop_;
 };
 
 class ManualWorld : public ExecutorWorld {
@@ -136,7 +136,9 @@ TEST_P(ExecutorContract, ATimersTaskMayDestroyItsTimerAndSetTheNext) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Loop, ExecutorContract,
-                         testing::Values([] { return std::make_unique<LoopWorld>(); }));
+                         testing::Values([] { return std::make_unique<LoopWorld>(0); }));
+INSTANTIATE_TEST_SUITE_P(PollingLoop, ExecutorContract,
+                         testing::Values([] { return std::make_unique<LoopWorld>(500); }));
 INSTANTIATE_TEST_SUITE_P(Manual, ExecutorContract,
                          testing::Values([] { return std::make_unique<ManualWorld>(); }));
 

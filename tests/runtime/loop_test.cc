@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <pthread.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <future>
@@ -191,6 +192,26 @@ TEST(LoopTest, WatchReadableIsLevelTriggeredUntilDestroyed) {
   done.get_future().wait();
   RunOn(loop, [] {});
   RunOn(loop, [&] { EXPECT_EQ(calls, 3); });
+}
+
+int64_t CpuNanosOfThisThread() {
+  timespec spent{};
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &spent);
+  return spent.tv_sec * int64_t{1'000'000'000} + spent.tv_nsec;
+}
+
+TEST(LoopTest, PollsForAsLongAsItWasToldAndThenSleeps) {
+  constexpr int64_t kPollUs = 20'000;
+  Loop loop("test", kPollUs);
+  loop.StartThread();
+  int64_t before_ns = 0;
+  int64_t after_ns = 0;
+  RunOn(loop, [&] { before_ns = CpuNanosOfThisThread(); });
+  // Ten times as long as it may look for more; it has at most a processor of its own.
+  std::this_thread::sleep_for(std::chrono::microseconds(10 * kPollUs));
+  RunOn(loop, [&] { after_ns = CpuNanosOfThisThread(); });
+  EXPECT_GT(after_ns - before_ns, kPollUs * 1000 / 100);
+  EXPECT_LT(after_ns - before_ns, kPollUs * 1000 * 3 / 2);
 }
 
 TEST(LoopTest, WatcherTellsReadableAndWritable) {
