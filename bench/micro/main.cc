@@ -49,6 +49,7 @@ absl::Status Check(const Plan& plan) {
 absl::Status RunDestination(const Plan& plan) {
   RETURN_IF_ERROR(Check(plan));
   ASSIGN_OR_RETURN(const std::unique_ptr<Region> region, Region::Make(plan.pages));
+  RETURN_IF_ERROR(region->WarmUp());
   StampTable stamps(plan.pages);
   const double cpu_before = ProcessCpuSeconds();
   auto* run = plan.mover == Mover::kEngine ? RunEngineDestination : RunFloorDestination;

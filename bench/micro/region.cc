@@ -1,5 +1,6 @@
 #include "micro/region.h"
 
+#include <fcntl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -42,6 +43,15 @@ absl::Status Region::Map() {
   void* data = mmap(nullptr, size_bytes(), PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), 0);
   if (data == MAP_FAILED) return ErrnoStatus(errno, "map the region");
   data_ = static_cast<std::byte*>(data);
+  return absl::OkStatus();
+}
+
+absl::Status Region::WarmUp() {
+  const auto bytes = static_cast<off_t>(size_bytes());
+  if (fallocate(file_.get(), 0, 0, bytes) < 0 ||
+      fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, bytes) < 0) {
+    return ErrnoStatus(errno, "take memory for the region and give it back");
+  }
   return absl::OkStatus();
 }
 

@@ -22,6 +22,9 @@ class Region {
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
 
+  // Takes memory for every page and gives it back. A host that lends this machine its memory may
+  // have taken free pages back; to get them again costs ten times what is measured here.
+  absl::Status WarmUp();
   // Writes every page's pattern, then maps the file afresh: whoever sends from a mapping has its
   // page tables to fill, as a mover beside a hypervisor has.
   absl::Status Fill();

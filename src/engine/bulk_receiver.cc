@@ -55,8 +55,19 @@ InstallResult BulkReceiver::InstallMissing(PageRun run, std::span<const std::byt
   return InstallResult{};
 }
 
+// Who waits for one of the pages has asked the source for it, and is woken by the answer.
+void BulkReceiver::NoteZeros(PageRun run) {
+  const uint64_t zeros = memory_->table().ChangeMissing(run, PageState::kAbsent);
+  counters_->pages_pushed.fetch_add(zeros, std::memory_order_relaxed);
+}
+
 bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes) {
-  InstallResult result = InstallMissing(run, bytes);
+  InstallResult result;
+  if (bytes.empty()) {
+    NoteZeros(run);
+  } else {
+    result = InstallMissing(run, bytes);
+  }
   if (result.outcome == InstallOutcome::kNoSpace) SetOutOfMemory(true);
   switch (result.outcome) {
     case InstallOutcome::kDone:

@@ -30,6 +30,9 @@ class BulkReceiver : public PushReceiver::Listener {
   void OnReceiverFailed(absl::Status status) override;
 
  private:
+  // Nothing is put in for zero pages: a touch of one gets zeros by its state, and memory that is
+  // never touched again takes none of this host's.
+  void NoteZeros(PageRun run);
   // Installs the pages of `run` that are missing, a few at a time. Says what stopped it.
   InstallResult InstallMissing(PageRun run, std::span<const std::byte> bytes);
   void SetOutOfMemory(bool out);

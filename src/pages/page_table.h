@@ -24,7 +24,7 @@ enum class PageState : uint8_t {
   kMissing = 0,    // still on the source only
   kInstalled = 1,  // has been whole in guest memory; a hole there was punched by the guest: zero
   kDiscarded = 2,  // given up by the guest while missing or present: zero
-  kAbsent = 3,     // never allocated on the source: zero
+  kAbsent = 3,     // never allocated on the source, or all zero there: zero
 };
 
 class PageTable {

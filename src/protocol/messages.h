@@ -188,7 +188,7 @@ struct PageRequest {
 // Before the bytes of pages, source to destination, on both lanes.
 enum class PageFrameKind : uint32_t {
   kData = 1,      // `run`'s bytes follow, run.count pages
-  kZero = 2,      // the pages are zero, nothing follows
+  kZero = 2,      // the pages are zero, nothing follows (demand lane: one page)
   kFinished = 3,  // bulk lane: no frame follows any more; run is empty
   kPacked = 4,    // bulk lane: `packed_bytes` bytes follow, which unpack to `run`'s bytes
 };

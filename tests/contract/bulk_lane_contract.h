@@ -160,12 +160,41 @@ TEST_P(BulkLaneContract, AnUnknownPackingFailsTheReceiverByName) {
       << *notes_.failure();
 }
 
-TEST_P(BulkLaneContract, ZerosAreNotPushed) {
+TEST_P(BulkLaneContract, ZeroPagesTravelAsAFrameAlone) {
+  OpenLanes();
+  StartReceiver();
+  const std::vector<PageRun> zeros = {{0, 1100, 64}, {1, 1, 1}, {0, 1400, 16}};
+  MakePusher(zeros);
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs(), zeros);
+  EXPECT_EQ(push_->bytes_sent(), (zeros.size() + 1) * kPageFrameBytes);
+}
+
+TEST_P(BulkLaneContract, AZeroFrameHasNoBytes) {
   OpenRawLanes();
   StartReceiver();
-  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kZero, {0, 0, 1}}));
-  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
-  EXPECT_TRUE(absl::IsInvalidArgument(*notes_.failure()));
+  const PageRun data{0, 2000, 2};
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kZero, {0, 1100, 5}}));
+  raw_bulk_->Send(Join(BytesOf(PageFrame{PageFrameKind::kData, data}), memory_.View(data)));
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kFinished, {}}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs(), (std::vector<PageRun>{{0, 1100, 5}, data}));
+}
+
+TEST_P(BulkLaneContract, AHeldZeroRunIsOfferedAgain) {
+  OpenRawLanes();
+  notes_.HoldFrom(0);
+  StartReceiver();
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kZero, {0, 1100, 5}}));
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kFinished, {}}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.offers() == 1; }));
+  world_->Settle();
+  EXPECT_FALSE(notes_.finished());
+  notes_.HoldFrom(std::nullopt);
+  world_->RunOn(Place::kBulk, [&] { receiver_->Resume(); });
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs(), (std::vector<PageRun>{{0, 1100, 5}}));
 }
 
 TEST_P(BulkLaneContract, StopWithARunUnderWay) {

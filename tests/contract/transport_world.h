@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/zero_bytes.h"
 #include "protocol/codec.h"
 #include "seams/transport.h"
 
@@ -142,8 +143,10 @@ class TestMemory : public SourceMemory {
                 out.size());
     return absl::OkStatus();
   }
+  // No bytes stand for zeros.
   bool Matches(PageRun run, std::span<const std::byte> bytes) const {
     std::span<const std::byte> truth = View(run);
+    if (bytes.empty()) return IsZero(truth);
     return bytes.size() == truth.size() &&
            std::memcmp(bytes.data(), truth.data(), truth.size()) == 0;
   }

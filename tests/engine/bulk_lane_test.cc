@@ -31,6 +31,22 @@ TEST_F(BulkReceiverTest, InstallsARun) {
   EXPECT_EQ(listener_.all_present, 0);
 }
 
+TEST_F(BulkReceiverTest, ZeroPagesTakeNoMemory) {
+  SetState(11, PageState::kDiscarded);
+  SetState(12, PageState::kInstalled);
+  receiver_.Push({0, 10, 6}, {});
+  EXPECT_TRUE(receiver_.taken);
+  for (uint64_t page = 10; page < 16; ++page) EXPECT_EQ(Value(page), -2) << page;
+  EXPECT_EQ(StateOf(10), PageState::kAbsent);
+  EXPECT_EQ(StateOf(11), PageState::kDiscarded);
+  EXPECT_EQ(StateOf(12), PageState::kInstalled);
+  EXPECT_EQ(StateOf(15), PageState::kAbsent);
+  EXPECT_EQ(counters_.pages_pushed.load(), 4u);
+  EXPECT_EQ(listener_.all_present, 0);
+  receiver_.Push({0, 0, kPages}, {});
+  EXPECT_EQ(listener_.all_present, 1);
+}
+
 TEST_F(BulkReceiverTest, LeavesAloneWhatIsNotMissing) {
   SetState(11, PageState::kDiscarded);
   SetState(12, PageState::kAbsent);

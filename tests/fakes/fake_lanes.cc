@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/zero_bytes.h"
 #include "protocol/codec.h"
 
 namespace faultline {
@@ -159,7 +160,9 @@ bool FakePushLane::TryPush(PageRun run) {
     writable_wanted_ = true;
     return false;
   }
-  socket_->Send(FrameOf({PageFrameKind::kData, run}, data));
+  const bool zero = IsZero(data);
+  if (zero) data.clear();
+  socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, data));
   bytes_sent_ += kPageFrameBytes + data.size();
   return true;
 }
@@ -167,7 +170,9 @@ bool FakePushLane::TryPush(PageRun run) {
 void FakePushLane::Finish() {
   FAULTLINE_CHECK(bulk_->IsCurrent());
   finished_ = true;
-  if (socket_ != nullptr) socket_->Send(FrameOf({PageFrameKind::kFinished, {}}));
+  if (socket_ == nullptr) return;
+  socket_->Send(FrameOf({PageFrameKind::kFinished, {}}));
+  bytes_sent_ += kPageFrameBytes;
 }
 
 void FakePushLane::Stop() {
@@ -220,9 +225,8 @@ void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
     finished_ = true;
     return listener_->OnPushFinished();
   }
-  if (frame->kind != PageFrameKind::kData) {
-    return Fail(
-        absl::InvalidArgumentError("bad page frame from the peer: neither data nor the end"));
+  if (frame->kind == PageFrameKind::kPacked) {
+    return Fail(absl::InvalidArgumentError("bad page frame from the peer: packed"));
   }
   held_run_ = frame->run;
   held_ = std::move(bytes);

@@ -5,16 +5,9 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/zero_bytes.h"
 
 namespace faultline {
-namespace {
-
-bool IsZero(std::span<const std::byte> bytes) {
-  return bytes[0] == std::byte{0} &&
-         std::memcmp(bytes.data(), bytes.data() + 1, bytes.size() - 1) == 0;
-}
-
-}  // namespace
 
 TcpPageExporter::TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter,
                                  MemoryLayout layout)

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "transport/tcp/zero_stretches.h"
 
 namespace faultline {
 namespace {
@@ -47,27 +48,17 @@ bool TcpPushLane::TryPush(PageRun run) {
     pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });
     return false;
   }
-  absl::StatusOr<std::span<const std::byte>> read = ReadRun(run);
-  if (!read.ok()) {
-    FailSoon(read.status());
+  if (absl::Status status = ReadRun(run); !status.ok()) {
+    FailSoon(std::move(status));
     return false;
   }
-  std::span<const std::byte> data = *read;
-  PageFrame frame{PageFrameKind::kData, run};
-  if (std::span<const std::byte> packed = PackIfWorth(data); !packed.empty()) {
-    frame.kind = PageFrameKind::kPacked;
-    frame.algorithm = PackAlgorithm::kLz4;
-    frame.packed_bytes = static_cast<uint32_t>(packed.size());
-    data = packed;
-  }
-  bucket_.Take(kPageFrameBytes + data.size());
-  BeginFrame(frame, data);
+  SendBegun();
   return true;
 }
 
 // A copy, though the kernel could send from the file itself: on loopback the receiver, which is the
 // limit there, then takes half as long again (docs/performance.md).
-absl::StatusOr<std::span<const std::byte>> TcpPushLane::ReadRun(PageRun run) {
+absl::Status TcpPushLane::ReadRun(PageRun run) {
   const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
   const size_t bytes = run.count * page_bytes;
   FAULTLINE_CHECK(run.count == 1 || bytes <= kTcpRunBytesMax);
@@ -76,7 +67,29 @@ absl::StatusOr<std::span<const std::byte>> TcpPushLane::ReadRun(PageRun run) {
   }
   std::span<std::byte> data(buffer_.data(), bytes);
   RETURN_IF_ERROR(memory_->Read(run.region, run.first * page_bytes, data));
-  return data;
+  rest_ = run;
+  rest_data_ = data;
+  return absl::OkStatus();
+}
+
+void TcpPushLane::BeginStretch() {
+  const size_t page_bytes = memory_->layout()[rest_.region].page_size_bytes;
+  const Stretch stretch = FirstStretch(rest_data_, page_bytes);
+  std::span<const std::byte> data = rest_data_.first(stretch.pages * page_bytes);
+  PageFrame frame{PageFrameKind::kData, {rest_.region, rest_.first, stretch.pages}};
+  rest_ = {rest_.region, rest_.first + stretch.pages, rest_.count - stretch.pages};
+  rest_data_ = rest_data_.subspan(data.size());
+  if (stretch.is_zero) {
+    frame.kind = PageFrameKind::kZero;
+    data = {};
+  } else if (std::span<const std::byte> packed = PackIfWorth(data); !packed.empty()) {
+    frame.kind = PageFrameKind::kPacked;
+    frame.algorithm = PackAlgorithm::kLz4;
+    frame.packed_bytes = static_cast<uint32_t>(packed.size());
+    data = packed;
+  }
+  bucket_.Take(kPageFrameBytes + data.size());
+  BeginFrame(frame, data);
 }
 
 std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> data) {
@@ -118,12 +131,16 @@ void TcpPushLane::Finish() {
 void TcpPushLane::BeginFinish() {
   finish_begun_ = true;
   BeginFrame({PageFrameKind::kFinished, {}}, {});
+  SendBegun();
 }
 
 void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> data) {
   EncodePageFrame(frame, header_);
   data_ = data;
   sent_ = 0;
+}
+
+void TcpPushLane::SendBegun() {
   if (SendSome()) return UpdateInterest();
   FailSoon(send_error_);
 }
@@ -137,6 +154,7 @@ void TcpPushLane::FailSoon(absl::Status status) {
 bool TcpPushLane::SendSome() {
   NoteFlight();
   while (busy()) {
+    if (frame_sent()) BeginStretch();
     Transfer transfer = SendOnce();
     if (!transfer.status.ok()) {
       send_error_ = transfer.status;

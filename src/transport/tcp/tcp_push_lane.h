@@ -27,8 +27,9 @@ inline constexpr uint64_t kTcpRunBytesMax = QueueBound::kBurstBytesMax;
 // the bulk loop has ended.
 //
 // At most one run is in the lane's hands, sent in part; the kernel holds what the link's measured
-// rate asks for (QueueBound), and runs are no longer than a part of that, on the wire. Where it
-// pays (PackPolicy) a run is packed before it is sent. After Finish the peer may close: that is no
+// rate asks for (QueueBound), and runs are no longer than a part of that, on the wire. Stretches of
+// zero pages go as a frame alone; where it pays (PackPolicy) what is left of a run is packed before
+// it is sent. After Finish the peer may close: that is no
 // failure then.
 class TcpPushLane : public PushLane {
  public:
@@ -52,11 +53,15 @@ class TcpPushLane : public PushLane {
   // The packed bytes of a run, if it is to be packed and gets smaller; otherwise empty.
   std::span<const std::byte> PackIfWorth(std::span<const std::byte> data);
   std::span<const std::byte> Pack(std::span<const std::byte> data);
+  // The next frame of the run under way, a stretch of it.
+  void BeginStretch();
   void BeginFrame(const PageFrame& frame, std::span<const std::byte> data);
-  // The bytes of `run`, in buffer_.
-  absl::StatusOr<std::span<const std::byte>> ReadRun(PageRun run);
+  // Begins to send what was begun. The listener hears of a failure afterwards.
+  void SendBegun();
+  // Reads `run` into buffer_: it is under way.
+  absl::Status ReadRun(PageRun run);
   void FailSoon(absl::Status status);
-  // Goes on with the current frame; false: the lane failed.
+  // Goes on with the run under way; false: the lane failed.
   bool SendSome();
   Transfer SendOnce();
   void NoteFlight();
@@ -65,7 +70,8 @@ class TcpPushLane : public PushLane {
   void OfferRoom();
   void Fail(absl::Status status);
 
-  bool busy() const { return sent_ < kPageFrameBytes + data_.size(); }
+  bool frame_sent() const { return sent_ == kPageFrameBytes + data_.size(); }
+  bool busy() const { return !frame_sent() || !rest_.empty(); }
 
   // Constant after construction.
   Loop* const loop_;
@@ -82,7 +88,9 @@ class TcpPushLane : public PushLane {
   Listener* listener_ = nullptr;
 
   PageBuffer buffer_;  // the run under way, unpacked
-  // The frame under way; all of it is sent when !busy().
+  PageRun rest_;       // of it: no frame has it yet
+  std::span<const std::byte> rest_data_;
+  // The frame under way.
   std::array<std::byte, kPageFrameBytes> header_;
   std::span<const std::byte> data_;
   size_t sent_ = kPageFrameBytes;

@@ -78,10 +78,6 @@ void TcpPushReceiver::ReadSome() {
 bool TcpPushReceiver::BeginFrame() {
   header_received_ = 0;
   auto frame = DecodePageFrame(header_, layout_, kTcpRunBytesMax);
-  if (frame.ok() && frame->kind == PageFrameKind::kZero) {
-    frame = absl::InvalidArgumentError(
-        "bad page frame from the peer: field 'kind' says zero pages, which are not pushed");
-  }
   if (frame.ok() && finished_) {
     frame = absl::InvalidArgumentError(
         "bad page frame from the peer: field 'kind' begins a frame after the last one");
@@ -95,6 +91,11 @@ bool TcpPushReceiver::BeginFrame() {
     listener_->OnPushFinished();
     return listener_ != nullptr;
   }
+  run_ = frame->run;
+  if (frame->kind == PageFrameKind::kZero) {
+    run_bytes_ = 0;
+    return OfferRun();
+  }
   size_t bytes = frame->run.count * layout_[frame->run.region].page_size_bytes;
   const bool packed = frame->kind == PageFrameKind::kPacked;
   // A packed run has fewer bytes than the run, so there is room for it where the run has room.
@@ -103,7 +104,6 @@ bool TcpPushReceiver::BeginFrame() {
     Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
     return false;
   }
-  run_ = frame->run;
   run_bytes_ = bytes;
   packed_ = packed;
   wire_bytes_ = packed ? frame->packed_bytes : bytes;
