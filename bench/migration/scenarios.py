@@ -3,7 +3,7 @@
 import dataclasses
 import fnmatch
 
-LINKS = {"unshaped": None, "1gbit": "1gbit", "10gbit": "10gbit"}  # rates as tc says them
+LINKS = {"unshaped": None, "100mbit": "100mbit", "1gbit": "1gbit", "10gbit": "10gbit"}  # rates as tc says them
 
 
 @dataclasses.dataclass(frozen=True)

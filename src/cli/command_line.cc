@@ -85,8 +85,8 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
   command
       ->add_option("--compress", options->compress,
                    "pack the background transfer: auto (default; where the link is the limit and "
-                   "the memory packs), off, or lz4 (always)")
-      ->type_name("auto|off|lz4");
+                   "the memory packs, by what packs best on that link), off, or always lz4 or zstd")
+      ->type_name("auto|off|lz4|zstd");
   AddPoll(command, &options->poll_us);
   command->add_flag("--insecure", options->insecure,
                     "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");

@@ -14,8 +14,9 @@ absl::StatusOr<Compression> ParseCompression(const std::string& text) {
   if (text == "auto") return Compression::kAuto;
   if (text == "off") return Compression::kOff;
   if (text == "lz4") return Compression::kLz4;
+  if (text == "zstd") return Compression::kZstd;
   return absl::InvalidArgumentError(
-      fmt::format("--compress: '{}' is not known; give auto, off or lz4", text));
+      fmt::format("--compress: '{}' is not known; give auto, off, lz4 or zstd", text));
 }
 
 absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {

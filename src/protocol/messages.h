@@ -196,6 +196,7 @@ enum class PageFrameKind : uint32_t {
 enum class PackAlgorithm : uint16_t {
   kNone = 0,  // of every other kind of frame
   kLz4 = 1,   // one LZ4 block, without LZ4's frame around it
+  kZstd = 2,  // one Zstandard frame
 };
 struct PageFrame {
   PageFrameKind kind = PageFrameKind::kData;

@@ -14,10 +14,12 @@ namespace {
 absl::Status CheckPacking(const PageFrame& frame, uint64_t run_bytes) {
   const bool packed = frame.kind == PageFrameKind::kPacked;
   const auto algorithm = static_cast<uint16_t>(frame.algorithm);
-  if (packed != (frame.algorithm == PackAlgorithm::kLz4)) {
-    return absl::InvalidArgumentError(
-        fmt::format("bad page frame from the peer: field 'algorithm' is {}, {}", algorithm,
-                    packed ? "a packed run has 1 (lz4)" : "a run that is not packed has 0"));
+  const bool known =
+      frame.algorithm == PackAlgorithm::kLz4 || frame.algorithm == PackAlgorithm::kZstd;
+  if (packed ? !known : frame.algorithm != PackAlgorithm::kNone) {
+    return absl::InvalidArgumentError(fmt::format(
+        "bad page frame from the peer: field 'algorithm' is {}, {}", algorithm,
+        packed ? "a packed run has 1 (lz4) or 2 (zstd)" : "a run that is not packed has 0"));
   }
   if (packed != (frame.packed_bytes != 0) || (packed && frame.packed_bytes >= run_bytes)) {
     return absl::InvalidArgumentError(fmt::format(

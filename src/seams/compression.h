@@ -9,7 +9,8 @@ namespace faultline {
 enum class Compression : uint8_t {
   kAuto = 0,  // where the link is the limit and the memory packs, as measured meanwhile
   kOff = 1,
-  kLz4 = 2,  // every run that gets smaller by it
+  kLz4 = 2,   // every run that gets smaller by it
+  kZstd = 3,  // the same
 };
 
 // Bytes of runs that were packed, before and after.

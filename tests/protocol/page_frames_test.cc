@@ -62,6 +62,8 @@ TEST(PageFramesTest, ComeBack) {
         PageFrame{PageFrameKind::kFinished, {}},
         PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 1},
         PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 65535},
+        PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kZstd, 1},
+        PageFrame{PageFrameKind::kZero, {0, 240, 16}},
         PageFrame{PageFrameKind::kPacked, {1, 0, 1}, PackAlgorithm::kLz4, 70000}}) {
     FrameBytes bytes;
     EncodePageFrame(frame, bytes);
@@ -106,7 +108,7 @@ TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {
 TEST(PageFramesTest, PackingIsNamedAndSavesBytes) {
   constexpr uint32_t kRunBytes = 16 * 0x1000;
   ExpectRefused(Packed(4, {0, 0, 16}, 0, 100), "algorithm");
-  ExpectRefused(Packed(4, {0, 0, 16}, 2, 100), "algorithm");
+  ExpectRefused(Packed(4, {0, 0, 16}, 3, 100), "algorithm");
   ExpectRefused(Packed(4, {0, 0, 16}, 1, 0), "packed bytes");
   ExpectRefused(Packed(4, {0, 0, 16}, 1, kRunBytes), "packed bytes");
   ExpectRefused(Packed(4, {0, 0, 16}, 1, ~uint32_t{0}), "packed bytes");

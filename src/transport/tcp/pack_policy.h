@@ -6,34 +6,38 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "protocol/messages.h"
 #include "seams/compression.h"
 
 namespace faultline {
 
-// Decides for each run whether to pack it (automatic choice; the other modes are fixed).
+// Decides for each run whether to pack it, and by what (automatic choice; the other modes are
+// fixed).
 //
 // While runs go out as they are, their rate is measured, and a small sample of the memory is packed
-// now and then: the packer's speed and what the memory packs to, held against that rate, predict
-// the gain. While runs are packed, the gain itself counts: the memory's bytes that went out, held
-// against the rate before. One that does not come (the receiver was the limit, or the processor)
-// ends it for a while. The unpacked rate is measured anew at times, so that a figure from a bad
-// moment does not last.
+// now and then, by each algorithm in turn: the packer's speed and what the memory packs to, held
+// against that rate, predict the gain. LZ4 is several times as fast, Zstandard packs to less: it is
+// for slow links. While runs are packed, the gain itself counts: the memory's bytes that went out,
+// held against the rate before. One that does not come (the receiver was the limit, or the
+// processor) ends it for a while. The unpacked rate is measured anew at times, so that a figure
+// from a bad moment does not last.
 //
 // Times are of any monotonic clock. One thread.
 class PackPolicy {
  public:
-  explicit PackPolicy(Compression mode) : mode_(mode) {}
+  explicit PackPolicy(Compression mode);
 
-  // Whether to pack a sample now, and tell by NotePacking.
-  bool WantsSample(int64_t now_ns) const;
+  // By what to pack a sample now, and tell by NotePacking; kNone: no sample.
+  PackAlgorithm WantsSample(int64_t now_ns) const;
   // Of each sample the most: a fast link must not wait for long.
   static constexpr size_t kSampleBytesMax = 16 * 1024;
 
   // `in_bytes` were packed in `spent_ns`; `out_bytes` is the same where packing saved nothing.
-  void NotePacking(int64_t now_ns, uint64_t in_bytes, uint64_t out_bytes, int64_t spent_ns);
+  void NotePacking(int64_t now_ns, PackAlgorithm algorithm, uint64_t in_bytes, uint64_t out_bytes,
+                   int64_t spent_ns);
 
-  // Whether to pack the next run.
-  bool ShouldPack(int64_t now_ns);
+  // By what to pack the next run; kNone: it goes out as it is.
+  PackAlgorithm Choose(int64_t now_ns);
   // A run of the memory was given to the link, packed or not.
   void NoteRun(uint64_t run_bytes) {
     window_bytes_ += run_bytes;
@@ -44,15 +48,20 @@ class PackPolicy {
   // most `run_bytes_max`; just burst_bytes while nothing is packed.
   uint64_t RunBytes(uint64_t burst_bytes, uint64_t run_bytes_max) const;
 
-  double ratio() const { return ratio_; }  // packed by unpacked, lately
-
  private:
+  // How one algorithm does with this memory, lately.
+  struct Packing {
+    int samples = 0;
+    double ratio = 1;  // packed by unpacked
+    double ns_per_byte = 0;
+  };
   static constexpr int64_t kSampleNs = 10'000'000;
   static constexpr int64_t kFirstSampleNs = 5'000'000;
-  static constexpr int kSamplesMin = 8;
+  static constexpr int kSamplesMin = 4;     // of each algorithm
   static constexpr double kWeight = 0.125;  // of the newest figure in the averages
   static constexpr double kGainToBegin = 1.25;
   static constexpr double kGainToStay = 1.1;
+  static constexpr double kGainOfZstd = 1.1;  // over LZ4's, to be preferred
   // Of the packer's speed so much counts: packing shares its thread with reading and sending, and
   // the processor with the VM.
   static constexpr double kPackerShare = 0.3;
@@ -67,19 +76,21 @@ class PackPolicy {
 
   // The rate of the window that ends now, bytes per nanosecond, and begins the next window.
   double TakeWindow(int64_t now_ns);
-  bool WorthBeginning(int64_t now_ns);
-  bool WorthStaying(int64_t now_ns);
+  // Changes packing_.
+  void ConsiderBeginning(int64_t now_ns);
+  void ConsiderEnding(int64_t now_ns);
   void NotePeak(int64_t now_ns);
-  double PredictedGain() const;
+  double PredictedGain(const Packing& packing) const;
+  Packing& Of(PackAlgorithm algorithm) { return algorithm == PackAlgorithm::kZstd ? zstd_ : lz4_; }
   void End(int64_t now_ns, int64_t pause_ns);
 
   const Compression mode_;
-  int samples_ = 0;
+  Packing lz4_;
+  Packing zstd_;
   int64_t sampled_ns_ = 0;
-  double ratio_ = 1;
-  double ns_per_byte_ = 0;
+  PackAlgorithm packed_last_ = PackAlgorithm::kNone;
 
-  bool packing_ = false;
+  PackAlgorithm packing_ = PackAlgorithm::kNone;
   int64_t paused_until_ns_ = 0;
   int64_t pause_ns_ = kStretchFirstNs;    // after a gain that did not come; doubles each time
   int64_t stretch_ns_ = kStretchFirstNs;  // until the link is measured again; doubles each time

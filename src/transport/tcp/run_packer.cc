@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <lz4.h>
+#include <zstd.h>
 
 #include <limits>
 
@@ -10,28 +11,54 @@
 namespace faultline {
 namespace {
 
-constexpr int kAcceleration = 1;  // LZ4's default
+constexpr int kLz4Acceleration = 1;  // the library's default
+// Higher levels take twice the time and more for a few percent.
+constexpr int kZstdLevel = 1;
 
 const char* Chars(const std::byte* bytes) { return reinterpret_cast<const char*>(bytes); }
 char* Chars(std::byte* bytes) { return reinterpret_cast<char*>(bytes); }
 
-}  // namespace
-
-std::span<const std::byte> RunPacker::Pack(std::span<const std::byte> data) {
-  FAULTLINE_CHECK(data.size() <= kPackedRunBytesMax);
-  const size_t room = data.size() - data.size() / 16;
-  if (!packed_.Reserve(room)) return {};
-  if (state_.empty()) {
-    state_.resize((static_cast<size_t>(LZ4_sizeofState()) + sizeof(uint64_t) - 1) /
-                  sizeof(uint64_t));
-  }
-  int bytes = LZ4_compress_fast_extState(state_.data(), Chars(data.data()), Chars(packed_.data()),
-                                         static_cast<int>(data.size()), static_cast<int>(room),
-                                         kAcceleration);
-  return {packed_.data(), static_cast<size_t>(bytes)};
+absl::Status BadPackedBytes(const std::string& what) {
+  return absl::InvalidArgumentError(
+      fmt::format("bad page frame from the peer: field 'packed bytes' brought {}", what));
 }
 
-absl::Status UnpackRun(std::span<const std::byte> packed, std::span<std::byte> out) {
+}  // namespace
+
+void RunPacker::FreeZstd::operator()(ZSTD_CCtx_s* context) const { ZSTD_freeCCtx(context); }
+void RunUnpacker::FreeZstd::operator()(ZSTD_DCtx_s* context) const { ZSTD_freeDCtx(context); }
+
+std::span<const std::byte> RunPacker::Pack(PackAlgorithm algorithm,
+                                           std::span<const std::byte> data) {
+  FAULTLINE_CHECK(data.size() <= kPackedRunBytesMax && algorithm != PackAlgorithm::kNone);
+  const size_t room = data.size() - data.size() / 16;
+  if (!packed_.Reserve(room)) return {};
+  const size_t bytes =
+      algorithm == PackAlgorithm::kLz4 ? PackLz4(data, room) : PackZstd(data, room);
+  return {packed_.data(), bytes};
+}
+
+// Both return 0 for what does not fit.
+size_t RunPacker::PackLz4(std::span<const std::byte> data, size_t room) {
+  if (lz4_state_.empty()) {
+    lz4_state_.resize((static_cast<size_t>(LZ4_sizeofState()) + sizeof(uint64_t) - 1) /
+                      sizeof(uint64_t));
+  }
+  return static_cast<size_t>(LZ4_compress_fast_extState(
+      lz4_state_.data(), Chars(data.data()), Chars(packed_.data()), static_cast<int>(data.size()),
+      static_cast<int>(room), kLz4Acceleration));
+}
+
+size_t RunPacker::PackZstd(std::span<const std::byte> data, size_t room) {
+  if (zstd_ == nullptr) zstd_.reset(ZSTD_createCCtx());
+  if (zstd_ == nullptr) return 0;
+  const size_t bytes =
+      ZSTD_compressCCtx(zstd_.get(), packed_.data(), room, data.data(), data.size(), kZstdLevel);
+  return ZSTD_isError(bytes) != 0 ? 0 : bytes;
+}
+
+absl::Status RunUnpacker::Unpack(PackAlgorithm algorithm, std::span<const std::byte> packed,
+                                 std::span<std::byte> out) {
   constexpr size_t kBytesMax = std::numeric_limits<int>::max();
   if (out.size() > kBytesMax) {
     return absl::InvalidArgumentError(
@@ -39,20 +66,31 @@ absl::Status UnpackRun(std::span<const std::byte> packed, std::span<std::byte> o
                     "too long to be packed",
                     out.size()));
   }
-  FAULTLINE_CHECK(packed.size() < out.size());
-  int bytes = LZ4_decompress_safe(Chars(packed.data()), Chars(out.data()),
-                                  static_cast<int>(packed.size()), static_cast<int>(out.size()));
-  if (bytes == static_cast<int>(out.size())) return absl::OkStatus();
-  if (bytes < 0) {
-    return absl::InvalidArgumentError(
-        fmt::format("bad page frame from the peer: field 'packed bytes' brought {} bytes that are "
-                    "no LZ4 block, or one of more than {} bytes",
-                    packed.size(), out.size()));
+  FAULTLINE_CHECK(packed.size() < out.size() && algorithm != PackAlgorithm::kNone);
+  size_t bytes = 0;
+  bool bad = false;
+  if (algorithm == PackAlgorithm::kLz4) {
+    const int unpacked =
+        LZ4_decompress_safe(Chars(packed.data()), Chars(out.data()),
+                            static_cast<int>(packed.size()), static_cast<int>(out.size()));
+    bad = unpacked < 0;
+    bytes = static_cast<size_t>(unpacked);
+  } else {
+    if (zstd_ == nullptr) zstd_.reset(ZSTD_createDCtx());
+    if (zstd_ == nullptr) return absl::ResourceExhaustedError("no memory to unpack pages");
+    bytes = ZSTD_decompressDCtx(zstd_.get(), out.data(), out.size(), packed.data(), packed.size());
+    bad = ZSTD_isError(bytes) != 0;
   }
-  return absl::InvalidArgumentError(
-      fmt::format("bad page frame from the peer: field 'packed bytes' brought {} bytes that unpack "
-                  "to {}, the run has {}",
-                  packed.size(), bytes, out.size()));
+  if (bad) {
+    return BadPackedBytes(fmt::format(
+        "{} bytes that are no {}, or one of more than {} bytes", packed.size(),
+        algorithm == PackAlgorithm::kLz4 ? "LZ4 block" : "Zstandard frame", out.size()));
+  }
+  if (bytes != out.size()) {
+    return BadPackedBytes(fmt::format("{} bytes that unpack to {}, the run has {}", packed.size(),
+                                      bytes, out.size()));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace faultline

@@ -82,37 +82,38 @@ void TcpPushLane::BeginStretch() {
   if (stretch.is_zero) {
     frame.kind = PageFrameKind::kZero;
     data = {};
-  } else if (std::span<const std::byte> packed = PackIfWorth(data); !packed.empty()) {
-    frame.kind = PageFrameKind::kPacked;
-    frame.algorithm = PackAlgorithm::kLz4;
-    frame.packed_bytes = static_cast<uint32_t>(packed.size());
-    data = packed;
+  } else {
+    data = PackIfWorth(data, &frame);
   }
   bucket_.Take(kPageFrameBytes + data.size());
   BeginFrame(frame, data);
 }
 
-std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> data) {
+std::span<const std::byte> TcpPushLane::PackIfWorth(std::span<const std::byte> data,
+                                                    PageFrame* frame) {
   const int64_t now_ns = loop_->NowNanos();
-  if (policy_.WantsSample(now_ns)) {
-    Pack(data.first(std::min(data.size(), PackPolicy::kSampleBytesMax)));
+  if (PackAlgorithm wanted = policy_.WantsSample(now_ns); wanted != PackAlgorithm::kNone) {
+    Pack(wanted, data.first(std::min(data.size(), PackPolicy::kSampleBytesMax)));
   }
-  const bool pack = policy_.ShouldPack(now_ns);
+  const PackAlgorithm algorithm = policy_.Choose(now_ns);
   policy_.NoteRun(data.size());
-  if (!pack || data.size() > kPackedRunBytesMax) return {};
-  std::span<const std::byte> packed = Pack(data);
-  if (!packed.empty()) {
-    packed_in_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
-    packed_out_bytes_.fetch_add(packed.size(), std::memory_order_relaxed);
-  }
+  if (algorithm == PackAlgorithm::kNone || data.size() > kPackedRunBytesMax) return data;
+  std::span<const std::byte> packed = Pack(algorithm, data);
+  if (packed.empty()) return data;
+  packed_in_bytes_.fetch_add(data.size(), std::memory_order_relaxed);
+  packed_out_bytes_.fetch_add(packed.size(), std::memory_order_relaxed);
+  frame->kind = PageFrameKind::kPacked;
+  frame->algorithm = algorithm;
+  frame->packed_bytes = static_cast<uint32_t>(packed.size());
   return packed;
 }
 
-std::span<const std::byte> TcpPushLane::Pack(std::span<const std::byte> data) {
+std::span<const std::byte> TcpPushLane::Pack(PackAlgorithm algorithm,
+                                             std::span<const std::byte> data) {
   const int64_t began_ns = loop_->NowNanos();
-  std::span<const std::byte> packed = packer_.Pack(data);
+  std::span<const std::byte> packed = packer_.Pack(algorithm, data);
   const int64_t now_ns = loop_->NowNanos();
-  policy_.NotePacking(now_ns, data.size(), packed.empty() ? data.size() : packed.size(),
+  policy_.NotePacking(now_ns, algorithm, data.size(), packed.empty() ? data.size() : packed.size(),
                       now_ns - began_ns);
   return packed;
 }

@@ -50,9 +50,9 @@ class TcpPushLane : public PushLane {
  private:
   void OnReady(FdReadiness ready);
   void BeginFinish();
-  // The packed bytes of a run, if it is to be packed and gets smaller; otherwise empty.
-  std::span<const std::byte> PackIfWorth(std::span<const std::byte> data);
-  std::span<const std::byte> Pack(std::span<const std::byte> data);
+  // Packs `data`, the bytes that follow `frame`, if that is worth it: what follows it then.
+  std::span<const std::byte> PackIfWorth(std::span<const std::byte> data, PageFrame* frame);
+  std::span<const std::byte> Pack(PackAlgorithm algorithm, std::span<const std::byte> data);
   // The next frame of the run under way, a stretch of it.
   void BeginStretch();
   void BeginFrame(const PageFrame& frame, std::span<const std::byte> data);

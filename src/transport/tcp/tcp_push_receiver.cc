@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "transport/tcp/run_packer.h"
 #include "transport/tcp/tcp_push_lane.h"
 
 namespace faultline {
@@ -57,7 +56,7 @@ void TcpPushReceiver::ReadSome() {
     std::array<iovec, 2> parts;
     size_t count = 0;
     size_t run_missing = wire_bytes_ - wire_received_;
-    PageBuffer& incoming = packed_ ? packed_buffer_ : buffer_;
+    PageBuffer& incoming = packed() ? packed_buffer_ : buffer_;
     if (run_missing > 0) parts[count++] = {incoming.data() + wire_received_, run_missing};
     parts[count++] = {header_.data() + header_received_, kPageFrameBytes - header_received_};
     Transfer transfer = stream_.Receive(std::span(parts).first(count));
@@ -97,24 +96,24 @@ bool TcpPushReceiver::BeginFrame() {
     return OfferRun();
   }
   size_t bytes = frame->run.count * layout_[frame->run.region].page_size_bytes;
-  const bool packed = frame->kind == PageFrameKind::kPacked;
+  const bool is_packed = frame->kind == PageFrameKind::kPacked;
   // A packed run has fewer bytes than the run, so there is room for it where the run has room.
   const size_t room = std::max<size_t>(bytes, kTcpRunBytesMax);
-  if (!buffer_.Reserve(room) || (packed && !packed_buffer_.Reserve(room))) {
+  if (!buffer_.Reserve(room) || (is_packed && !packed_buffer_.Reserve(room))) {
     Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
     return false;
   }
   run_bytes_ = bytes;
-  packed_ = packed;
-  wire_bytes_ = packed ? frame->packed_bytes : bytes;
+  algorithm_ = frame->algorithm;
+  wire_bytes_ = is_packed ? frame->packed_bytes : bytes;
   wire_received_ = 0;
   return true;
 }
 
 bool TcpPushReceiver::FinishRun() {
-  if (packed_) {
-    absl::Status unpacked =
-        UnpackRun({packed_buffer_.data(), wire_bytes_}, {buffer_.data(), run_bytes_});
+  if (packed()) {
+    absl::Status unpacked = unpacker_.Unpack(algorithm_, {packed_buffer_.data(), wire_bytes_},
+                                             {buffer_.data(), run_bytes_});
     if (!unpacked.ok()) {
       Fail(std::move(unpacked));
       return false;

@@ -11,6 +11,7 @@
 #include "runtime/loop.h"
 #include "seams/push_lane.h"
 #include "transport/tcp/page_buffer.h"
+#include "transport/tcp/run_packer.h"
 #include "transport/tcp/tcp_stream.h"
 
 namespace faultline {
@@ -30,6 +31,7 @@ class TcpPushReceiver : public PushReceiver {
   void Stop() override;
 
  private:
+  bool packed() const { return algorithm_ != PackAlgorithm::kNone; }
   // Up to a few recvs, then the loop's other work has its turn.
   void ReadSome();
   void AwaitMore();
@@ -49,16 +51,17 @@ class TcpPushReceiver : public PushReceiver {
   Listener* listener_ = nullptr;
   std::array<std::byte, kPageFrameBytes> header_;  // of the frame after the current run
   size_t header_received_ = 0;
-  size_t wake_bytes_ = 1;  // the socket is readable when it holds so many
-  PageRun run_;            // the current run
-  size_t run_bytes_ = 0;   // of the current run
-  bool packed_ = false;    // the current run comes packed
+  size_t wake_bytes_ = 1;                           // the socket is readable when it holds so many
+  PageRun run_;                                     // the current run
+  size_t run_bytes_ = 0;                            // of the current run
+  PackAlgorithm algorithm_ = PackAlgorithm::kNone;  // of the current run
   size_t wire_bytes_ = 0;  // of the current run as it comes; 0 between runs
   size_t wire_received_ = 0;
   bool held_ = false;
   bool finished_ = false;
   PageBuffer buffer_;
   PageBuffer packed_buffer_;
+  RunUnpacker unpacker_;
 };
 
 }  // namespace faultline

@@ -3,53 +3,71 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 namespace faultline {
 namespace {
 
 constexpr int64_t kMillisecond = 1'000'000;
 
-// A lane on a link, with memory that packs to `ratio`: runs follow each other on a clock of its
-// own, each taking as long as the slowest of packer, link and receiver does.
+// How an algorithm does with the memory.
+struct Packer {
+  double rate;   // bytes of the memory per nanosecond
+  double ratio;  // packed by unpacked
+};
+
+// A lane on a link: runs follow each other on a clock of its own, each taking as long as the
+// slowest of packer, link and receiver does.
 struct Bench {
   double link_rate = 0.125;   // bytes per nanosecond: 1 Gbit/s
-  double pack_rate = 0.6;     // of the memory's bytes
   double receive_rate = 1.5;  // of the memory's bytes
-  double ratio = 0.4;
+  Packer lz4{0.6, 0.4};
+  Packer zstd{0.3, 0.37};
   PackPolicy policy{Compression::kAuto};
   int64_t now_ns = 1'000'000'000;
   uint64_t bytes = 0;
   uint64_t packed_bytes = 0;
+  uint64_t zstd_bytes = 0;
   int64_t sampling_ns = 0;
 
-  void Note(uint64_t run_bytes) {
-    const auto out = static_cast<uint64_t>(static_cast<double>(run_bytes) * ratio);
-    policy.NotePacking(now_ns, run_bytes, out,
-                       static_cast<int64_t>(static_cast<double>(run_bytes) / pack_rate));
+  const Packer& Of(PackAlgorithm algorithm) const {
+    return algorithm == PackAlgorithm::kZstd ? zstd : lz4;
+  }
+  void SetRatio(double ratio) { lz4.ratio = zstd.ratio = ratio; }
+
+  int64_t Note(PackAlgorithm algorithm, uint64_t run_bytes) {
+    const Packer& packer = Of(algorithm);
+    const auto in = static_cast<double>(run_bytes);
+    const auto spent_ns = static_cast<int64_t>(in / packer.rate);
+    policy.NotePacking(now_ns, algorithm, run_bytes, static_cast<uint64_t>(in * packer.ratio),
+                       spent_ns);
+    return spent_ns;
   }
 
   void Run(int64_t for_ns) {
     for (const int64_t end_ns = now_ns + for_ns; now_ns < end_ns;) {
-      if (policy.WantsSample(now_ns)) {
-        Note(PackPolicy::kSampleBytesMax);
-        sampling_ns +=
-            static_cast<int64_t>(static_cast<double>(PackPolicy::kSampleBytesMax) / pack_rate);
+      if (PackAlgorithm wanted = policy.WantsSample(now_ns); wanted != PackAlgorithm::kNone) {
+        sampling_ns += Note(wanted, PackPolicy::kSampleBytesMax);
       }
       const uint64_t run_bytes = policy.RunBytes(16 * 1024, 256 * 1024);
-      const bool pack = policy.ShouldPack(now_ns);
+      const PackAlgorithm algorithm = policy.Choose(now_ns);
       policy.NoteRun(run_bytes);
-      if (pack) Note(run_bytes);
-      double rate = std::min(pack ? link_rate / ratio : link_rate, receive_rate);
-      if (pack) rate = std::min(rate, pack_rate);
+      double rate = std::min(link_rate, receive_rate);
+      if (algorithm != PackAlgorithm::kNone) {
+        Note(algorithm, run_bytes);
+        const Packer& packer = Of(algorithm);
+        rate = std::min({link_rate / packer.ratio, receive_rate, packer.rate});
+        packed_bytes += run_bytes;
+        if (algorithm == PackAlgorithm::kZstd) zstd_bytes += run_bytes;
+      }
       now_ns += static_cast<int64_t>(static_cast<double>(run_bytes) / rate);
       bytes += run_bytes;
-      if (pack) packed_bytes += run_bytes;
     }
   }
 
   double packed_share() {
     const double share = static_cast<double>(packed_bytes) / static_cast<double>(bytes);
-    bytes = packed_bytes = 0;
+    bytes = packed_bytes = zstd_bytes = 0;
     return share;
   }
 };
@@ -79,7 +97,7 @@ TEST(PackPolicyTest, LeavesAFastLinkAlone) {
 
 TEST(PackPolicyTest, LeavesMemoryAloneThatDoesNotPack) {
   Bench bench;
-  bench.ratio = 1;
+  bench.SetRatio(1);
   bench.Run(3000 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
   EXPECT_LT(bench.sampling_ns, 3000 * kMillisecond / 100);
@@ -88,8 +106,7 @@ TEST(PackPolicyTest, LeavesMemoryAloneThatDoesNotPack) {
 TEST(PackPolicyTest, FastLinksAndFastMemoryGoTogether) {
   Bench bench;
   bench.link_rate = 1;
-  bench.ratio = 0.01;  // zeros
-  bench.pack_rate = 6;
+  bench.lz4 = bench.zstd = {6, 0.01};  // one byte, over and over
   bench.receive_rate = 3;
   bench.Run(3000 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
@@ -99,7 +116,7 @@ TEST(PackPolicyTest, AGainThatDoesNotComeEndsIt) {
   Bench bench;
   bench.link_rate = 0.5;
   bench.receive_rate = 0.5;  // the link could do no better either way
-  bench.pack_rate = 5;
+  bench.lz4.rate = 5;
   bench.Run(4000 * kMillisecond);
   EXPECT_LT(bench.packed_share(), 0.35);
   bench.Run(10'000 * kMillisecond);
@@ -130,44 +147,77 @@ TEST(PackPolicyTest, ALinkThatGetsFasterIsNoticed) {
 TEST(PackPolicyTest, FollowsTheMemory) {
   Bench bench;
   bench.Run(300 * kMillisecond);
-  bench.ratio = 1;
+  bench.SetRatio(1);
   bench.Run(200 * kMillisecond);
   bench.packed_share();
   bench.Run(500 * kMillisecond);
   EXPECT_EQ(bench.packed_share(), 0);
-  bench.ratio = 0.3;
+  bench.SetRatio(0.3);
   bench.Run(300 * kMillisecond);
   bench.packed_share();
   bench.Run(500 * kMillisecond);
   EXPECT_GT(bench.packed_share(), 0.9);
 }
 
+TEST(PackPolicyTest, ASlowLinkIsWorthMoreTime) {
+  Bench bench;
+  bench.lz4 = {0.6, 0.5};
+  bench.link_rate = 0.0125;  // 100 Mbit/s
+  bench.Run(100 * kMillisecond);
+  bench.packed_share();
+  bench.Run(2000 * kMillisecond);
+  EXPECT_GT(bench.zstd_bytes, bench.bytes * 9 / 10);
+}
+
+TEST(PackPolicyTest, AnAlgorithmThatIsSlowerThanTheLinkIsNotTaken) {
+  Bench bench;
+  bench.lz4 = {0.6, 0.5};
+  bench.Run(2000 * kMillisecond);
+  EXPECT_EQ(bench.zstd_bytes, 0u);
+  EXPECT_GT(bench.packed_share(), 0.8);
+}
+
+TEST(PackPolicyTest, LittleLessIsNotWorthMoreTime) {
+  Bench bench;
+  bench.zstd = {0.3, 0.38};
+  bench.link_rate = 0.0125;
+  bench.Run(2000 * kMillisecond);
+  EXPECT_EQ(bench.zstd_bytes, 0u);
+  EXPECT_GT(bench.packed_share(), 0.8);
+}
+
 TEST(PackPolicyTest, NothingIsPackedBeforeTheLinkIsKnown) {
   PackPolicy policy(Compression::kAuto);
-  for (int64_t ms = 0; ms < 100; ++ms) policy.NotePacking(ms * kMillisecond, 1000, 100, 100);
-  EXPECT_FALSE(policy.ShouldPack(100 * kMillisecond));
+  for (int64_t ms = 0; ms < 100; ++ms) {
+    const auto algorithm = ms % 2 == 0 ? PackAlgorithm::kLz4 : PackAlgorithm::kZstd;
+    policy.NotePacking(ms * kMillisecond, algorithm, 1000, 100, 100);
+  }
+  EXPECT_EQ(policy.Choose(100 * kMillisecond), PackAlgorithm::kNone);
   policy.NoteRun(1'250'000);
-  EXPECT_TRUE(policy.ShouldPack(110 * kMillisecond));
+  EXPECT_EQ(policy.Choose(110 * kMillisecond), PackAlgorithm::kLz4);
 }
 
 TEST(PackPolicyTest, RunsGrowByWhatPackingSaves) {
   PackPolicy policy(Compression::kLz4);
   EXPECT_EQ(policy.RunBytes(16384, 262144), 16384u);
-  policy.NotePacking(0, 1000, 340, 1);
+  policy.NotePacking(0, PackAlgorithm::kLz4, 1000, 340, 1);
   EXPECT_EQ(policy.RunBytes(16384, 262144), 32768u);
-  for (int i = 0; i < 100; ++i) policy.NotePacking(0, 1000, 0, 1);
+  for (int i = 0; i < 100; ++i) policy.NotePacking(0, PackAlgorithm::kLz4, 1000, 0, 1);
   EXPECT_EQ(policy.RunBytes(16384, 262144), 262144u);
   EXPECT_EQ(PackPolicy(Compression::kOff).RunBytes(16384, 262144), 16384u);
 }
 
 TEST(PackPolicyTest, FixedChoicesAreKept) {
-  PackPolicy off(Compression::kOff);
-  PackPolicy lz4(Compression::kLz4);
-  for (PackPolicy* policy : {&off, &lz4}) {
-    EXPECT_FALSE(policy->WantsSample(0));
-    policy->NotePacking(0, 1000, 1000, 1000);
-    EXPECT_EQ(policy->ShouldPack(0), policy == &lz4);
-    EXPECT_EQ(policy->ShouldPack(1000 * kMillisecond), policy == &lz4);
+  const std::pair<Compression, PackAlgorithm> choices[] = {
+      {Compression::kOff, PackAlgorithm::kNone},
+      {Compression::kLz4, PackAlgorithm::kLz4},
+      {Compression::kZstd, PackAlgorithm::kZstd}};
+  for (const auto& [mode, algorithm] : choices) {
+    PackPolicy policy(mode);
+    EXPECT_EQ(policy.WantsSample(0), PackAlgorithm::kNone);
+    policy.NotePacking(0, PackAlgorithm::kLz4, 1000, 1000, 1000);
+    EXPECT_EQ(policy.Choose(0), algorithm);
+    EXPECT_EQ(policy.Choose(1000 * kMillisecond), algorithm);
   }
 }
 

@@ -18,42 +18,48 @@ std::vector<std::byte> Noise(size_t bytes) {
   return noise;
 }
 
-TEST(RunPackerTest, PacksAndUnpacks) {
-  RunPacker packer;
+class RunPackerTest : public ::testing::TestWithParam<PackAlgorithm> {
+ protected:
+  std::span<const std::byte> Pack(std::span<const std::byte> data) {
+    return packer_.Pack(GetParam(), data);
+  }
+
+  RunPacker packer_;
+  RunUnpacker unpacker_;
+};
+INSTANTIATE_TEST_SUITE_P(Algorithms, RunPackerTest,
+                         ::testing::Values(PackAlgorithm::kLz4, PackAlgorithm::kZstd));
+
+TEST_P(RunPackerTest, PacksAndUnpacks) {
   for (size_t bytes : {size_t{4096}, size_t{256 * 1024}, kPackedRunBytesMax, size_t{8192}}) {
     std::vector<std::byte> data(bytes);
     for (size_t i = 0; i < bytes; ++i) data[i] = static_cast<std::byte>(i * i / 977);
-    std::span<const std::byte> packed = packer.Pack(data);
+    std::span<const std::byte> packed = Pack(data);
     ASSERT_FALSE(packed.empty());
     EXPECT_LE(packed.size(), bytes - bytes / 16);
     std::vector<std::byte> again(bytes);
-    ASSERT_TRUE(UnpackRun(packed, again).ok());
+    ASSERT_TRUE(unpacker_.Unpack(GetParam(), packed, again).ok());
     EXPECT_EQ(again, data);
   }
 }
 
-TEST(RunPackerTest, NoiseStaysAsItIs) {
-  RunPacker packer;
-  EXPECT_TRUE(packer.Pack(Noise(64 * 1024)).empty());
+TEST_P(RunPackerTest, NoiseStaysAsItIs) { EXPECT_TRUE(Pack(Noise(64 * 1024)).empty()); }
+
+TEST_P(RunPackerTest, ZerosBecomeNextToNothing) {
+  EXPECT_LT(Pack(std::vector<std::byte>(64 * 1024)).size(), 300u);
 }
 
-TEST(RunPackerTest, ZerosBecomeNextToNothing) {
-  RunPacker packer;
-  EXPECT_LT(packer.Pack(std::vector<std::byte>(64 * 1024)).size(), 300u);
-}
-
-TEST(RunPackerTest, DamagedBytesNeverWriteBeyondTheRun) {
+TEST_P(RunPackerTest, DamagedBytesNeverWriteBeyondTheRun) {
   std::mt19937_64 random(3);
-  RunPacker packer;
   std::vector<std::byte> data(16384);
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<std::byte>(i / 3 % 200);
-  std::span<const std::byte> packed = packer.Pack(data);
+  std::span<const std::byte> packed = Pack(data);
   for (int round = 0; round < 20000; ++round) {
     std::vector<std::byte> damaged(packed.begin(), packed.end());
     damaged[random() % damaged.size()] = static_cast<std::byte>(random());
     damaged.resize(1 + random() % damaged.size());
     std::vector<std::byte> out(data.size() + 64, std::byte{0xa5});
-    UnpackRun(damaged, std::span(out).first(data.size())).IgnoreError();
+    unpacker_.Unpack(GetParam(), damaged, std::span(out).first(data.size())).IgnoreError();
     ASSERT_TRUE(std::all_of(out.begin() + static_cast<ptrdiff_t>(data.size()), out.end(),
                             [](std::byte byte) { return byte == std::byte{0xa5}; }));
   }
@@ -61,8 +67,9 @@ TEST(RunPackerTest, DamagedBytesNeverWriteBeyondTheRun) {
 
 class TcpPackedRunsTest : public BulkLaneFixture {
  protected:
-  static PageFrame Packed(PageRun run, size_t packed_bytes) {
-    return {PageFrameKind::kPacked, run, PackAlgorithm::kLz4, static_cast<uint32_t>(packed_bytes)};
+  static PageFrame Packed(PageRun run, size_t packed_bytes,
+                          PackAlgorithm algorithm = PackAlgorithm::kLz4) {
+    return {PageFrameKind::kPacked, run, algorithm, static_cast<uint32_t>(packed_bytes)};
   }
 
   void ExpectRefused(const std::string& text) {
@@ -109,11 +116,28 @@ TEST_P(TcpPackedRunsTest, BytesThatAreNoBlockFailTheLane) {
   ExpectRefused("no LZ4 block");
 }
 
+TEST_P(TcpPackedRunsTest, BytesThatAreNoZstandardFrameFailTheLane) {
+  OpenRawLanes();
+  StartReceiver();
+  raw_bulk_->Send(Join(BytesOf(Packed({0, 0, 4}, 1000, PackAlgorithm::kZstd)), Noise(1000)));
+  ExpectRefused("no Zstandard frame");
+}
+
+TEST_P(TcpPackedRunsTest, TooFewUnpackedBytesOfAZstandardFrameFailTheLane) {
+  OpenRawLanes();
+  StartReceiver();
+  RunPacker packer;
+  std::span<const std::byte> packed = packer.Pack(PackAlgorithm::kZstd, memory_.View({0, 2100, 4}));
+  ASSERT_FALSE(packed.empty());
+  raw_bulk_->Send(Join(BytesOf(Packed({0, 2100, 8}, packed.size(), PackAlgorithm::kZstd)), packed));
+  ExpectRefused("unpack to 16384, the run has 32768");
+}
+
 TEST_P(TcpPackedRunsTest, TooFewUnpackedBytesFailTheLane) {
   OpenRawLanes();
   StartReceiver();
   RunPacker packer;
-  std::span<const std::byte> packed = packer.Pack(memory_.View({0, 2100, 4}));
+  std::span<const std::byte> packed = packer.Pack(PackAlgorithm::kLz4, memory_.View({0, 2100, 4}));
   ASSERT_FALSE(packed.empty());
   raw_bulk_->Send(Join(BytesOf(Packed({0, 2100, 8}, packed.size())), packed));
   ExpectRefused("unpack to 16384, the run has 32768");
@@ -123,7 +147,8 @@ TEST_P(TcpPackedRunsTest, TooManyUnpackedBytesFailTheLane) {
   OpenRawLanes();
   StartReceiver();
   RunPacker packer;
-  std::span<const std::byte> packed = packer.Pack(std::vector<std::byte>(65536));
+  std::span<const std::byte> packed =
+      packer.Pack(PackAlgorithm::kLz4, std::vector<std::byte>(65536));
   raw_bulk_->Send(Join(BytesOf(Packed({0, 2100, 4}, packed.size())), packed));
   ExpectRefused("more than 16384 bytes");
 }
@@ -135,7 +160,7 @@ TEST_P(TcpPackedRunsTest, PackedAndPlainRunsMixAndMayBeHeld) {
   RunPacker packer;
   std::vector<std::byte> bytes;
   for (PageRun run : {PageRun{0, 2100, 16}, PageRun{1, 2, 1}, PageRun{0, 2600, 64}}) {
-    std::span<const std::byte> packed = packer.Pack(memory_.View(run));
+    std::span<const std::byte> packed = packer.Pack(PackAlgorithm::kLz4, memory_.View(run));
     ASSERT_FALSE(packed.empty());
     bytes = Join(Join(std::move(bytes), BytesOf(Packed(run, packed.size()))), packed);
     PageRun plain{0, run.first, 1};

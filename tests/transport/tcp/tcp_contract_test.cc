@@ -16,7 +16,7 @@ WorldFactory Packing(Compression compression) {
 
 const auto kWorlds = ::testing::Values(Packing(Compression::kAuto));
 const auto kBulkWorlds = ::testing::Values(Packing(Compression::kOff), Packing(Compression::kAuto),
-                                           Packing(Compression::kLz4));
+                                           Packing(Compression::kLz4), Packing(Compression::kZstd));
 
 INSTANTIATE_TEST_SUITE_P(Tcp, ControlChannelContract, kWorlds);
 INSTANTIATE_TEST_SUITE_P(Tcp, DemandLaneContract, kWorlds);
