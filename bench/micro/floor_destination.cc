@@ -10,8 +10,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <memory>
 #include <optional>
 #include <thread>
+#include <vector>
 
 #include "base/monotonic_time.h"
 #include "memory/uffd_setup.h"
@@ -44,8 +46,11 @@ class Buffer {
 
 class FloorDestination {
  public:
-  FloorDestination(const Plan& plan, const Region& region, StampTable* stamps)
+  // Serves lane number `lane`: its share of the region.
+  FloorDestination(const Plan& plan, const Region& region, int lane, StampTable* stamps)
       : region_(region),
+        share_bytes_(region.size_bytes() / static_cast<uint64_t>(plan.lanes)),
+        begin_(share_bytes_ * static_cast<uint64_t>(lane)),
         stamps_(stamps),
         waiting_(plan.poll_us > 0 ? Waiting::kPolling : Waiting::kBlocking),
         chunk_bytes_(plan.chunk_kib * 1024),
@@ -67,6 +72,8 @@ class FloorDestination {
   absl::StatusOr<uint64_t> Copy(std::span<const std::byte> bytes, uint64_t offset);
 
   const Region& region_;
+  const uint64_t share_bytes_;
+  const uint64_t begin_;  // of the share, in the region
   StampTable* const stamps_;
   const Waiting waiting_;
   const size_t chunk_bytes_;
@@ -85,8 +92,8 @@ absl::Status FloorDestination::Prepare() {
   madvise(region_.data(), region_.size_bytes(), MADV_NOHUGEPAGE);
   ASSIGN_OR_RETURN(uffd_, MakeUffd());
   RETURN_IF_ERROR(SetUpUffd(uffd_.get(), UFFD_FEATURE_MISSING_SHMEM));
-  return RegisterMissing(uffd_.get(), reinterpret_cast<uint64_t>(region_.data()),
-                         region_.size_bytes(), "micro")
+  return RegisterMissing(uffd_.get(), reinterpret_cast<uint64_t>(region_.data() + begin_),
+                         share_bytes_, "micro")
       .status();
 }
 
@@ -137,7 +144,7 @@ absl::StatusOr<uint64_t> FloorDestination::Copy(std::span<const std::byte> bytes
 
 absl::StatusOr<uint64_t> FloorDestination::ServeFaults(const FileDescriptor& socket) {
   uint64_t served = 0;
-  while (served < region_.pages()) {
+  while (served < share_bytes_ / kPageBytes) {
     ASSIGN_OR_RETURN(const std::optional<uint64_t> page, NextFault());
     if (!page.has_value()) break;
     FaultStamps& stamp = (*stamps_)[*page];
@@ -156,9 +163,10 @@ absl::StatusOr<uint64_t> FloorDestination::ServeFaults(const FileDescriptor& soc
 
 absl::StatusOr<uint64_t> FloorDestination::ReceiveBulk(const FileDescriptor& socket) {
   uint64_t pages = 0;
-  for (uint64_t offset = 0; offset < region_.size_bytes(); offset += chunk_bytes_) {
-    const std::span<std::byte> chunk(
-        chunk_buffer_.data(), std::min<uint64_t>(chunk_bytes_, region_.size_bytes() - offset));
+  const uint64_t end = begin_ + share_bytes_;
+  for (uint64_t offset = begin_; offset < end; offset += chunk_bytes_) {
+    const std::span<std::byte> chunk(chunk_buffer_.data(),
+                                     std::min<uint64_t>(chunk_bytes_, end - offset));
     RETURN_IF_ERROR(ReceiveAll(socket, chunk));
     ASSIGN_OR_RETURN(const uint64_t installed, Copy(chunk, offset));
     pages += installed;
@@ -186,41 +194,81 @@ double SecondsSince(int64_t begin_ns) {
   return static_cast<double>(MonotonicNs() - begin_ns) / 1e9;
 }
 
+// One lane's end of the connections, and the threads that serve them.
+struct Lane {
+  std::unique_ptr<FloorDestination> floor;
+  FileDescriptor demand;
+  FileDescriptor bulk;
+  uint64_t pages_demand = 0;
+  uint64_t pages_pushed = 0;
+  std::thread handler;
+  std::thread receiver;
+};
+
+absl::StatusOr<std::vector<Lane>> MakeLanes(const Plan& plan, const Region& region,
+                                            StampTable* stamps) {
+  std::vector<Lane> lanes(static_cast<size_t>(plan.lanes));
+  for (int i = 0; i < plan.lanes; ++i) {
+    Lane& lane = lanes[static_cast<size_t>(i)];
+    lane.floor = std::make_unique<FloorDestination>(plan, region, i, stamps);
+    RETURN_IF_ERROR(lane.floor->Prepare());
+  }
+  return lanes;
+}
+
+// The source connects in the same order.
+absl::Status AcceptLanes(const Plan& plan, const FileDescriptor& listener,
+                         std::vector<Lane>* lanes) {
+  for (Lane& lane : *lanes) {
+    if (plan.measure != Measure::kBulk) {
+      ASSIGN_OR_RETURN(lane.demand, Accept(listener));
+    }
+    if (plan.measure != Measure::kFaults) {
+      ASSIGN_OR_RETURN(lane.bulk, Accept(listener));
+    }
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<DestinationFigures> RunFloorDestination(const Plan& plan, const Region& region,
                                                        StampTable* stamps,
                                                        const Listening& listening) {
-  FloorDestination floor(plan, region, stamps);
-  RETURN_IF_ERROR(floor.Prepare());
+  ASSIGN_OR_RETURN(std::vector<Lane> lanes, MakeLanes(plan, region, stamps));
   std::string address;
   ASSIGN_OR_RETURN(const FileDescriptor listener, Listen(plan.address, &address));
   listening(address);
+  RETURN_IF_ERROR(AcceptLanes(plan, listener, &lanes));
   const bool has_faults = plan.measure != Measure::kBulk;
   const bool has_bulk = plan.measure != Measure::kFaults;
-  FileDescriptor demand;
-  FileDescriptor bulk;
-  if (has_faults) {
-    ASSIGN_OR_RETURN(demand, Accept(listener));
-  }
-  if (has_bulk) {
-    ASSIGN_OR_RETURN(bulk, Accept(listener));
-  }
   DestinationFigures figures;
   Touchers touchers(plan, &region, stamps);
   const int64_t begin_ns = MonotonicNs();
-  std::thread handler;
-  if (has_faults) {
-    touchers.Start();
-    handler = std::thread([&] { figures.pages_demand = OrExit(floor.ServeFaults(demand)); });
+  if (has_faults) touchers.Start();
+  for (Lane& lane : lanes) {
+    if (has_faults) {
+      lane.handler = std::thread(
+          [&lane] { lane.pages_demand = OrExit(lane.floor->ServeFaults(lane.demand)); });
+    }
+    if (has_bulk) {
+      lane.receiver =
+          std::thread([&lane] { lane.pages_pushed = OrExit(lane.floor->ReceiveBulk(lane.bulk)); });
+    }
   }
-  if (has_bulk) figures.pages_pushed = OrExit(floor.ReceiveBulk(bulk));
+  for (Lane& lane : lanes) {
+    if (has_bulk) lane.receiver.join();
+  }
   if (has_bulk) figures.transfer_seconds = SecondsSince(begin_ns);
+  if (has_faults) touchers.Join();
+  for (Lane& lane : lanes) {
+    if (has_faults && has_bulk) lane.floor->Stop();
+    if (has_faults) lane.handler.join();
+    figures.pages_demand += lane.pages_demand;
+    figures.pages_pushed += lane.pages_pushed;
+  }
+  if (!has_bulk) figures.transfer_seconds = SecondsSince(begin_ns);
   if (has_faults) {
-    touchers.Join();
-    if (has_bulk) floor.Stop();
-    handler.join();
-    if (!has_bulk) figures.transfer_seconds = SecondsSince(begin_ns);
     figures.toucher_cpu_seconds = touchers.cpu_seconds();
     figures.stages = Stages(*stamps);
   }

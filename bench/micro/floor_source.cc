@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <thread>
+#include <vector>
 
 #include "micro/sides.h"
 #include "micro/sockets.h"
@@ -23,18 +24,19 @@ absl::Status AnswerPages(const FileDescriptor& socket, const Region& region, Wai
   }
 }
 
-absl::Status SendChunks(const FileDescriptor& socket, const Region& region, uint64_t chunk_bytes) {
-  for (uint64_t offset = 0; offset < region.size_bytes(); offset += chunk_bytes) {
-    const uint64_t bytes = std::min(chunk_bytes, region.size_bytes() - offset);
-    RETURN_IF_ERROR(SendAll(socket, {region.data() + offset, bytes}));
+absl::Status SendChunks(const FileDescriptor& socket, const Region& region, uint64_t offset,
+                        uint64_t end, uint64_t chunk_bytes) {
+  for (; offset < end; offset += chunk_bytes) {
+    RETURN_IF_ERROR(SendAll(socket, {region.data() + offset, std::min(chunk_bytes, end - offset)}));
   }
   return absl::OkStatus();
 }
 
-absl::Status SendFile(const FileDescriptor& socket, const Region& region, uint64_t chunk_bytes) {
-  off_t offset = 0;
-  while (static_cast<uint64_t>(offset) < region.size_bytes()) {
-    const uint64_t left = region.size_bytes() - static_cast<uint64_t>(offset);
+absl::Status SendFile(const FileDescriptor& socket, const Region& region, uint64_t begin,
+                      uint64_t end, uint64_t chunk_bytes) {
+  auto offset = static_cast<off_t>(begin);
+  while (static_cast<uint64_t>(offset) < end) {
+    const uint64_t left = end - static_cast<uint64_t>(offset);
     if (sendfile(socket.get(), region.file(), &offset, std::min(chunk_bytes, left)) <= 0) {
       return ErrnoStatus(errno, "sendfile from the region");
     }
@@ -42,36 +44,62 @@ absl::Status SendFile(const FileDescriptor& socket, const Region& region, uint64
   return absl::OkStatus();
 }
 
-absl::Status Push(const FileDescriptor& socket, const Plan& plan, const Region& region) {
+// Lane number `lane`'s share of the region.
+absl::Status Push(const FileDescriptor& socket, const Plan& plan, const Region& region,
+                  uint64_t lane) {
   const uint64_t chunk_bytes = plan.chunk_kib * 1024;
-  RETURN_IF_ERROR(plan.sendfile ? SendFile(socket, region, chunk_bytes)
-                                : SendChunks(socket, region, chunk_bytes));
+  const uint64_t share_bytes = region.size_bytes() / static_cast<uint64_t>(plan.lanes);
+  const uint64_t begin = lane * share_bytes;
+  const uint64_t end = begin + share_bytes;
+  RETURN_IF_ERROR(plan.sendfile ? SendFile(socket, region, begin, end, chunk_bytes)
+                                : SendChunks(socket, region, begin, end, chunk_bytes));
   // The destination closes when all is installed.
   std::byte nothing;
-  const absl::Status end = ReceiveAll(socket, {&nothing, 1});
-  return absl::IsOutOfRange(end) ? absl::OkStatus() : end;
+  const absl::Status ended = ReceiveAll(socket, {&nothing, 1});
+  return absl::IsOutOfRange(ended) ? absl::OkStatus() : ended;
 }
+
+struct SourceLane {
+  FileDescriptor demand;
+  FileDescriptor bulk;
+  absl::Status answered;
+  absl::Status pushed;
+  std::thread exporter;
+  std::thread pusher;
+};
 
 }  // namespace
 
 absl::Status RunFloorSource(const Plan& plan, const Region& region) {
-  FileDescriptor demand;
-  FileDescriptor bulk;
-  absl::Status answered;
-  std::thread exporter;
-  if (plan.measure != Measure::kBulk) {
-    ASSIGN_OR_RETURN(demand, Connect(plan.address));
-  }
-  if (plan.measure != Measure::kFaults) {
-    ASSIGN_OR_RETURN(bulk, Connect(plan.address));
+  std::vector<SourceLane> lanes(static_cast<size_t>(plan.lanes));
+  for (SourceLane& lane : lanes) {
+    if (plan.measure != Measure::kBulk) {
+      ASSIGN_OR_RETURN(lane.demand, Connect(plan.address));
+    }
+    if (plan.measure != Measure::kFaults) {
+      ASSIGN_OR_RETURN(lane.bulk, Connect(plan.address));
+    }
   }
   const Waiting waiting = plan.poll_us > 0 ? Waiting::kPolling : Waiting::kBlocking;
-  if (demand.valid()) {
-    exporter = std::thread([&] { answered = AnswerPages(demand, region, waiting); });
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    SourceLane& lane = lanes[i];
+    if (lane.demand.valid()) {
+      lane.exporter = std::thread(
+          [&lane, &region, waiting] { lane.answered = AnswerPages(lane.demand, region, waiting); });
+    }
+    if (lane.bulk.valid()) {
+      lane.pusher = std::thread(
+          [&lane, &plan, &region, i] { lane.pushed = Push(lane.bulk, plan, region, i); });
+    }
   }
-  const absl::Status pushed = bulk.valid() ? Push(bulk, plan, region) : absl::OkStatus();
-  if (exporter.joinable()) exporter.join();
-  return pushed.ok() ? answered : pushed;
+  absl::Status status;
+  for (SourceLane& lane : lanes) {
+    if (lane.exporter.joinable()) lane.exporter.join();
+    if (lane.pusher.joinable()) lane.pusher.join();
+    status.Update(lane.pushed);
+    status.Update(lane.answered);
+  }
+  return status;
 }
 
 }  // namespace faultline::micro

@@ -32,6 +32,10 @@ void AddPlan(CLI::App* side, Plan* plan) {
   side->add_flag("--sequential", plan->sequential, "touch in order, not at random");
   side->add_option("--chunk-kib", plan->chunk_kib, "floors, bulk: received and copied at once")
       ->check(CLI::Range(4, 1 << 20));
+  side->add_option("--lanes", plan->lanes,
+                   "floors: parts of the region, each with threads, connections and a userfaultfd "
+                   "of its own")
+      ->check(CLI::Range(1, 64));
   side->add_flag("--sendfile", plan->sendfile, "floors, bulk: the source uses sendfile");
   side->add_option("--poll-us", plan->poll_us,
                    "floors of faults: not 0 polls without end instead of blocking; engine: its "
@@ -42,6 +46,12 @@ void AddPlan(CLI::App* side, Plan* plan) {
 absl::Status Check(const Plan& plan) {
   if (plan.mover == Mover::kFloor && plan.measure == Measure::kPush && plan.poll_us != 0) {
     return absl::InvalidArgumentError("--poll-us: the floor that pushes does not poll");
+  }
+  if (plan.mover == Mover::kEngine && plan.lanes != 1) {
+    return absl::InvalidArgumentError("--lanes: the engine has one of each kind");
+  }
+  if (plan.pages % static_cast<uint64_t>(plan.lanes) != 0) {
+    return absl::InvalidArgumentError("--lanes: the pages cannot be shared out evenly");
   }
   return absl::OkStatus();
 }

@@ -30,6 +30,8 @@ struct Plan {
   int64_t think_us = 0;       // what a toucher computes between two touches
   bool sequential = false;    // touch in order instead of at random
   uint64_t chunk_kib = 1024;  // floors, bulk: what is received and installed at once
+  int lanes = 1;              // floors: parts of the region, each with threads, connections and a
+                              // userfaultfd of its own
   bool sendfile = false;      // floors, bulk: the source sends from the file, not from a mapping
   // Floors of faults: not 0: poll without end instead of blocking. Engine: its option.
   int64_t poll_us = 0;

@@ -13,6 +13,7 @@ round after round; figures are medians over the rounds.
   engine bulk  whole sessions; all is pushed and nothing touched
   engine push  whole sessions; touched at random while all is pushed
 
+"lanes": so many parts of the region, each with threads, connections and a userfaultfd of its own.
 "think": a toucher computes for 30 us between two touches; "x2": two touchers.
 """
 
@@ -92,6 +93,10 @@ def cases(options):
     for touchers in (2, 4):
         found[f"floor 1 x{touchers}"] = (*floor, *faults, "--touchers", touchers)
         found[f"engine idle x{touchers}"] = (*engine, *faults, "--touchers", touchers)
+    for lanes in (2, 4):
+        found[f"floor 1 x4, {lanes} lanes"] = (*floor, *faults, "--touchers", 4, "--lanes", lanes)
+        found[f"floor 2 bulk, {lanes} lanes"] = (*floor, *bulk, "--chunk-kib", 256,
+                                                 "--lanes", lanes)
     for kib in options.chunks:
         found[f"floor 2 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib)
         found[f"floor 3 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib, "--sendfile")

@@ -35,6 +35,11 @@ class Micro(unittest.TestCase):
     def test_floor_faults_of_two_touchers_in_order(self):
         self.check_touches(self.run_case("floor", "faults", "--touchers", 2, "--sequential"), PAGES)
 
+    def test_floor_of_four_lanes(self):
+        self.check_touches(self.run_case("floor", "faults", "--touchers", 2, "--lanes", 4), PAGES)
+        self.run_case("floor", "bulk", "--chunk-kib", 256, "--lanes", 4)
+        self.run_case("floor", "push", "--chunk-kib", 64, "--lanes", 2)
+
     def test_floor_bulk(self):
         self.run_case("floor", "bulk", "--chunk-kib", 256)
 

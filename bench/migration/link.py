@@ -7,7 +7,7 @@ from rig.process import Process, run, wait_until
 
 SOURCE = "10.78.0.1"
 DESTINATION = "10.78.0.2"
-_BURSTS = {"1gbit": "256kb", "10gbit": "1mb"}
+_BURSTS = {"100mbit": "64kb", "1gbit": "256kb", "10gbit": "1mb"}
 
 
 class Link:
@@ -37,7 +37,10 @@ class Link:
     @property
     def bytes_s(self):
         """The rate in bytes a second; None for an unshaped link."""
-        return int(self.rate.removesuffix("gbit")) * 10**9 / 8 if self.rate else None
+        if not self.rate:
+            return None
+        units = {"mbit": 10**6, "gbit": 10**9}
+        return int(self.rate[:-4]) * units[self.rate[-4:]] / 8
 
     def sent_bytes(self):
         """Bytes that have left the source so far, (as the interface, as the shaper counts them).

@@ -30,6 +30,7 @@ struct SourceParts {
   bool quit_source = false;
   int64_t connect_timeout_us = 10'000'000;
   int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
+  std::string push_order;  // a name (prefetch/push_orders.h); empty: the default
   Journal* journal = nullptr;
 };
 

@@ -67,6 +67,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.quit_source = options.quit_source;
   parts.connect_timeout_us = options.connect_timeout_ms * 1000;
   parts.poll_us = options.poll_us;
+  parts.push_order = options.push_order;
   parts.journal = journal;
   return MakeSourceSession(std::move(parts));
 }

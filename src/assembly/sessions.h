@@ -21,6 +21,7 @@ struct MigrateOptions {
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   uint64_t bandwidth_bytes_per_second = 0;  // bulk only; 0: no limit
   Compression compression = Compression::kAuto;
+  std::string push_order;  // a name (prefetch/push_orders.h); empty: the default
   bool insecure = false;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;

@@ -14,8 +14,9 @@ namespace {
 
 class SourceRunner : public Session {
  public:
-  SourceRunner(SourceParts parts, TcpUri uri)
-      : parts_(std::move(parts)),
+  SourceRunner(SourceParts parts, TcpUri uri, std::unique_ptr<PushOrder> push_order)
+      : push_order_(std::move(push_order)),
+        parts_(std::move(parts)),
         loops_(parts_.poll_us),
         transport_({.uri = std::move(uri),
                     .bandwidth_bytes_per_second = parts_.bandwidth,
@@ -31,7 +32,7 @@ class SourceRunner : public Session {
     parts.vmm = vmm_.get();
     parts.memory_factory = &memory_factory_;
     parts.transport = &transport_;
-    parts.push_order = std::make_unique<FaultAroundOrder>();
+    parts.push_order = std::move(push_order_);
     parts.journal = parts_.journal;
     parts.observer = observer;
     SourceSession::Options options;
@@ -47,6 +48,7 @@ class SourceRunner : public Session {
   }
 
  private:
+  std::unique_ptr<PushOrder> push_order_;  // until Run
   const SourceParts parts_;
   SessionLoops loops_;
   RamFileSourceFactory memory_factory_;
@@ -59,7 +61,8 @@ class SourceRunner : public Session {
 
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
   ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
-  return std::make_unique<SourceRunner>(std::move(parts), std::move(uri));
+  ASSIGN_OR_RETURN(std::unique_ptr<PushOrder> order, MakePushOrder(parts.push_order));
+  return std::make_unique<SourceRunner>(std::move(parts), std::move(uri), std::move(order));
 }
 
 }  // namespace faultline

@@ -87,6 +87,12 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "pack the background transfer: auto (default; where the link is the limit and "
                    "the memory packs, by what packs best on that link), off, or always lz4 or zstd")
       ->type_name("auto|off|lz4|zstd");
+  command
+      ->add_option("--push-order", options->push_order,
+                   "what the background transfer sends first: fault-around (default; what lies "
+                   "around the pages that the VM needed last) or plain (from the first page to the "
+                   "last)")
+      ->type_name("NAME");
   AddPoll(command, &options->poll_us);
   command->add_flag("--insecure", options->insecure,
                     "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");

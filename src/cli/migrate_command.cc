@@ -39,6 +39,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
     options.bandwidth_bytes_per_second = *rate;
   }
   ASSIGN_OR_RETURN(options.compression, ParseCompression(command.compress));
+  options.push_order = command.push_order;
   options.poll_us = command.poll_us;
   options.insecure = command.insecure;
   options.quit_source = command.quit_source;

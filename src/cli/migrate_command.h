@@ -18,6 +18,7 @@ struct MigrateCommand {
   std::string mode = "postcopy";
   std::string bandwidth;
   std::string compress = "auto";
+  std::string push_order;
   std::string run_directory;
   int64_t poll_us = 0;
   bool insecure = false;

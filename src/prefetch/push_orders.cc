@@ -87,7 +87,7 @@ std::vector<std::string> PushOrderNames() {
 }
 
 absl::StatusOr<std::unique_ptr<PushOrder>> MakePushOrder(std::string_view name) {
-  if (name == kFaultAround) return std::make_unique<FaultAroundOrder>();
+  if (name.empty() || name == kFaultAround) return std::make_unique<FaultAroundOrder>();
   if (name == kPlain) return std::make_unique<PlainOrder>();
   return absl::InvalidArgumentError(fmt::format("there is no push order '{}'; there are: {}", name,
                                                 fmt::join(PushOrderNames(), ", ")));

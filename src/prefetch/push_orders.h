@@ -68,7 +68,7 @@ class FaultAroundOrder : public PlainOrder {
 
 // Their names: "fault-around", the default, first.
 std::vector<std::string> PushOrderNames();
-// InvalidArgument lists the names.
+// The empty name stands for the default. InvalidArgument lists the names.
 absl::StatusOr<std::unique_ptr<PushOrder>> MakePushOrder(std::string_view name);
 
 }  // namespace faultline

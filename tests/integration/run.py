@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Runs the integration tests, each in a process of its own and against every QEMU.
 
+Two run at a time, but those whose case says `alone` (they measure, or use what there is only one of).
 Each test gets its own process, mount and network namespaces with a /dev/shm of its own: ports,
 bridges and RAM files are private, and nothing that a test started can outlive it.
 """
@@ -139,6 +140,15 @@ def jobs_for(options):
                 yield test_id, qemu, case.timeout_s, prefix
 
 
+def run_all(jobs, at_a_time):
+    """Outcomes as they come: first those that bear company, then the others one by one."""
+    cases = all_tests()
+    alone = [job for job in jobs if getattr(cases[job[0]], "alone", False)]
+    with concurrent.futures.ThreadPoolExecutor(at_a_time) as pool:
+        yield from pool.map(run_one, [job for job in jobs if job not in alone])
+    yield from map(run_one, alone)
+
+
 def show(outcome):
     word = {PASSED: "ok  ", SKIPPED: "skip"}.get(outcome.status, "FAIL")
     print(f"{word} {outcome.name} {outcome.seconds:.1f} s", flush=True)
@@ -167,7 +177,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the long tests too")
     parser.add_argument("--filter", help="only tests whose id[qemu path] holds this text")
-    parser.add_argument("--jobs", type=int, default=1, help="tests at a time")
+    parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
     parser.add_argument("--junit", help="file for the results, JUnit XML")
     parser.add_argument("--results", help="file for the totals, JSON")
     parser.add_argument("--list", action="store_true", help="names the tests and ends")
@@ -180,10 +190,9 @@ def main():
         print("\n".join(f"{test_id} {qemu}" for test_id, qemu, _, _ in jobs))
         return 0
     outcomes = []
-    with concurrent.futures.ThreadPoolExecutor(options.jobs) as pool:
-        for outcome in pool.map(run_one, jobs):
-            show(outcome)
-            outcomes.append(outcome)
+    for outcome in run_all(jobs, options.jobs):
+        show(outcome)
+        outcomes.append(outcome)
     failed = sum(outcome.status == FAILED for outcome in outcomes)
     skipped = sum(outcome.status == SKIPPED for outcome in outcomes)
     totals = {"passed": len(outcomes) - failed - skipped, "failed": failed, "skipped": skipped}

@@ -273,6 +273,8 @@ class CommandLine(SmallVmCase):
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--qmp", "tcp:x"], "unix:"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--bandwidth", "fast", *qmp], "--bandwidth"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "teleport", *qmp], "--mode"),
+                (["migrate", "--to", "tcp://127.0.0.1:1", "--push-order", "fastest", *qmp],
+                 "fault-around"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "hybrid", *qmp], "postcopy"),
                 (["receive", "--listen", "tcp://127.0.0.1:0"], "--qmp"),
                 (["receive", "--listen", "tcp://127.0.0.1:0", *qmp, "--hook", "unix:/h", "--", "q"],

@@ -103,6 +103,7 @@ class Figures(unittest.TestCase):
 
 class Run(unittest.TestCase):
     timeout_s = 120
+    alone = True
 
     def bench(self, scenario, *words):
         """Runs the benchmark for one round, and returns that scenario's medians by mover."""

@@ -10,6 +10,7 @@ from rig import paths
 
 
 class Script(unittest.TestCase):
+    alone = True  # it builds
     timeout_s = 180
 
     def test_demo_shows_a_guest_that_read_nothing_wrong(self):

@@ -87,6 +87,8 @@ class Discards(MigrationCase):
 
 
 class Reclaim(MigrationCase):
+    alone = True  # the host's swap space
+
     def test_installed_pages_go_to_swap_and_come_back(self):
         swap = memory.SwapFile(os.path.join(self.workdir, "swap"), 512)
         self.addCleanup(swap.close)

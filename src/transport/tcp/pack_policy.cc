@@ -88,7 +88,7 @@ void PackPolicy::ConsiderEnding(int64_t now_ns) {
   if (now_ns - window_began_ns_ >= kPackedWindowNs) {
     if (TakeWindow(now_ns) >= kGainToStay * unpacked_rate_) {
       poor_windows_ = 0;
-      pause_ns_ = kStretchFirstNs;
+      pause_ns_ = kPauseFirstNs;
     } else if (++poor_windows_ >= kPoorWindowsMax) {
       End(now_ns, pause_ns_);
       pause_ns_ = std::min(2 * pause_ns_, kStretchLastNs);

@@ -61,7 +61,7 @@ class PackPolicy {
   static constexpr double kWeight = 0.125;  // of the newest figure in the averages
   static constexpr double kGainToBegin = 1.25;
   static constexpr double kGainToStay = 1.1;
-  static constexpr double kGainOfZstd = 1.1;  // over LZ4's, to be preferred
+  static constexpr double kGainOfZstd = 1.05;  // over LZ4's, to be preferred
   // Of the packer's speed so much counts: packing shares its thread with reading and sending, and
   // the processor with the VM.
   static constexpr double kPackerShare = 0.3;
@@ -71,8 +71,9 @@ class PackPolicy {
   static constexpr int kPoorWindowsMax = 2;  // one alone may be somebody else's doing
   // Unpacked for so long: the link's rate is known again.
   static constexpr int64_t kMeasureNs = 15'000'000;
-  static constexpr int64_t kStretchFirstNs = 100'000'000;
+  static constexpr int64_t kStretchFirstNs = 400'000'000;
   static constexpr int64_t kStretchLastNs = 1'600'000'000;
+  static constexpr int64_t kPauseFirstNs = 100'000'000;
 
   // The rate of the window that ends now, bytes per nanosecond, and begins the next window.
   double TakeWindow(int64_t now_ns);
@@ -92,7 +93,7 @@ class PackPolicy {
 
   PackAlgorithm packing_ = PackAlgorithm::kNone;
   int64_t paused_until_ns_ = 0;
-  int64_t pause_ns_ = kStretchFirstNs;    // after a gain that did not come; doubles each time
+  int64_t pause_ns_ = kPauseFirstNs;      // after a gain that did not come; doubles each time
   int64_t stretch_ns_ = kStretchFirstNs;  // until the link is measured again; doubles each time
   int64_t began_ns_ = 0;
   double unpacked_rate_ = 0;  // bytes per nanosecond; 0: not known yet
