@@ -17,7 +17,7 @@ namespace faultline {
 
 class BulkReceiver : public PushReceiver::Listener {
  public:
-  // All arguments outlive the receiver.
+  // All arguments outlive the receiver. `gate` is null where the guest gives no memory back.
   BulkReceiver(Executor* executor, GuestMemory* memory, InstallGate* gate,
                TransferCounters* counters, TransferListener* listener);
 

@@ -155,10 +155,11 @@ bool DestinationSession::HandleMessage(Message& message) {
 void DestinationSession::OnOffer(const Offer& offer) {
   absl::Status status = ArmMemory(offer.layout);
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
+  InstallGate* gate = vm_.guest_may_discard ? &gate_ : nullptr;
   fault_handler_ =
-      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), &gate_, &counters_, this);
+      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), gate, &counters_, this);
   bulk_receiver_ =
-      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), &gate_, &counters_, this);
+      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), gate, &counters_, this);
   step_ = Step::kJoining;
   parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
                                 options_.limits.connect_timeout_us,

@@ -32,7 +32,10 @@ void FaultHandler::Start(PageReader* reader) {
 }
 
 absl::Status FaultHandler::Disarm() {
-  ReadEvents();  // what waits still goes by the table
+  {
+    InstallGate::Closure closure(gate_);
+    ReadEvents();  // what waits still goes by the table
+  }
   retry_timer_.reset();
   deferred_.clear();  // holes are zero from here on
   absl::Status status = memory_->Disarm();
@@ -59,21 +62,21 @@ void FaultHandler::Stop() {
 
 void FaultHandler::OnEventsReady() {
   if (disarmed_) return Drain();
-  if (!ReadEvents()) return;
-  AnswerFaults(events_.faults);
+  {
+    // Until the requests are out: whoever is let in again takes a processor.
+    InstallGate::Closure closure(gate_);
+    if (!ReadEvents()) return;
+    AnswerFaults(events_.faults);
+  }
   if (!deferred_.empty()) RetryDeferred();
 }
 
-// Takes in everything that waits; discards are in force before it returns.
+// Takes in everything that waits, with the gate closed; discards are in force before it returns.
 bool FaultHandler::ReadEvents() {
   if (failed_) return false;
   events_.Clear();
-  absl::Status status;
-  {
-    InstallGate::Closure closure(gate_);
-    status = memory_->ReadEvents(&events_);
-    for (const PageRun& run : events_.discards) ApplyDiscard(run);
-  }
+  absl::Status status = memory_->ReadEvents(&events_);
+  for (const PageRun& run : events_.discards) ApplyDiscard(run);
   counters_->faults.fetch_add(events_.faults.size(), std::memory_order_relaxed);
   if (!status.ok()) {
     SetFailed(Annotate(status, "read the guest's page faults"));

@@ -23,7 +23,7 @@ namespace faultline {
 
 class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
  public:
-  // All arguments outlive the handler.
+  // All arguments outlive the handler. `gate` is null where the guest gives no memory back.
   FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
                TransferCounters* counters, TransferListener* listener);
 

@@ -9,6 +9,9 @@
 // This cannot deadlock: whoever holds a pass does one bounded install, which never waits for an
 // event to be read (it gets EAGAIN instead), and does not ask for another pass meanwhile.
 //
+// A VM that gives no memory back needs no gate: passes and closures of a null gate hold nothing,
+// and a fault then waits for no installer, who may have lost his processor in the middle.
+//
 // Thread safety: any number of installers, one reader.
 #ifndef FAULTLINE_ENGINE_INSTALL_GATE_H_
 #define FAULTLINE_ENGINE_INSTALL_GATE_H_
@@ -23,8 +26,12 @@ class InstallGate {
   // Held by an installer while it installs.
   class Pass {
    public:
-    explicit Pass(InstallGate* gate) : gate_(gate) { gate_->Enter(); }
-    ~Pass() { gate_->Leave(); }
+    explicit Pass(InstallGate* gate) : gate_(gate) {
+      if (gate_ != nullptr) gate_->Enter();
+    }
+    ~Pass() {
+      if (gate_ != nullptr) gate_->Leave();
+    }
     Pass(const Pass&) = delete;
     Pass& operator=(const Pass&) = delete;
 
@@ -36,8 +43,12 @@ class InstallGate {
   // waits.
   class Closure {
    public:
-    explicit Closure(InstallGate* gate) : gate_(gate) { gate_->Close(); }
-    ~Closure() { gate_->Open(); }
+    explicit Closure(InstallGate* gate) : gate_(gate) {
+      if (gate_ != nullptr) gate_->Close();
+    }
+    ~Closure() {
+      if (gate_ != nullptr) gate_->Open();
+    }
     Closure(const Closure&) = delete;
     Closure& operator=(const Closure&) = delete;
 
