@@ -23,6 +23,15 @@ void FakeNetwork::Cut(ConnectionRole role) {
   }
 }
 
+void FakeNetwork::StallUntil(ConnectionRole role, int to, int64_t until_ns) {
+  for (const auto& weak : connections_) {
+    auto connection = weak.lock();
+    if (connection == nullptr || connection->role != role) continue;
+    connection->ends[to].stalled_until_ns = until_ns;
+    Arm(connection, to);
+  }
+}
+
 void FakeNetwork::Mend() {
   refusing_ = false;
   stalled_ = false;
@@ -69,6 +78,7 @@ void FakeNetwork::Break(const std::shared_ptr<Connection>& connection) {
     end.flights.clear();
     end.bytes_in_flight = 0;
     end.paused = false;
+    end.stalled_until_ns = 0;
     Flight flight;
     flight.at_ns = clock_->now_ns();
     flight.close = absl::UnavailableError("the connection broke (fake network cut)");
@@ -86,7 +96,9 @@ void FakeNetwork::Queue(const std::shared_ptr<Connection>& connection, int to, F
     start_ns = std::max(start_ns, end.last_at_ns - latency_us_ * 1000);
     start_ns += static_cast<int64_t>(flight.bytes.size() * 1'000'000'000 / bandwidth_);
   }
-  flight.at_ns = std::max(end.last_at_ns, start_ns + latency_us_ * 1000);
+  int64_t travel_us = latency_us_;
+  if (extra_delay_us_) travel_us += extra_delay_us_(connection->role, to);
+  flight.at_ns = std::max(end.last_at_ns, start_ns + travel_us * 1000);
   end.last_at_ns = flight.at_ns;
   end.bytes_in_flight += flight.bytes.size();
   end.flights.push_back(std::move(flight));
@@ -99,7 +111,8 @@ void FakeNetwork::Arm(const std::shared_ptr<Connection>& connection, int to) {
     end.timer.reset();
     return;
   }
-  int64_t at_ns = std::max(clock_->now_ns(), end.flights.front().at_ns);
+  int64_t at_ns =
+      std::max({clock_->now_ns(), end.stalled_until_ns, end.flights.front().at_ns});
   std::weak_ptr<Connection> weak = connection;
   end.timer = clock_->Schedule(end.executor, at_ns, [this, weak, to] {
     if (auto alive = weak.lock()) Deliver(alive, to);

@@ -46,6 +46,13 @@ class FakeNetwork {
   // From now on nothing arrives, and nobody hears why. Mend delivers what waited.
   void Stall() { stalled_ = true; }
   void Mend();
+  // The same for what travels to one end (0: the source's, 1: the destination's) of the
+  // connections that one role has now, until a moment. Nothing else mends it.
+  void StallUntil(ConnectionRole role, int to, int64_t until_ns);
+  // What a piece of `role`'s travels longer than the latency says, towards end `to`. Pieces of one
+  // connection stay in order.
+  using Delay = std::function<int64_t(ConnectionRole role, int to)>;
+  void set_extra_delay_us(Delay delay) { extra_delay_us_ = std::move(delay); }
   void set_latency_us(int64_t latency_us) { latency_us_ = latency_us; }
   // Per connection and direction; 0: no limit.
   void set_bandwidth_bytes_per_second(uint64_t rate) { bandwidth_ = rate; }
@@ -84,6 +91,7 @@ class FakeNetwork {
     std::function<void()> on_drained;  // the peer took something of what this end sent
     bool open = true;
     bool paused = false;
+    int64_t stalled_until_ns = 0;
   };
   struct Connection {
     ConnectionRole role{};
@@ -98,6 +106,7 @@ class FakeNetwork {
 
   ManualClock* const clock_;
   int64_t latency_us_ = 50;
+  Delay extra_delay_us_;
   uint64_t bandwidth_ = 0;
   uint64_t push_window_bytes_ = 512 * 1024;
   bool stalled_ = false;

@@ -60,6 +60,7 @@ void FakeSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
   // One that was paused before stopped at a moment that nobody has seen.
   vm_->stopped_at_ns = vm_->runs_on_source ? control()->NowNanos() : 0;
   vm_->runs_on_source = false;
+  vm_->Note();
   Begin("Freeze", [this, done = std::move(done)](const absl::Status& status) {
     if (!status.ok()) return done(status);
     sink_(std::span<const std::byte>(device_state_).first(device_state_.size() / 2));

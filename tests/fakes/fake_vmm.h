@@ -23,7 +23,11 @@ struct FakeVm {
   bool ran_on_both = false;     // ever
   int64_t stopped_at_ns = 0;    // when Freeze last stopped it; 0: it was paused before
   int64_t back_at_work_ns = 0;  // when it last began to run there again
-  void Note() { ran_on_both = ran_on_both || (runs_on_source && runs_on_destination); }
+  std::function<void()> on_change;  // called after it began or ceased to run somewhere
+  void Note() {
+    ran_on_both = ran_on_both || (runs_on_source && runs_on_destination);
+    if (on_change) on_change();
+  }
 };
 
 // What one call does.
@@ -44,6 +48,8 @@ class FakeVmmCalls {
   void OnCall(std::function<void(const std::string& name)> hook) { hook_ = std::move(hook); }
   const std::vector<std::string>& calls() const { return calls_; }
   size_t CountOf(const std::string& name) const;
+  // What has begun and not ended; empty if nothing.
+  std::string under_way() const { return busy() ? current_ : std::string(); }
 
  protected:
   void Begin(const std::string& name, VmmDone done);

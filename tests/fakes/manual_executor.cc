@@ -52,16 +52,16 @@ void ManualClock::Remove(ManualExecutor* executor) {
 }
 
 bool ManualClock::RunOnePosted() {
-  std::vector<ManualExecutor*> ready;
+  ready_.clear();
   for (ManualExecutor* executor : executors_) {
-    if (!executor->posted_.empty() && executor->held_ == nullptr) ready.push_back(executor);
+    if (!executor->posted_.empty() && executor->held_ == nullptr) ready_.push_back(executor);
   }
-  if (ready.empty()) return false;
-  ManualExecutor* next = nullptr;
-  if (seeded_) {
-    next = ready[random_() % ready.size()];
-  } else {
-    next = *std::min_element(ready.begin(), ready.end(), [](auto* a, auto* b) {
+  if (ready_.empty()) return false;
+  ManualExecutor* next = ready_.front();
+  if (seeded_ && ready_.size() > 1) {
+    next = ready_[random_() % ready_.size()];
+  } else if (ready_.size() > 1) {
+    next = *std::min_element(ready_.begin(), ready_.end(), [](auto* a, auto* b) {
       return a->posted_.front().order < b->posted_.front().order;
     });
   }
@@ -85,9 +85,12 @@ bool ManualClock::RunOneTimer(int64_t limit_ns) {
 }
 
 void ManualClock::RunAs(ManualExecutor* executor, const Task& task) {
-  const ManualExecutor* outer = std::exchange(current_, executor);
+  struct Restore {
+    const ManualExecutor** current;
+    const ManualExecutor* outer;
+    ~Restore() { *current = outer; }
+  } restore{&current_, std::exchange(current_, executor)};
   task();
-  current_ = outer;
 }
 
 ManualExecutor::ManualExecutor(ManualClock* clock, std::string name)
@@ -105,6 +108,14 @@ ManualExecutor::~ManualExecutor() {
 }
 
 void ManualExecutor::Post(Task task) { posted_.push_back({clock_->posts_++, std::move(task)}); }
+
+size_t ManualExecutor::pending() const {
+  return posted_.size() +
+         static_cast<size_t>(std::count_if(
+             clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
+               return entry.second->executor == this && entry.second->task != nullptr;
+             }));
+}
 
 void ManualExecutor::HoldUntil(int64_t at_ns) {
   held_ = clock_->Schedule(this, at_ns, [this] { held_.reset(); });

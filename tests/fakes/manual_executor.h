@@ -43,7 +43,8 @@ class ManualClock {
   // As Executor::RunAfter, from any task, at a moment. For fakes that stand between executors.
   std::unique_ptr<Timer> Schedule(ManualExecutor* executor, int64_t at_ns, Task task);
 
-  // The executor whose task is running; null outside of tasks.
+  // The executor whose task is running; null outside of tasks. A task may throw: that ends the Run
+  // that is under way, and the next one goes on behind the task.
   const ManualExecutor* current() const { return current_; }
 
  private:
@@ -65,6 +66,7 @@ class ManualClock {
   int64_t now_ns_ = 1'000'000'000;
   uint64_t posts_ = 0;
   std::vector<ManualExecutor*> executors_;
+  std::vector<ManualExecutor*> ready_;  // reused
   std::multimap<int64_t, std::shared_ptr<Pending>> timers_;  // same moment: first set, first run
   const ManualExecutor* current_ = nullptr;
 };
@@ -81,6 +83,9 @@ class ManualExecutor : public Executor {
 
   // What is posted waits until then: a thread that something else keeps busy. Timers run.
   void HoldUntil(int64_t at_ns);
+
+  // Tasks that were posted and not run, and timers that have not fired and are not cancelled.
+  size_t pending() const;
 
   // A task of this executor is running, or none at all (the test itself).
   bool IsCurrent() const { return clock_->current() == nullptr || clock_->current() == this; }
