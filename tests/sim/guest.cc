@@ -45,6 +45,7 @@ class Guest::Actor {
   void Act();
   void ActOnSource();
   void ActOnDestination();
+  bool AccessOnDestination();
   bool DrawAccess();
   void Check(uint64_t seen, const char* where);
   void Wait();
@@ -56,7 +57,7 @@ class Guest::Actor {
   int acts_before_;
   int acts_after_;
   bool waiting_ = false;
-  bool again_ = false;  // access_ was begun and is to be done now
+  bool again_ = false;  // access_ was begun and is to be done again
   Access access_;
   PageRun given_up_;
   std::unique_ptr<Timer> timer_;
@@ -124,24 +125,29 @@ void Guest::Actor::ActOnDestination() {
     if (!DrawAccess()) return;
     if (guest_->discards_ && random().Chance(8) && DiscardOnDestination(access_.page)) return;
   }
-  again_ = false;
+  if (!AccessOnDestination()) return Wait();
+  if (std::exchange(again_, false)) guest_->in_access_.erase(guest_->in_access_.find(access_.page));
+}
+
+// False if the page is not there.
+bool Guest::Actor::AccessOnDestination() {
   if (access_.kind == Kind::kRead) {
     std::optional<uint64_t> seen = memory().ReadWord(access_.page, access_.word);
-    return seen.has_value() ? Check(*seen, "on the destination") : Wait();
+    if (seen.has_value()) Check(*seen, "on the destination");
+    return seen.has_value();
   }
-  if (!memory().WriteWord(access_.page, access_.word, access_.value)) return Wait();
+  if (!memory().WriteWord(access_.page, access_.word, access_.value)) return false;
   trace().Note(Side::kWorld, "writes", access_.page.region, access_.page.index, access_.value);
   model().Write(access_.page, access_.word, access_.value);
+  return true;
 }
 
 void Guest::Actor::Wait() {
   waiting_ = true;
   trace().Note(Side::kWorld, "faults", access_.page.region, access_.page.index);
-  guest_->in_access_.insert(access_.page);
+  if (!std::exchange(again_, true)) guest_->in_access_.insert(access_.page);
   memory().Touch(access_.page, [this](const std::vector<std::byte>&) {
-    guest_->in_access_.erase(guest_->in_access_.find(access_.page));
     waiting_ = false;
-    again_ = true;
     Wake();
   });
 }

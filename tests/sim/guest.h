@@ -57,7 +57,7 @@ class Guest {
   Random random_;
   ManualExecutor cpus_;
   FakeGuestMemory* destination_memory_ = nullptr;
-  std::multiset<PageId> in_access_;  // pages that an actor waits for
+  std::multiset<PageId> in_access_;  // pages at which an actor was stopped in its access
   uint64_t reads_checked_ = 0;
   std::vector<std::unique_ptr<Actor>> actors_;
 };
