@@ -24,11 +24,10 @@ void FakeNetwork::Cut(ConnectionRole role) {
 }
 
 void FakeNetwork::StallUntil(ConnectionRole role, int to, int64_t until_ns) {
+  stalled_until_ns_[role][to] = until_ns;
   for (const auto& weak : connections_) {
     auto connection = weak.lock();
-    if (connection == nullptr || connection->role != role) continue;
-    connection->ends[to].stalled_until_ns = until_ns;
-    Arm(connection, to);
+    if (connection != nullptr && connection->role == role) Arm(connection, to);
   }
 }
 
@@ -78,7 +77,6 @@ void FakeNetwork::Break(const std::shared_ptr<Connection>& connection) {
     end.flights.clear();
     end.bytes_in_flight = 0;
     end.paused = false;
-    end.stalled_until_ns = 0;
     Flight flight;
     flight.at_ns = clock_->now_ns();
     flight.close = absl::UnavailableError("the connection broke (fake network cut)");
@@ -111,8 +109,10 @@ void FakeNetwork::Arm(const std::shared_ptr<Connection>& connection, int to) {
     end.timer.reset();
     return;
   }
-  int64_t at_ns =
-      std::max({clock_->now_ns(), end.stalled_until_ns, end.flights.front().at_ns});
+  int64_t at_ns = std::max(clock_->now_ns(), end.flights.front().at_ns);
+  if (auto stalled = stalled_until_ns_.find(connection->role); stalled != stalled_until_ns_.end()) {
+    at_ns = std::max(at_ns, stalled->second[to]);
+  }
   std::weak_ptr<Connection> weak = connection;
   end.timer = clock_->Schedule(end.executor, at_ns, [this, weak, to] {
     if (auto alive = weak.lock()) Deliver(alive, to);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -46,8 +47,8 @@ class FakeNetwork {
   // From now on nothing arrives, and nobody hears why. Mend delivers what waited.
   void Stall() { stalled_ = true; }
   void Mend();
-  // The same for what travels to one end (0: the source's, 1: the destination's) of the
-  // connections that one role has now, until a moment. Nothing else mends it.
+  // The same for what travels to one end (0: the source's, 1: the destination's) of one role's
+  // connections, also new ones, until a moment. Nothing else mends it.
   void StallUntil(ConnectionRole role, int to, int64_t until_ns);
   // What a piece of `role`'s travels longer than the latency says, towards end `to`. Pieces of one
   // connection stay in order.
@@ -91,7 +92,6 @@ class FakeNetwork {
     std::function<void()> on_drained;  // the peer took something of what this end sent
     bool open = true;
     bool paused = false;
-    int64_t stalled_until_ns = 0;
   };
   struct Connection {
     ConnectionRole role{};
@@ -110,6 +110,7 @@ class FakeNetwork {
   uint64_t bandwidth_ = 0;
   uint64_t push_window_bytes_ = 512 * 1024;
   bool stalled_ = false;
+  std::map<ConnectionRole, std::array<int64_t, 2>> stalled_until_ns_;
   bool refusing_ = false;
   ControlHook control_hook_;
   ManualExecutor* listener_ = nullptr;

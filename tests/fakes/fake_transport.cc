@@ -41,8 +41,8 @@ void FakeSourceTransport::Connect(const Hello& hello, int64_t timeout_us, Connec
 
 void FakeSourceTransport::DialControl(uint64_t number, const Hello& hello) {
   if (network_->stalled()) {  // the kernel knocks again and again
-    attempts_[number].step = control_->RunAfter(
-        kKnockIntervalUs, [this, number, hello] { DialControl(number, hello); });
+    attempts_[number].step =
+        control_->RunAfter(kKnockIntervalUs, [this, number, hello] { DialControl(number, hello); });
     return;
   }
   auto socket = Dial(hello);
@@ -78,8 +78,8 @@ void FakeSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& t
   opening_->timeout = control_->RunAfter(timeout_us, [this] {
     FailLanes(absl::DeadlineExceededError("opening the lanes to fake://1: no answer"));
   });
-  opening_->step = control_->RunAfter(2 * network_->latency_us(),
-                                      [this, id, token] { DialLanes(id, token); });
+  opening_->step =
+      control_->RunAfter(2 * network_->latency_us(), [this, id, token] { DialLanes(id, token); });
 }
 
 void FakeSourceTransport::DialLanes(const MigrationId& id, const SessionToken& token) {

@@ -37,8 +37,20 @@ void FakeVmmCalls::Release() {
   if (done_ != nullptr && timer_ == nullptr) Arm();
 }
 
+void FakeVmmCalls::Die(absl::Status status) {
+  death_ = std::move(status);
+  held_ = false;
+  control_->Post([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired() && busy()) Arm();
+  });
+}
+
 void FakeVmmCalls::Arm() {
   const FakeVmmStep& step = steps_[current_];
+  if (!death_.ok()) {
+    timer_ = control_->RunAfter(0, [this] { Finish(death_); });
+    return;
+  }
   if (step.hangs) return;
   timer_ = control_->RunAfter(step.delay_us, [this, status = step.status] { Finish(status); });
 }

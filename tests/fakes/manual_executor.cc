@@ -110,11 +110,11 @@ ManualExecutor::~ManualExecutor() {
 void ManualExecutor::Post(Task task) { posted_.push_back({clock_->posts_++, std::move(task)}); }
 
 size_t ManualExecutor::pending() const {
-  return posted_.size() +
-         static_cast<size_t>(std::count_if(
-             clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
-               return entry.second->executor == this && entry.second->task != nullptr;
-             }));
+  const auto timers =
+      std::count_if(clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
+        return entry.second->executor == this && entry.second->task != nullptr;
+      });
+  return posted_.size() + static_cast<size_t>(timers) - (held() ? 1 : 0);
 }
 
 void ManualExecutor::HoldUntil(int64_t at_ns) {

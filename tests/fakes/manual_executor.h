@@ -66,7 +66,7 @@ class ManualClock {
   int64_t now_ns_ = 1'000'000'000;
   uint64_t posts_ = 0;
   std::vector<ManualExecutor*> executors_;
-  std::vector<ManualExecutor*> ready_;  // reused
+  std::vector<ManualExecutor*> ready_;                       // reused
   std::multimap<int64_t, std::shared_ptr<Pending>> timers_;  // same moment: first set, first run
   const ManualExecutor* current_ = nullptr;
 };
@@ -83,6 +83,7 @@ class ManualExecutor : public Executor {
 
   // What is posted waits until then: a thread that something else keeps busy. Timers run.
   void HoldUntil(int64_t at_ns);
+  bool held() const { return held_ != nullptr; }
 
   // Tasks that were posted and not run, and timers that have not fired and are not cancelled.
   size_t pending() const;

@@ -7,10 +7,22 @@ namespace faultline::sim {
 namespace {
 
 constexpr const char* kNames[] = {
-    "none",          "install-overwrites",    "discard-forgotten",    "discard-not-punched",
-    "run-blindly",   "late-answer-installed", "pages-swapped",        "answer-turns-zero",
-    "answer-lost",   "run-cut-short",         "commit-before-record", "loaded-before-record",
-    "starts-itself", "guardian-ignores-journal", "holes-turn-zero",   "map-forgets-pages",
+    "none",
+    "install-overwrites",
+    "discard-forgotten",
+    "discard-not-punched",
+    "run-blindly",
+    "late-answer-installed",
+    "pages-swapped",
+    "answer-turns-zero",
+    "answer-lost",
+    "run-cut-short",
+    "commit-before-record",
+    "loaded-before-record",
+    "starts-itself",
+    "guardian-ignores-journal",
+    "holes-turn-zero",
+    "map-forgets-pages",
 };
 
 class BrokenMemory : public GuestMemory {
@@ -169,8 +181,7 @@ std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> 
 
 DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lanes,
                                                  const MemoryLayout& layout) {
-  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) ||
-      Is(Canary::kAnswerLost)) {
+  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) || Is(Canary::kAnswerLost)) {
     reader_ = std::make_unique<BrokenReader>(lanes.reader, memory_, canary_);
     lanes.reader = reader_.get();
   }
@@ -185,8 +196,8 @@ std::unique_ptr<Journal> Saboteur::BreakJournal(std::unique_ptr<Journal> journal
                                                 ManualExecutor* control) {
   const bool commit = Is(Canary::kCommitBeforeRecord);
   if (!commit && !Is(Canary::kLoadedBeforeRecord)) return journal;
-  return std::make_unique<HastyJournal>(
-      std::move(journal), control, commit ? JournalPhase::kCommitted : JournalPhase::kLoaded);
+  return std::make_unique<HastyJournal>(std::move(journal), control,
+                                        commit ? JournalPhase::kCommitted : JournalPhase::kLoaded);
 }
 
 }  // namespace faultline::sim

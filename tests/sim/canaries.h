@@ -18,21 +18,21 @@ namespace faultline::sim {
 
 enum class Canary : uint8_t {
   kNone,
-  kInstallOverwrites,      // a page is put in over one that is there
-  kDiscardForgotten,       // the guest's discards are read and nothing is done
-  kDiscardNotPunched,      // they are marked, but a copy that came in between stays
-  kRunInstalledBlindly,    // what is pushed is put in whatever the page's state is
-  kLateAnswerInstalled,    // an answer that comes twice is put in twice
-  kPagesSwapped,           // two pages of a pushed run change places
-  kAnswerTurnsZero,        // some demand answers lose their bytes
-  kAnswerLost,             // some demand answers never come
-  kZeroRunLost,            // the last page of some pushed runs is dropped
-  kCommitBeforeRecord,     // the handover is recorded only after it was sent
-  kLoadedBeforeRecord,     // the same of the destination's Loaded
-  kStartsByItself,         // the destination's VM runs as soon as it is loaded
+  kInstallOverwrites,       // a page is put in over one that is there
+  kDiscardForgotten,        // the guest's discards are read and nothing is done
+  kDiscardNotPunched,       // they are marked, but a copy that came in between stays
+  kRunInstalledBlindly,     // what is pushed is put in whatever the page's state is
+  kLateAnswerInstalled,     // an answer that comes twice is put in twice
+  kPagesSwapped,            // two pages of a pushed run change places
+  kAnswerTurnsZero,         // some demand answers lose their bytes
+  kAnswerLost,              // some demand answers never come
+  kZeroRunLost,             // the last page of some pushed runs is dropped
+  kCommitBeforeRecord,      // the handover is recorded only after it was sent
+  kLoadedBeforeRecord,      // the same of the destination's Loaded
+  kStartsByItself,          // the destination's VM runs as soon as it is loaded
   kGuardianIgnoresJournal,  // the source's guardian restarts a VM that was handed over
-  kHolesTurnZero,          // a dying destination engine takes the last userfaultfd with it
-  kMapForgetsPages,        // the allocation map leaves pages out that hold data
+  kHolesTurnZero,           // a dying destination engine takes the last userfaultfd with it
+  kMapForgetsPages,         // the allocation map leaves pages out that hold data
 };
 
 // In the order of their values; kNone is not among them.

@@ -43,8 +43,8 @@ void CheckedReader::OnPage(PageId page, std::span<const std::byte> bytes) {
 void CheckedReader::Repeat(PageId page, std::span<const std::byte> bytes) {
   if (random_.Chance(50)) return listener_->OnPage(page, bytes);
   std::vector<std::byte> copy(bytes.begin(), bytes.end());
-  repeats_.push_back(parts_.demand->RunAfter(
-      random_.LogBetween(1, 5'000), [this, page, copy = std::move(copy)] {
+  repeats_.push_back(
+      parts_.demand->RunAfter(random_.LogBetween(1, 5'000), [this, page, copy = std::move(copy)] {
         parts_.trace->Note(Side::kDestination, "is answered again", page.region, page.index);
         if (listener_ != nullptr) listener_->OnPage(page, copy);
       }));

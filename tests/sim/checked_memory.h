@@ -7,6 +7,7 @@
 
 #include "fakes/fake_guest_memory.h"
 #include "fakes/fake_journal.h"
+#include "fakes/fake_vmm.h"
 #include "seams/guest_memory.h"
 #include "sim/lifeline.h"
 #include "sim/model_memory.h"
@@ -18,9 +19,17 @@ namespace faultline::sim {
 // What is true of a destination VM's memory, whichever engine process holds it.
 struct MemoryFacts {
   std::set<PageId> brought;  // pages whose bytes have come from the source
+  // Pages whose discard an engine has read and not carried out yet. If it dies there, nobody knows
+  // of the discard any more: old bytes may come back, as a guest that gives memory up has to
+  // expect.
+  std::set<PageId> discards_in_hand;
   int64_t no_memory_until_ns = 0;
   const FakeJournal* source_journal = nullptr;
+  const FakeVm* vm = nullptr;
 
+  // The source has its VM back: what still arrives may be of any moment, and nobody will look at
+  // it.
+  bool called_off() const { return vm->runs_on_source; }
   bool handed_over() const { return source_journal->Has(JournalPhase::kCommitted); }
 };
 

@@ -19,8 +19,7 @@ Faults::Faults(const Plan& plan, FaultTarget* target, FakeNetwork* network, Manu
 
 void Faults::After(int64_t delay_us, Task task) {
   ManualClock* clock = hosts_->clock();
-  timers_.push_back(
-      clock->Schedule(hosts_, clock->now_ns() + delay_us * 1000, std::move(task)));
+  timers_.push_back(clock->Schedule(hosts_, clock->now_ns() + delay_us * 1000, std::move(task)));
 }
 
 void Faults::Start() {
@@ -48,7 +47,8 @@ FakeFate Faults::OnMessage(Side side) {
       After(fault.after_us, [this, &fault] { Happen(fault); });
     } else if (fault.kind == FaultKind::kCrash && fault.side == side) {
       throw ProcessDied{side};
-    } else if (fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCutRole) {
+    } else if (fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCutRole ||
+               fault.kind == FaultKind::kVmDies) {
       // Not under the feet of whoever is about to send.
       After(0, [this, &fault] { Happen(fault); });
     } else if (fault.kind == FaultKind::kCut) {
@@ -91,6 +91,10 @@ void Faults::Happen(const Fault& fault) {
       return target_->Cancel(fault.side);
     case FaultKind::kNoMemory:
       return target_->StarveDestination(until_ns);
+    case FaultKind::kBusy:
+      return target_->HoldThread(fault.side, fault.thread, until_ns);
+    case FaultKind::kVmDies:
+      return target_->KillDestinationVm();
   }
 }
 

@@ -20,6 +20,9 @@ class FaultTarget {
   virtual void Cancel(Side side) = 0;
   virtual bool IsAlive(Side side) const = 0;
   virtual void StarveDestination(int64_t until_ns) = 0;
+  // `thread` as in Fault. Nothing if the side is not alive.
+  virtual void HoldThread(Side side, int thread, int64_t until_ns) = 0;
+  virtual void KillDestinationVm() = 0;
 };
 
 // One thread.

@@ -18,8 +18,8 @@ class Guest::Actor {
   // Goes on if it may, unless it does already or waits for something.
   void Wake() {
     if (timer_ != nullptr || waiting_) return;
-    const int64_t delay_ns = 1 + static_cast<int64_t>(random().Below(
-                                     static_cast<uint64_t>(interval_us_) * 1000));
+    const int64_t delay_ns =
+        1 + static_cast<int64_t>(random().Below(static_cast<uint64_t>(interval_us_) * 1000));
     timer_ = clock().Schedule(&guest_->cpus_, clock().now_ns() + delay_ns, [this] {
       timer_.reset();
       Act();

@@ -35,12 +35,10 @@ bool Parse(std::string_view text, Number* number) {
 
 // The exit status if there is nothing to run.
 std::optional<int> ParseOptions(int argc, char** argv, CampaignOptions* options) {
-  static constexpr option kOptions[] = {{"seeds", required_argument, nullptr, 'n'},
-                                        {"first", required_argument, nullptr, 'f'},
-                                        {"seconds", required_argument, nullptr, 's'},
-                                        {"canary", required_argument, nullptr, 'c'},
-                                        {"help", no_argument, nullptr, 'h'},
-                                        {}};
+  static constexpr option kOptions[] = {
+      {"seeds", required_argument, nullptr, 'n'},   {"first", required_argument, nullptr, 'f'},
+      {"seconds", required_argument, nullptr, 's'}, {"canary", required_argument, nullptr, 'c'},
+      {"help", no_argument, nullptr, 'h'},          {}};
   bool seeds_given = false;
   for (int letter; (letter = getopt_long(argc, argv, "h", kOptions, nullptr)) != -1;) {
     bool fits = letter != '?';

@@ -14,8 +14,8 @@
 
 namespace faultline::sim {
 
-// Word by word, wherever the VM runs. Pages that are being given up have no content that anybody may
-// rely on until the discard has returned; from then on they are zero. One thread.
+// Word by word, wherever the VM runs. Pages that are being given up have no content that anybody
+// may rely on until the discard has returned; from then on they are zero. One thread.
 class ModelMemory {
  public:
   explicit ModelMemory(const MemoryLayout& layout) : layout_(layout) {
@@ -29,8 +29,8 @@ class ModelMemory {
     regions_[page.region][page.index * WordCount(page.region) + word] = value;
   }
   void Zero(PageId page) {
-    auto first = regions_[page.region].begin() +
-                 static_cast<ptrdiff_t>(page.index * WordCount(page.region));
+    auto first =
+        regions_[page.region].begin() + static_cast<ptrdiff_t>(page.index * WordCount(page.region));
     std::fill_n(first, WordCount(page.region), 0);
   }
   std::span<const uint64_t> WordsOf(PageId page) const {

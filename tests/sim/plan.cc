@@ -24,7 +24,7 @@ void DrawVm(Random& random, Plan* plan) {
   for (int i = 0; i < regions; ++i) {
     // Most of it small pages, as they give the most chances for things to cross.
     uint64_t page_bytes = 4096;
-    int64_t pages_max = 48;
+    int64_t pages_max = random.Chance(10) ? 256 : 48;
     if (random.Chance(12)) {
       page_bytes = 65536;
       pages_max = 8;
@@ -43,6 +43,11 @@ void DrawVm(Random& random, Plan* plan) {
   plan->acts_after = static_cast<int>(random.Below(120));
   plan->device_state_bytes =
       static_cast<uint64_t>(random.LogBetween(1, random.Chance(3) ? 700'000 : 8'000));
+  plan->map_unreadable = random.Chance(3);
+  if (random.Chance(15)) plan->layout_twist = LayoutTwist::kOtherOrder;
+  if (random.Chance(2)) {
+    plan->layout_twist = static_cast<LayoutTwist>(random.Between(2, 4));
+  }
   plan->device_touches = random.Chance(40) ? static_cast<int>(random.Between(1, 6)) : 0;
 }
 
@@ -70,12 +75,15 @@ void DrawVmm(Random& random, Plan* plan) {
                    .call = source ? Pick(random, kSourceCalls) : Pick(random, kDestinationCalls),
                    .step = {}};
     event.step.delay_us = random.LogBetween(1, 20'000);
+    const bool take_over = std::string_view(event.call) == "TakeOver";
+    if (take_over && random.Chance(20)) event.step.delay_us = random.LogBetween(1, 15'000'000);
     plan->vmm_events.push_back(event);
   }
   if (!random.Chance(8)) return;
-  static constexpr const char* kFailingAtSource[] = {"Prepare", "Freeze", "SaveDevices", "Retire"};
-  static constexpr const char* kFailingAtDestination[] = {"Prepare",  "DescribeAgain", "Load",
-                                                          "TakeOver", "Discard",       "Finish"};
+  static constexpr const char* kFailingAtSource[] = {"Prepare", "Freeze", "SaveDevices", "Rollback",
+                                                     "Retire"};
+  static constexpr const char* kFailingAtDestination[] = {
+      "Prepare", "DescribeAgain", "Load", "TakeOver", "Pause", "Continue", "Discard", "Finish"};
   const bool source = random.Chance(40);
   VmmEvent event{
       .side = source ? Side::kSource : Side::kDestination,
@@ -91,6 +99,7 @@ void DrawVmm(Random& random, Plan* plan) {
 }
 
 void DrawJournal(Random& random, Plan* plan) {
+  plan->records_not_durable = random.Chance(4);
   if (!random.Chance(4)) return;
   static constexpr JournalPhase kAtSource[] = {JournalPhase::kPreparing, JournalPhase::kFrozen,
                                                JournalPhase::kCommitted, JournalPhase::kCompleted,
@@ -99,9 +108,9 @@ void DrawJournal(Random& random, Plan* plan) {
       JournalPhase::kPreparing, JournalPhase::kLoaded, JournalPhase::kCommitted,
       JournalPhase::kCompleted, JournalPhase::kRolledBack};
   const bool source = random.Chance(50);
-  plan->journal_failures.push_back({source ? Side::kSource : Side::kDestination,
-                                    source ? Pick(random, kAtSource)
-                                           : Pick(random, kAtDestination)});
+  plan->journal_failures.push_back(
+      {source ? Side::kSource : Side::kDestination,
+       source ? Pick(random, kAtSource) : Pick(random, kAtDestination)});
 }
 
 ConnectionRole DrawRole(Random& random) {
@@ -112,9 +121,10 @@ ConnectionRole DrawRole(Random& random) {
 
 Fault DrawFault(Random& random) {
   static constexpr FaultKind kKinds[] = {
-      FaultKind::kCut,   FaultKind::kCut,   FaultKind::kCutRole, FaultKind::kStall,
+      FaultKind::kCut,       FaultKind::kCut,       FaultKind::kCutRole,  FaultKind::kStall,
       FaultKind::kStallRole, FaultKind::kStallRole, FaultKind::kHalfOpen, FaultKind::kCrash,
-      FaultKind::kCrash, FaultKind::kCrash, FaultKind::kCancel,  FaultKind::kNoMemory,
+      FaultKind::kCrash,     FaultKind::kCrash,     FaultKind::kCancel,   FaultKind::kNoMemory,
+      FaultKind::kBusy,      FaultKind::kBusy,      FaultKind::kVmDies,
   };
   Fault fault{.kind = Pick(random, kKinds)};
   fault.side = random.Chance(50) ? Side::kSource : Side::kDestination;
@@ -130,34 +140,43 @@ Fault DrawFault(Random& random) {
   if (fault.kind == FaultKind::kCrash && random.Chance(60)) {
     fault.at_step = static_cast<uint64_t>(random.LogBetween(1, 400));
   }
+  if (fault.kind == FaultKind::kBusy) {
+    fault.thread = static_cast<int>(random.Below(3));
+    fault.duration_us = random.LogBetween(10, 30'000);
+  }
   if (fault.kind == FaultKind::kHalfOpen) {
     fault.duration_us = random.Between(5'000'000, 20'000'000);
   }
-  const bool may_last =
-      fault.kind == FaultKind::kCut || fault.kind == FaultKind::kStall;
+  const bool may_last = fault.kind == FaultKind::kCut || fault.kind == FaultKind::kStall;
   if (may_last && random.Chance(12)) fault.duration_us = Fault::kForever;
   return fault;
 }
 
 std::string DescribeFault(const Fault& fault) {
-  static constexpr const char* kKinds[] = {"cut",       "cut role", "stall",  "stall role",
-                                           "half-open", "crash",    "cancel", "no memory"};
+  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",  "stall role",
+                                           "half-open",   "crash",    "cancel", "no memory",
+                                           "busy thread", "VM dies"};
+  static constexpr const char* kThreads[] = {"control", "demand", "bulk"};
   static constexpr const char* kRoles[] = {"", "control", "demand", "bulk", "outcome"};
   const bool one_role = fault.kind == FaultKind::kCutRole || fault.kind == FaultKind::kStallRole ||
                         fault.kind == FaultKind::kHalfOpen;
-  const bool one_side = fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCancel;
+  const bool busy = fault.kind == FaultKind::kBusy;
+  const bool one_side = fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCancel || busy;
   std::string text = kKinds[static_cast<size_t>(fault.kind)];
   if (one_role) text += fmt::format(" {}", kRoles[static_cast<size_t>(fault.role)]);
   if (one_role && fault.kind != FaultKind::kCutRole) {
     text += fault.towards == 0 ? " towards the source" : " towards the destination";
   }
+  if (busy) text += fmt::format(" {}", kThreads[fault.thread]);
   if (one_side) text += fault.side == Side::kSource ? " of the source" : " of the destination";
   if (fault.at_step != 0) return text + fmt::format(" at step {}", fault.at_step);
   text += fmt::format(" {} us after {}", fault.after_us,
                       fault.at_message == Fault::kAtNoMessage
                           ? std::string("the beginning")
                           : fmt::format("message {}", fault.at_message));
-  if (one_side || fault.kind == FaultKind::kCutRole) return text;
+  const bool lasts =
+      busy || (!one_side && fault.kind != FaultKind::kCutRole && fault.kind != FaultKind::kVmDies);
+  if (!lasts) return text;
   return text + (fault.duration_us == Fault::kForever ? std::string(", for ever")
                                                       : fmt::format(", {} us", fault.duration_us));
 }
@@ -168,13 +187,16 @@ bool Plan::harmless() const {
   const bool vmm_works = std::all_of(vmm_events.begin(), vmm_events.end(), [](const auto& event) {
     return event.step.status.ok() && !event.step.hangs;
   });
-  return vmm_works && journal_failures.empty() &&
+  const bool layouts_fit =
+      layout_twist == LayoutTwist::kNone || layout_twist == LayoutTwist::kOtherOrder;
+  return vmm_works && journal_failures.empty() && layouts_fit &&
          std::all_of(faults.begin(), faults.end(), [](const Fault& fault) {
            // Shorter than the shortest silence after which a peer is taken for dead.
            const bool short_stall =
                (fault.kind == FaultKind::kStall || fault.kind == FaultKind::kStallRole) &&
                fault.duration_us != Fault::kForever && fault.duration_us < 300'000;
-           return short_stall || fault.kind == FaultKind::kNoMemory;
+           return short_stall || fault.kind == FaultKind::kNoMemory ||
+                  fault.kind == FaultKind::kBusy;
          });
 }
 
@@ -209,13 +231,19 @@ std::string DescribePlan(const Plan& plan) {
       plan.latency_us, plan.jitter_us, plan.bandwidth_bytes_per_second, plan.push_window_bytes,
       plan.push_order, plan.answer_twice_percent, plan.push_twice_percent,
       plan.limits.silence_post_copy_us);
+  static constexpr const char* kTwists[] = {
+      "", "  regions in another order there\n", "  regions that do not fit there\n",
+      "  memory plugged before the freeze\n", "  memory plugged at the destination\n"};
+  text += kTwists[static_cast<size_t>(plan.layout_twist)];
+  if (plan.map_unreadable) text += "  the allocation map cannot be read\n";
+  if (plan.records_not_durable) text += "  the journals cannot be made durable\n";
   for (const VmmEvent& event : plan.vmm_events) {
     text += fmt::format("  VMM: {} {} after {} us{}\n",
                         event.side == Side::kSource ? "source" : "destination", event.call,
                         event.step.delay_us,
-                        event.step.hangs          ? ", hangs"
+                        event.step.hangs         ? ", hangs"
                         : event.step.status.ok() ? ""
-                                                  : ", fails");
+                                                 : ", fails");
   }
   for (const JournalFailure& failure : plan.journal_failures) {
     text += fmt::format("  journal: {} cannot write record {}\n",

@@ -16,19 +16,30 @@
 namespace faultline::sim {
 
 enum class FaultKind : uint8_t {
-  kCut,       // every connection breaks; none can be made until the fault ends
-  kCutRole,   // one connection breaks
-  kStall,     // nothing arrives anywhere until the fault ends, then all of it
+  kCut,        // every connection breaks; none can be made until the fault ends
+  kCutRole,    // one connection breaks
+  kStall,      // nothing arrives anywhere until the fault ends, then all of it
   kStallRole,  // the same towards one end of one connection
   kHalfOpen,  // nothing arrives any more at one end of one connection, until the kernel gives it up
   kCrash,     // one side's engine process dies
   kCancel,    // its operator cancels
   kNoMemory,  // the destination's host has no memory until the fault ends
+  kBusy,      // one thread of one side gets no processor until the fault ends
+  kVmDies,    // the destination's VM dies, with its memory
+};
+
+// How the two sides' memories differ in shape.
+enum class LayoutTwist : uint8_t {
+  kNone,
+  kOtherOrder,            // the destination's regions come in another order: that fits
+  kDiffers,               // they do not fit
+  kChangesAtFreeze,       // memory is plugged on the source while it prepares
+  kChangesAtDestination,  // or on the destination
 };
 
 // When and what. `at_message` counts the control messages of both sides, heartbeats and reports
-// aside, from 0; the fault comes `after_us` after that one was sent (0: before it is on its way), or,
-// where there is none, after the migration began. A crash with a step needs no moment.
+// aside, from 0; the fault comes `after_us` after that one was sent (0: before it is on its way),
+// or, where there is none, after the migration began. A crash with a step needs no moment.
 struct Fault {
   static constexpr int kAtNoMessage = -1;
   static constexpr int64_t kForever = -1;
@@ -41,6 +52,7 @@ struct Fault {
   uint64_t at_step = 0;  // of a crash: see Lifeline
   ConnectionRole role = ConnectionRole::kControl;
   int towards = 0;  // an end: 0 source, 1 destination
+  int thread = 0;   // 0 control, 1 demand, 2 bulk
 };
 
 // One call of one side's VMM that takes its time, fails or never comes back.
@@ -82,6 +94,9 @@ struct Plan {
   uint64_t push_twice_percent = 0;
   std::vector<VmmEvent> vmm_events;
   std::vector<JournalFailure> journal_failures;
+  bool records_not_durable = false;
+  bool map_unreadable = false;  // every page is sent then, holes too
+  LayoutTwist layout_twist = LayoutTwist::kNone;
   std::vector<Fault> faults;
 
   // Nothing in it may keep the migration from completing.

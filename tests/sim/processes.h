@@ -38,6 +38,9 @@ struct ProcessThreads {
         demand(clock, side + " demand"),
         bulk(clock, side + " bulk") {}
   size_t pending() const { return control.pending() + demand.pending() + bulk.pending(); }
+  bool held() const { return control.held() || demand.held() || bulk.held(); }
+  // As Fault::thread counts them.
+  ManualExecutor& at(int thread) { return thread == 0 ? control : thread == 1 ? demand : bulk; }
   ManualExecutor control, demand, bulk;
 };
 
@@ -81,8 +84,8 @@ class HeldJournal : public Journal {
   Trace* const trace_;
 };
 
-// `faultline migrate`. Destroying it is its death: the network hears that its connections close, and
-// nothing else of it happens.
+// `faultline migrate`. Destroying it is its death: the network hears that its connections close,
+// and nothing else of it happens.
 class SourceProcess {
  public:
   using Done = std::function<void(SessionResult)>;
@@ -96,7 +99,7 @@ class SourceProcess {
   // Takes the session and its parts down in peace; then nothing of them may be left to run.
   // Returns how much was.
   size_t TakeDown();
-  FakeSourceVmm& vmm() { return *vmm_; }
+  ProcessThreads& threads() { return threads_; }
   Lifeline* lifeline() { return &lifeline_; }
 
  private:
@@ -128,6 +131,7 @@ class DestinationProcess {
   void Cancel(const std::string& reason);
   size_t TakeDown();
   FakeDestinationVmm& vmm() { return *vmm_; }
+  ProcessThreads& threads() { return threads_; }
   Phase phase() const { return observer_.phase(); }
   bool listens() const { return observer_.listens(); }
   Lifeline* lifeline() { return &lifeline_; }

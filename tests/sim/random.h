@@ -28,10 +28,9 @@ class Random {
   bool Chance(uint64_t percent) { return Below(100) < percent; }
   // As likely between 10 and 20 as between 1,000 and 2,000. 1 <= low <= high.
   int64_t LogBetween(int64_t low, int64_t high) {
-    const int bits =
-        static_cast<int>(Between(std::bit_width(static_cast<uint64_t>(low)),
-                                 std::bit_width(static_cast<uint64_t>(high)))) -
-        1;
+    const int bits = static_cast<int>(Between(std::bit_width(static_cast<uint64_t>(low)),
+                                              std::bit_width(static_cast<uint64_t>(high)))) -
+                     1;
     const int64_t octave = int64_t{1} << bits;
     return Between(std::max(low, octave), std::min(high, 2 * octave - 1));
   }

@@ -23,10 +23,10 @@ std::string Trace::Last() const {
   const uint64_t count = std::min<uint64_t>(event_count_, kLastMax);
   for (uint64_t i = event_count_ - count; i < event_count_; ++i) {
     const Event& event = last_[i % kLastMax];
-    text += fmt::format("  {:>14.3f} us  {:<11} {}  {} {} {:#x}\n",
-                        static_cast<double>(event.at_ns - 1'000'000'000) / 1000,
-                        kSides[static_cast<size_t>(event.side)], event.what, event.a, event.b,
-                        event.c);
+    text +=
+        fmt::format("  {:>14.3f} us  {:<11} {}  {} {} {:#x}\n",
+                    static_cast<double>(event.at_ns - 1'000'000'000) / 1000,
+                    kSides[static_cast<size_t>(event.side)], event.what, event.a, event.b, event.c);
   }
   return text;
 }

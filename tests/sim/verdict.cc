@@ -34,8 +34,7 @@ class Judgement {
     if (!end.result.has_value() || ExitStatusOf(*end.result) == status) return;
     world_->watch.Fail(fmt::format("{}: exit status {} instead of {}: {}", sentence,
                                    static_cast<int>(ExitStatusOf(*end.result)),
-                                   static_cast<int>(status),
-                                   MessageOf(end.result->status)));
+                                   static_cast<int>(status), MessageOf(end.result->status)));
   }
   bool WasUndecided() const {
     return destination_.result.has_value() && destination_.result->owner == VmOwner::kUndecided;
@@ -49,6 +48,7 @@ class Judgement {
   void HandedOver();
   void Completed();
   void InterruptedPostCopy();
+  void LostWithItsProcess();
   void MemoryOnSource();
   void MemoryOnDestination();
   void MemoryInTwoPlaces();
@@ -63,13 +63,13 @@ class Judgement {
 
 void Judgement::CommandsAgree() {
   if (source_.result.has_value()) {
-    Require(source_.result->owner != VmOwner::kUndecided, "the source does not know the VM's owner");
+    Require(source_.result->owner != VmOwner::kUndecided,
+            "the source does not know the VM's owner");
     Require((source_.result->owner == VmOwner::kDestination) == world_->facts.handed_over(),
             "the source's command names another owner than its journal");
   }
   if (!destination_.result.has_value()) return;
-  const VmOwner owner =
-      world_->facts.handed_over() ? VmOwner::kDestination : VmOwner::kSource;
+  const VmOwner owner = world_->facts.handed_over() ? VmOwner::kDestination : VmOwner::kSource;
   Require(destination_.result->owner == owner || WasUndecided(),
           "the destination's command names another owner than the source's journal");
   if (!WasUndecided()) return;
@@ -84,12 +84,14 @@ void Judgement::StayedOnSource() {
           "the VM was not handed over, and is not at work on the source");
   Require(!world_->vm.runs_on_destination, "the VM was not handed over, and runs there");
   RequireExit(source_, ExitStatus::kFailed, "the source, with its VM back");
-  RequireExit(destination_, WasUndecided() ? ExitStatus::kPastHandover : ExitStatus::kFailed, "the destination, without a VM");
+  RequireExit(destination_, WasUndecided() ? ExitStatus::kPastHandover : ExitStatus::kFailed,
+              "the destination, without a VM");
   MemoryOnSource();
 }
 
 void Judgement::HandedOver() {
   Require(!world_->vm.runs_on_source, "the VM was handed over, and runs on the source");
+  if (world_->destination_vm_died) return LostWithItsProcess();
   if (SucceededAt(source_) || SucceededAt(destination_)) {
     MemoryOnDestination();
     Require(world_->guest->waiting_count() == 0, "the VM is whole, and somebody in it still waits");
@@ -104,14 +106,25 @@ void Judgement::HandedOver() {
   InterruptedPostCopy();
 }
 
+// Its memory is gone; only a migration that was over by then has succeeded.
+void Judgement::LostWithItsProcess() {
+  Require(!world_->vm.runs_on_destination, "a VM runs whose process is gone");
+  if (!SucceededAt(source_)) RequireExit(source_, ExitStatus::kPastHandover, "the source");
+  if (SucceededAt(source_) || SucceededAt(destination_)) {
+    Require(world_->destination_memory->disarmed(), "a VM that died half-way is taken for whole");
+  } else {
+    RequireExit(destination_, ExitStatus::kPastHandover, "the destination, whose VM died");
+  }
+}
+
 void Judgement::Completed() {
   RequireExit(source_, ExitStatus::kDone, "the source, without a fault");
   RequireExit(destination_, ExitStatus::kDone, "the destination, without a fault");
 }
 
 // What a post-copy comes to whose link or whose other side was lost, as long as nothing takes it up
-// again: the VM is the destination's, and its memory lies on both hosts, whole in sum. A destination
-// that had everything by then does not mind.
+// again: the VM is the destination's, and its memory lies on both hosts, whole in sum. A
+// destination that had everything by then does not mind.
 void Judgement::InterruptedPostCopy() {
   RequireExit(source_, ExitStatus::kPastHandover, "the source, whose destination was lost");
   if (!SucceededAt(destination_)) {

@@ -43,6 +43,11 @@ World::World(const Plan& drawn, Canary canary)
   for (const JournalFailure& failure : plan.journal_failures) {
     (failure.side == Side::kSource ? source_journal : destination_journal).FailAt(failure.phase);
   }
+  if (plan.records_not_durable) {
+    source_journal.FailMakeDurable();
+    destination_journal.FailMakeDurable();
+  }
+  if (plan.map_unreadable) source_memory.FailWith(absl::InternalError("lseek on the RAM file"));
   faults = std::make_unique<Faults>(plan, this, &network, &hosts_, &trace);
   guest = std::make_unique<Guest>(Guest::Parts{.clock = &clock,
                                                .vm = &vm,
@@ -52,6 +57,7 @@ World::World(const Plan& drawn, Canary canary)
                                                .watch = &watch},
                                   plan);
   facts.source_journal = &source_journal;
+  facts.vm = &vm;
   vm.runs_on_source = plan.vm_running;
   vm.on_change = [this] {
     trace.Note(Side::kWorld, "VM runs: source, destination", vm.runs_on_source,
@@ -130,7 +136,8 @@ void World::RunToTheEnd() {
   if (!watch.failed()) Drive([] { return false; }, kQuietUs);
 }
 
-// A destination waits without end for a source that never came, and for the word on whose the VM is.
+// A destination waits without end for a source that never came, and for the word on whose the VM
+// is.
 void World::ExpectDestinationMayWait() {
   const bool nobody_came = destination_->phase() == Phase::kConnecting;
   const bool in_doubt = destination_journal.Has(JournalPhase::kLoaded) &&
@@ -174,8 +181,14 @@ void World::StartSource() {
 // that would still run.
 void World::LeaveInPeace(Side side) {
   trace.Note(side, "has ended");
+  Depart(side);
+}
+
+void World::Depart(Side side) {
   timers_.push_back(clock.Schedule(&hosts_, clock.now_ns() + 1000, [this, side] {
     const bool source = side == Side::kSource;
+    // A thread that gets no processor still has to run what is posted to it.
+    if (source ? source_->threads().held() : destination_->threads().held()) return Depart(side);
     const size_t left = source ? source_->TakeDown() : destination_->TakeDown();
     if (left != 0) {
       watch.Fail(fmt::format("{} tasks and timers are left of the {} after its end", left,
@@ -186,12 +199,30 @@ void World::LeaveInPeace(Side side) {
     } else {
       destination_.reset();
     }
+    // It was not stood down: a rollback that failed is the guardian's to do.
+    if (source && !facts.handed_over()) Guard(side);
   }));
 }
 
 bool World::IsAlive(Side side) const {
   return side == Side::kSource ? source_ != nullptr && !source_end.over
                                : destination_ != nullptr && !destination_end.over;
+}
+
+void World::HoldThread(Side side, int thread, int64_t until_ns) {
+  if (!IsAlive(side)) return;
+  ProcessThreads& threads = side == Side::kSource ? source_->threads() : destination_->threads();
+  threads.at(thread).HoldUntil(until_ns);
+}
+
+void World::KillDestinationVm() {
+  destination_vm_died = true;
+  vm.runs_on_destination = false;
+  vm.Note();
+  if (destination_memory != nullptr) destination_memory->KillVm();
+  if (destination_ != nullptr) {
+    destination_->vmm().Die(absl::UnavailableError("the VMM's process is gone"));
+  }
 }
 
 void World::Cancel(Side side) {
@@ -210,10 +241,11 @@ void World::Kill(Side side) {
     const bool starting = destination_->vmm().under_way() == "TakeOver";
     destination_.reset();
     destination_end = {.over = true, .result = std::nullopt};
+    for (PageId page : facts.discards_in_hand) model.BeginDiscard(page);
     if (saboteur.Is(Canary::kHolesTurnZero) && destination_memory != nullptr) {
       destination_memory->Disarm().IgnoreError();
     }
-    if (starting && plan.vm_running && random_.Chance(50)) {
+    if (starting && plan.vm_running && !destination_vm_died && random_.Chance(50)) {
       vm.runs_on_destination = true;
       vm.Note();
     }
@@ -222,8 +254,8 @@ void World::Kill(Side side) {
                                    [this, side] { Guard(side); }));
 }
 
-// As docs/failures.md has it: a source's guardian restores a VM that was not handed over; one on the
-// destination ends a VM that was not loaded, which here never runs anyway.
+// As docs/failures.md has it: a source's guardian restores a VM that was not handed over; one on
+// the destination ends a VM that was not loaded, which here never runs anyway.
 void World::Guard(Side side) {
   trace.Note(side, "guardian acts");
   if (side == Side::kDestination) return;

@@ -53,6 +53,8 @@ class World : public FaultTarget {
   void Cancel(Side side) override;
   bool IsAlive(Side side) const override;
   void StarveDestination(int64_t until_ns) override { facts.no_memory_until_ns = until_ns; }
+  void HoldThread(Side side, int thread, int64_t until_ns) override;
+  void KillDestinationVm() override;
 
   const Plan plan;
   ManualClock clock;
@@ -71,6 +73,7 @@ class World : public FaultTarget {
   std::unique_ptr<Faults> faults;
   // It could not be told whose the VM is, and its operator gave up.
   bool destination_gave_up = false;
+  bool destination_vm_died = false;
 
  private:
   void FillMemory();
@@ -83,6 +86,7 @@ class World : public FaultTarget {
   void RunToTheEnd();
   void ExpectDestinationMayWait();
   void LeaveInPeace(Side side);
+  void Depart(Side side);
   void Guard(Side side);
 
   Random random_;
