@@ -57,7 +57,7 @@ void FakeVmmCalls::Arm() {
 
 void FakeVmmCalls::Finish(const absl::Status& status) {
   timer_.reset();
-  if (VmmDone done = std::exchange(done_, nullptr)) done(status);
+  if (VmmDone done = std::exchange(done_, nullptr)) done(death_.ok() ? status : death_);
 }
 
 void FakeSourceVmm::Prepare(VmmDescribed done) {

@@ -10,6 +10,8 @@ namespace {
 
 // A source tells a lost destination how it ended for 10 s at least; that includes some room.
 constexpr int64_t kToldWithinUs = 6'000'000;
+// Below the silence after which a peer is taken for dead, by more than it takes to hear of it.
+constexpr int64_t kShorterThanSilenceUs = 600'000;
 
 }  // namespace
 
@@ -52,6 +54,7 @@ FakeFate Faults::OnMessage(Side side) {
       // Not under the feet of whoever is about to send.
       After(0, [this, &fault] { Happen(fault); });
     } else if (fault.kind == FaultKind::kCut) {
+      Weigh(fault);
       BeginGlobal(fault);
       fate = FakeFate::kCut;
     } else {
@@ -67,6 +70,7 @@ void Faults::Happen(const Fault& fault) {
   trace_->Note(Side::kWorld, "fault", static_cast<uint64_t>(fault.kind),
                static_cast<uint64_t>(fault.role), static_cast<uint64_t>(fault.side));
   last_end_ns_ = std::max({last_end_ns_, now_ns, until_ns});
+  Weigh(fault);
   switch (fault.kind) {
     case FaultKind::kCut:
       BeginGlobal(fault);
@@ -79,7 +83,10 @@ void Faults::Happen(const Fault& fault) {
     case FaultKind::kStallRole:
       return network_->StallUntil(fault.role, fault.towards, until_ns);
     case FaultKind::kHalfOpen:
-      network_->StallUntil(fault.role, fault.towards, until_ns);
+      for (int end : {0, 1}) {
+        const bool silent = fault.towards == end || fault.towards == Fault::kBothEnds;
+        if (silent) network_->StallUntil(fault.role, end, until_ns);
+      }
       // Keepalive gives it up in the end.
       return After(fault.duration_us, [this, role = fault.role] { network_->Cut(role); });
     case FaultKind::kCrash:
@@ -98,12 +105,42 @@ void Faults::Happen(const Fault& fault) {
   }
 }
 
+// While the VM stands still on its way each side is impatient; from the handover on, patient.
+void Faults::Weigh(const Fault& fault) {
+  const bool one_role = fault.kind == FaultKind::kStallRole || fault.kind == FaultKind::kHalfOpen;
+  if (one_role && fault.role == ConnectionRole::kOutcome) cut_off_us_ += fault.duration_us;
+  switch (fault.kind) {
+    case FaultKind::kBusy:
+    case FaultKind::kNoMemory:
+      return;
+    case FaultKind::kStall:
+    case FaultKind::kStallRole:
+      if (fault.duration_us == Fault::kForever) break;
+      stalled_us_ += fault.duration_us;
+      if (!target_->IsHandedOver()) stalled_before_handover_ = true;
+      return;
+    default:
+      break;
+  }
+  harmful_ = true;
+}
+
+bool Faults::cut_off_for_long() const { return cut_off_for_ever_ || cut_off_us_ > kToldWithinUs; }
+
+bool Faults::harmless() const {
+  const SessionLimits& limits = plan_.limits;
+  const int64_t silence_us =
+      stalled_before_handover_ ? limits.silence_frozen_us : limits.silence_post_copy_us;
+  return !harmful_ && stalled_us_ < silence_us - kShorterThanSilenceUs;
+}
+
 void Faults::BeginGlobal(const Fault& fault) {
   ++global_faults_;
-  if (fault.duration_us == Fault::kForever || fault.duration_us > kToldWithinUs) {
-    cut_off_for_long_ = true;
+  if (fault.duration_us == Fault::kForever) {
+    cut_off_for_ever_ = true;
+    return;
   }
-  if (fault.duration_us == Fault::kForever) return;
+  cut_off_us_ += fault.duration_us;
   last_end_ns_ = std::max(last_end_ns_, hosts_->NowNanos() + fault.duration_us * 1000);
   After(fault.duration_us, [this] { EndGlobal(); });
 }

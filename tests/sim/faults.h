@@ -23,6 +23,8 @@ class FaultTarget {
   // `thread` as in Fault. Nothing if the side is not alive.
   virtual void HoldThread(Side side, int thread, int64_t until_ns) = 0;
   virtual void KillDestinationVm() = 0;
+  // The source has recorded the handover.
+  virtual bool IsHandedOver() const = 0;
 };
 
 // One thread.
@@ -40,10 +42,11 @@ class Faults {
   // The step at which `side` dies by itself; 0: none.
   uint64_t DeathStep(Side side) const;
 
-  // The network works, and nothing is to happen to it any more.
-  bool network_is_well() const { return global_faults_ == 0; }
-  // Some fault cut the network off for longer than a source tells how it ended.
-  bool cut_off_for_long() const { return cut_off_for_long_; }
+  // Nothing that has happened may keep a migration from completing: a link that hesitates for less
+  // than it takes to call the peer dead, a busy host, one without memory for a while.
+  bool harmless() const;
+  // The faults together may have kept a source from telling how it ended for as long as it tries.
+  bool cut_off_for_long() const;
   int64_t last_end_ns() const { return last_end_ns_; }
   bool cancelled(Side side) const { return cancelled_[static_cast<size_t>(side)]; }
 
@@ -52,6 +55,7 @@ class Faults {
   void Happen(const Fault& fault);
   void BeginGlobal(const Fault& fault);
   void EndGlobal();
+  void Weigh(const Fault& fault);
 
   const Plan& plan_;
   FaultTarget* const target_;
@@ -60,7 +64,11 @@ class Faults {
   Trace* const trace_;
   int messages_ = 0;
   int global_faults_ = 0;  // cuts and stalls of everything that last
-  bool cut_off_for_long_ = false;
+  bool cut_off_for_ever_ = false;
+  int64_t cut_off_us_ = 0;  // nobody could be told of an outcome, in all
+  bool harmful_ = false;
+  int64_t stalled_us_ = 0;  // in all
+  bool stalled_before_handover_ = false;
   int64_t last_end_ns_ = 0;
   bool cancelled_[2] = {false, false};
   std::vector<std::unique_ptr<Timer>> timers_;

@@ -43,6 +43,7 @@ enum class LayoutTwist : uint8_t {
 struct Fault {
   static constexpr int kAtNoMessage = -1;
   static constexpr int64_t kForever = -1;
+  static constexpr int kBothEnds = 2;
 
   FaultKind kind{};
   int at_message = kAtNoMessage;
@@ -51,7 +52,7 @@ struct Fault {
   Side side = Side::kSource;
   uint64_t at_step = 0;  // of a crash: see Lifeline
   ConnectionRole role = ConnectionRole::kControl;
-  int towards = 0;  // an end: 0 source, 1 destination
+  int towards = 0;  // an end: 0 source, 1 destination; of a half-open one also kBothEnds
   int thread = 0;   // 0 control, 1 demand, 2 bulk
 };
 
@@ -89,6 +90,11 @@ struct Plan {
   std::string push_order;
   SessionLimits limits;
 
+  // Threads that wait for a processor for a moment, one after the other.
+  int holds = 0;
+  int64_t hold_interval_us = 1;
+  int64_t hold_us = 1;  // at most
+
   // What goes wrong, or just not as smoothly as it could.
   uint64_t answer_twice_percent = 0;
   uint64_t push_twice_percent = 0;
@@ -99,8 +105,8 @@ struct Plan {
   LayoutTwist layout_twist = LayoutTwist::kNone;
   std::vector<Fault> faults;
 
-  // Nothing in it may keep the migration from completing.
-  bool harmless() const;
+  // Nothing in it but its faults may keep the migration from completing.
+  bool harmless_but_for_faults() const;
 };
 
 Plan DrawPlan(uint64_t seed);

@@ -144,10 +144,13 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
 SourceProcess::~SourceProcess() { TakeDown(); }
 
 size_t SourceProcess::TakeDown() {
+  // A session that has ended has no timer left that its destruction would have to cancel.
+  const size_t before = threads_.pending();
   session_.reset();
+  const size_t of_session = before - threads_.pending();
   transport_.reset();
   vmm_.reset();
-  return threads_.pending();
+  return of_session + threads_.pending();
 }
 
 void SourceProcess::Cancel(const std::string& reason) {
@@ -238,11 +241,13 @@ DestinationProcess::~DestinationProcess() { TakeDown(); }
 
 size_t DestinationProcess::TakeDown() {
   alive_.reset();
+  const size_t before = threads_.pending();
   session_.reset();
+  const size_t of_session = before - threads_.pending();
   checked_transport_.reset();
   transport_.reset();
   vmm_.reset();
-  return threads_.pending();
+  return of_session + threads_.pending();
 }
 
 void DestinationProcess::Cancel(const std::string& reason) {

@@ -96,8 +96,8 @@ class SourceProcess {
   ~SourceProcess();
 
   void Cancel(const std::string& reason);
-  // Takes the session and its parts down in peace; then nothing of them may be left to run.
-  // Returns how much was.
+  // Takes the session and its parts down. Returns how many timers and tasks the session had left on
+  // its threads, and its parts after their end: none, where it had ended by itself.
   size_t TakeDown();
   ProcessThreads& threads() { return threads_; }
   Lifeline* lifeline() { return &lifeline_; }

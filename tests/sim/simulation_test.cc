@@ -50,8 +50,8 @@ TEST_P(CanaryTest, IsFound) {
   RecordProperty("seeds", static_cast<int>(result.seeds_run));
 }
 
-INSTANTIATE_TEST_SUITE_P(All, CanaryTest, testing::ValuesIn(AllCanaries()), [](const auto& info) {
-  std::string name = CanaryName(info.param);
+INSTANTIATE_TEST_SUITE_P(All, CanaryTest, testing::ValuesIn(AllCanaries()), [](const auto& each) {
+  std::string name = CanaryName(each.param);
   std::erase(name, '-');
   return name;
 });

@@ -23,7 +23,7 @@ class Judgement {
     } else {
       StayedOnSource();
     }
-    if (world_->plan.harmless()) Completed();
+    if (NothingStoodInItsWay()) Completed();
   }
 
  private:
@@ -38,6 +38,10 @@ class Judgement {
   }
   bool WasUndecided() const {
     return destination_.result.has_value() && destination_.result->owner == VmOwner::kUndecided;
+  }
+  bool NothingStoodInItsWay() const {
+    return world_->plan.harmless_but_for_faults() && world_->faults->harmless() &&
+           !source_.killed() && !destination_.killed();
   }
   bool SucceededAt(const CommandEnd& end) const {
     return end.result.has_value() && end.result->status.ok();
@@ -92,6 +96,8 @@ void Judgement::StayedOnSource() {
 void Judgement::HandedOver() {
   Require(!world_->vm.runs_on_source, "the VM was handed over, and runs on the source");
   if (world_->destination_vm_died) return LostWithItsProcess();
+  Require(!world_->destination_failed_in_doubt || !world_->vm.runs_on_destination,
+          "the destination runs a VM though it had given its migration up before Commit came");
   if (SucceededAt(source_) || SucceededAt(destination_)) {
     MemoryOnDestination();
     Require(world_->guest->waiting_count() == 0, "the VM is whole, and somebody in it still waits");

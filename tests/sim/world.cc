@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "protocol/codec.h"
@@ -15,6 +16,7 @@ namespace {
 constexpr int64_t kEndsWithinUs = 120'000'000;
 constexpr int64_t kCancelsWithinUs = 15'000'000;
 constexpr int64_t kQuietUs = 60'000;
+constexpr int64_t kRoomIsNoticedWithinUs = 500'000;
 
 bool CountsForFaults(const Message& message) {
   return !std::holds_alternative<Heartbeat>(message) && !std::holds_alternative<Progress>(message);
@@ -98,6 +100,7 @@ Outcome World::Run() {
   Drive([this] { return destination_end.over || destination_->listens(); }, 100'000);
   faults->Start();
   StartSource();
+  HoldSomeThread(plan.holds);
   RunToTheEnd();
   if (!watch.failed()) Judge(*this);
   Outcome outcome;
@@ -110,6 +113,17 @@ Outcome World::Run() {
   outcome.reads_checked = guest->reads_checked();
   outcome.last_events = trace.Last();
   return outcome;
+}
+
+void World::HoldSomeThread(int holds_left) {
+  if (holds_left == 0 || (source_end.over && destination_end.over)) return;
+  const int64_t next_ns = clock.now_ns() + random_.Between(1, plan.hold_interval_us) * 1000;
+  hold_timer_ = clock.Schedule(&hosts_, next_ns, [this, holds_left] {
+    const Side side = random_.Chance(50) ? Side::kSource : Side::kDestination;
+    const auto thread = static_cast<int>(random_.Below(3));
+    HoldThread(side, thread, clock.now_ns() + random_.Between(1, plan.hold_us) * 1000);
+    HoldSomeThread(holds_left - 1);
+  });
 }
 
 bool World::Drive(const std::function<bool()>& done, int64_t limit_us) {
@@ -209,6 +223,22 @@ bool World::IsAlive(Side side) const {
                                : destination_ != nullptr && !destination_end.over;
 }
 
+void World::StarveDestination(int64_t until_ns) {
+  facts.no_memory_until_ns = std::max(facts.no_memory_until_ns, until_ns);
+  timers_.push_back(clock.Schedule(&hosts_, until_ns + kRoomIsNoticedWithinUs * 1000,
+                                   [this] { ExpectNotPaused(); }));
+}
+
+void World::ExpectNotPaused() {
+  const bool room = facts.no_memory_until_ns + kRoomIsNoticedWithinUs * 1000 <= clock.now_ns();
+  if (!room || !plan.vm_running || !IsAlive(Side::kDestination) || destination_vm_died) return;
+  const std::string call = destination_->vmm().under_way();
+  if (destination_->phase() != Phase::kPostCopy || !call.empty()) return;
+  const auto& calls = destination_->vmm().calls();
+  if (vm.runs_on_destination || calls.back() != "Pause") return;
+  watch.Fail("there is room again for long, and the VM is still paused");
+}
+
 void World::HoldThread(Side side, int thread, int64_t until_ns) {
   if (!IsAlive(side)) return;
   ProcessThreads& threads = side == Side::kSource ? source_->threads() : destination_->threads();
@@ -282,6 +312,11 @@ void World::CheckMessage(const Message& message, bool from_source) {
   if (from_source && std::holds_alternative<Commit>(message) &&
       !source_journal.Has(JournalPhase::kCommitted)) {
     watch.Fail("Commit is sent before it is recorded");
+  }
+  if (std::holds_alternative<PeerError>(message) && !from_source &&
+      destination_journal.Has(JournalPhase::kLoaded) &&
+      !destination_journal.Has(JournalPhase::kCommitted)) {
+    destination_failed_in_doubt = true;
   }
   if (std::holds_alternative<Loaded>(message) && !destination_journal.Has(JournalPhase::kLoaded)) {
     watch.Fail("Loaded is sent before it is recorded");

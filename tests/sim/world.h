@@ -52,9 +52,10 @@ class World : public FaultTarget {
   void Kill(Side side) override;
   void Cancel(Side side) override;
   bool IsAlive(Side side) const override;
-  void StarveDestination(int64_t until_ns) override { facts.no_memory_until_ns = until_ns; }
+  void StarveDestination(int64_t until_ns) override;
   void HoldThread(Side side, int thread, int64_t until_ns) override;
   void KillDestinationVm() override;
+  bool IsHandedOver() const override { return facts.handed_over(); }
 
   const Plan plan;
   ManualClock clock;
@@ -74,9 +75,13 @@ class World : public FaultTarget {
   // It could not be told whose the VM is, and its operator gave up.
   bool destination_gave_up = false;
   bool destination_vm_died = false;
+  // It told the source that it cannot go on, when it could not know whose the VM is.
+  bool destination_failed_in_doubt = false;
 
  private:
   void FillMemory();
+  // Lets some thread of some side wait for a processor, now and then.
+  void HoldSomeThread(int holds_left);
   void StartDestination();
   void StartSource();
   FakeFate OnControlMessage(const Message& message, bool from_source);
@@ -84,6 +89,8 @@ class World : public FaultTarget {
   // Until `done` holds (true), a rule is broken, or the time is up. Processes may die meanwhile.
   bool Drive(const std::function<bool()>& done, int64_t limit_us);
   void RunToTheEnd();
+  // Long enough after there is room again, the VM is not paused for the want of it.
+  void ExpectNotPaused();
   void ExpectDestinationMayWait();
   void LeaveInPeace(Side side);
   void Depart(Side side);
@@ -92,6 +99,7 @@ class World : public FaultTarget {
   Random random_;
   ManualExecutor hosts_;  // what happens outside of the engines
   std::vector<std::unique_ptr<Timer>> timers_;
+  std::unique_ptr<Timer> hold_timer_;
   std::unique_ptr<SourceProcess> source_;
   std::unique_ptr<DestinationProcess> destination_;
 };
