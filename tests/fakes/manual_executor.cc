@@ -41,9 +41,13 @@ bool ManualClock::RunUntil(const std::function<bool()>& done, int64_t limit_us) 
 }
 
 std::unique_ptr<Timer> ManualClock::Schedule(ManualExecutor* executor, int64_t at_ns, Task task) {
-  auto pending = std::make_shared<Pending>(Pending{executor, std::move(task)});
-  timers_.emplace(at_ns, pending);
-  return std::make_unique<ManualTimer>(std::move(pending));
+  return Add(at_ns, {executor, std::move(task), /*own=*/false});
+}
+
+std::unique_ptr<Timer> ManualClock::Add(int64_t at_ns, Pending pending) {
+  auto shared = std::make_shared<Pending>(std::move(pending));
+  timers_.emplace(at_ns, shared);
+  return std::make_unique<ManualTimer>(std::move(shared));
 }
 
 void ManualClock::Remove(ManualExecutor* executor) {
@@ -117,14 +121,21 @@ size_t ManualExecutor::pending() const {
   return posted_.size() + static_cast<size_t>(timers) - (held() ? 1 : 0);
 }
 
+size_t ManualExecutor::own_timers() const {
+  return static_cast<size_t>(
+      std::count_if(clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
+        return entry.second->executor == this && entry.second->own && entry.second->task != nullptr;
+      }));
+}
+
 void ManualExecutor::HoldUntil(int64_t at_ns) {
   held_ = clock_->Schedule(this, at_ns, [this] { held_.reset(); });
 }
 
 std::unique_ptr<Timer> ManualExecutor::RunAfter(int64_t delay_us, Task task) {
   FAULTLINE_CHECK(IsCurrent());
-  return clock_->Schedule(this, clock_->now_ns() + std::max<int64_t>(delay_us, 0) * 1000,
-                          std::move(task));
+  return clock_->Add(clock_->now_ns() + std::max<int64_t>(delay_us, 0) * 1000,
+                     {this, std::move(task), /*own=*/true});
 }
 
 }  // namespace faultline

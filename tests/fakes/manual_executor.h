@@ -51,10 +51,12 @@ class ManualClock {
   friend class ManualExecutor;
   struct Pending {
     ManualExecutor* executor;
-    Task task;  // empty: cancelled
+    Task task;         // empty: cancelled
+    bool own = false;  // set by RunAfter
   };
   class ManualTimer;
 
+  std::unique_ptr<Timer> Add(int64_t at_ns, Pending pending);
   void Remove(ManualExecutor* executor);
   bool RunOnePosted();
   // Runs the earliest timer that is due until `limit_ns`; false if there is none.
@@ -87,6 +89,8 @@ class ManualExecutor : public Executor {
 
   // Tasks that were posted and not run, and timers that have not fired and are not cancelled.
   size_t pending() const;
+  // Those timers that RunAfter made: not what fakes let travel towards this executor.
+  size_t own_timers() const;
 
   // A task of this executor is running, or none at all (the test itself).
   bool IsCurrent() const { return clock_->current() == nullptr || clock_->current() == this; }

@@ -79,11 +79,13 @@ TEST(ManualExecutorTest, CountsWhatIsPending) {
   auto timer = executor.RunAfter(10, [] {});
   auto cancelled = executor.RunAfter(20, [] {});
   auto others = other.RunAfter(30, [] {});
+  auto travelling = clock.Schedule(&executor, clock.now_ns() + 40'000, [] {});
   cancelled.reset();
-  EXPECT_EQ(executor.pending(), 2u);
+  EXPECT_EQ(executor.pending(), 3u);
+  EXPECT_EQ(executor.own_timers(), 1u);
   executor.HoldUntil(clock.now_ns() + 50'000);  // that is no work of its own
   EXPECT_TRUE(executor.held());
-  EXPECT_EQ(executor.pending(), 2u);
+  EXPECT_EQ(executor.pending(), 3u);
   clock.AdvanceBy(60);
   EXPECT_FALSE(executor.held());
   EXPECT_EQ(executor.pending(), 0u);

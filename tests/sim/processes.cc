@@ -145,9 +145,9 @@ SourceProcess::~SourceProcess() { TakeDown(); }
 
 size_t SourceProcess::TakeDown() {
   // A session that has ended has no timer left that its destruction would have to cancel.
-  const size_t before = threads_.pending();
+  const size_t before = threads_.own_timers();
   session_.reset();
-  const size_t of_session = before - threads_.pending();
+  const size_t of_session = before - threads_.own_timers();
   transport_.reset();
   vmm_.reset();
   return of_session + threads_.pending();
@@ -241,9 +241,9 @@ DestinationProcess::~DestinationProcess() { TakeDown(); }
 
 size_t DestinationProcess::TakeDown() {
   alive_.reset();
-  const size_t before = threads_.pending();
+  const size_t before = threads_.own_timers();
   session_.reset();
-  const size_t of_session = before - threads_.pending();
+  const size_t of_session = before - threads_.own_timers();
   checked_transport_.reset();
   transport_.reset();
   vmm_.reset();

@@ -38,6 +38,9 @@ struct ProcessThreads {
         demand(clock, side + " demand"),
         bulk(clock, side + " bulk") {}
   size_t pending() const { return control.pending() + demand.pending() + bulk.pending(); }
+  size_t own_timers() const {
+    return control.own_timers() + demand.own_timers() + bulk.own_timers();
+  }
   bool held() const { return control.held() || demand.held() || bulk.held(); }
   // As Fault::thread counts them.
   ManualExecutor& at(int thread) { return thread == 0 ? control : thread == 1 ? demand : bulk; }
@@ -96,8 +99,8 @@ class SourceProcess {
   ~SourceProcess();
 
   void Cancel(const std::string& reason);
-  // Takes the session and its parts down. Returns how many timers and tasks the session had left on
-  // its threads, and its parts after their end: none, where it had ended by itself.
+  // Takes the session and its parts down. Returns how many timers the session had left on its
+  // threads, and tasks and timers its parts after their end: none, where it had ended by itself.
   size_t TakeDown();
   ProcessThreads& threads() { return threads_; }
   Lifeline* lifeline() { return &lifeline_; }
