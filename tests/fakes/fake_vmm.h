@@ -46,7 +46,8 @@ class FakeVmmCalls {
   void Script(const std::string& name, FakeVmmStep step) { steps_[name] = std::move(step); }
   // Called when `name` begins.
   void OnCall(std::function<void(const std::string& name)> hook) { hook_ = std::move(hook); }
-  // From any task. The VMM's process is gone: what is under way and every later call ends with `status`.
+  // From any task. The VMM's process is gone: what is under way and every later call ends with
+  // `status`.
   void Die(absl::Status status);
   const std::vector<std::string>& calls() const { return calls_; }
   size_t CountOf(const std::string& name) const;

@@ -55,7 +55,7 @@ void DrawLink(Random& random, Plan* plan) {
   plan->latency_us = random.LogBetween(1, 3'000);
   plan->jitter_us = random.Chance(50) ? random.LogBetween(1, 2'000) : 0;
   plan->bandwidth_bytes_per_second =
-      static_cast<uint64_t>(random.LogBetween(2'000'000, 1'000'000'000));
+      static_cast<uint64_t>(random.LogBetween(200'000, 1'000'000'000));
   plan->push_window_bytes = 4096 * static_cast<uint64_t>(random.LogBetween(1, 128));
   const std::vector<std::string> orders = PushOrderNames();
   plan->push_order = orders[random.Below(orders.size())];

@@ -47,7 +47,6 @@ class CanaryTest : public testing::TestWithParam<Canary> {};
 TEST_P(CanaryTest, IsFound) {
   const CampaignResult result = RunCampaign({.seeds = kCanarySeedsMax, .canary = GetParam()});
   EXPECT_TRUE(result.failed_seed.has_value());
-  RecordProperty("seeds", static_cast<int>(result.seeds_run));
 }
 
 INSTANTIATE_TEST_SUITE_P(All, CanaryTest, testing::ValuesIn(AllCanaries()), [](const auto& each) {

@@ -16,7 +16,7 @@ namespace {
 constexpr int64_t kEndsWithinUs = 120'000'000;
 constexpr int64_t kCancelsWithinUs = 15'000'000;
 constexpr int64_t kQuietUs = 60'000;
-constexpr int64_t kRoomIsNoticedWithinUs = 500'000;
+constexpr int64_t kRoomIsNoticedWithinUs = 250'000;
 
 bool CountsForFaults(const Message& message) {
   return !std::holds_alternative<Heartbeat>(message) && !std::holds_alternative<Progress>(message);
