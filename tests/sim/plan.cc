@@ -54,8 +54,13 @@ void DrawVm(Random& random, Plan* plan) {
 void DrawLink(Random& random, Plan* plan) {
   plan->latency_us = random.LogBetween(1, 3'000);
   plan->jitter_us = random.Chance(50) ? random.LogBetween(1, 2'000) : 0;
-  plan->bandwidth_bytes_per_second =
-      static_cast<uint64_t>(random.LogBetween(200'000, 1'000'000'000));
+  // The devices' reads must be through before the handover is given up.
+  uint64_t page_bytes_max = 0;
+  for (const RegionLayout& region : plan->layout) {
+    page_bytes_max = std::max(page_bytes_max, region.page_size_bytes);
+  }
+  plan->bandwidth_bytes_per_second = static_cast<uint64_t>(
+      random.LogBetween(static_cast<int64_t>(50 * page_bytes_max), 1'000'000'000));
   plan->push_window_bytes = 4096 * static_cast<uint64_t>(random.LogBetween(1, 128));
   const std::vector<std::string> orders = PushOrderNames();
   plan->push_order = orders[random.Below(orders.size())];
