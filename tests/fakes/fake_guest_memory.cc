@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 
 #include "base/check.h"
 
@@ -39,9 +40,34 @@ bool FakeGuestMemory::Write(PageId page, std::byte value) {
   return true;
 }
 
+std::optional<uint64_t> FakeGuestMemory::ReadWord(PageId page, uint64_t word) const {
+  std::lock_guard lock(mutex_);
+  if (!At(page).present && !disarmed_) return std::nullopt;
+  uint64_t value = 0;
+  std::memcpy(&value, At(page).bytes.data() + word * sizeof(value), sizeof(value));
+  return value;
+}
+
+bool FakeGuestMemory::WriteWord(PageId page, uint64_t word, uint64_t value) {
+  std::lock_guard lock(mutex_);
+  if (disarmed_) At(page).present = true;
+  if (!At(page).present) return false;
+  std::memcpy(At(page).bytes.data() + word * sizeof(value), &value, sizeof(value));
+  return true;
+}
+
 void FakeGuestMemory::DiscardByGuest(PageRun run, std::function<void()> done) {
-  std::unique_lock lock(mutex_);
+  PunchByVmm(run);
+  ReportDiscard(run, std::move(done));
+}
+
+void FakeGuestMemory::PunchByVmm(PageRun run) {
+  std::lock_guard lock(mutex_);
   Remove(run);
+}
+
+void FakeGuestMemory::ReportDiscard(PageRun run, std::function<void()> done) {
+  std::unique_lock lock(mutex_);
   if (!disarmed_) {
     discards_.push_back({run, std::move(done)});
     Notify();

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <vector>
 
 #include "seams/executor.h"
@@ -34,9 +35,17 @@ class FakeGuestMemory : public GuestMemory {
   void Touch(PageId page, Touched touched = nullptr);
   // Writes a page that is there (false if it is not; then nothing happens).
   bool Write(PageId page, std::byte value);
+  // One aligned word of a page that is there (nothing, or false, if it is not).
+  std::optional<uint64_t> ReadWord(PageId page, uint64_t word) const;
+  bool WriteWord(PageId page, uint64_t word, uint64_t value);
   // Gives pages up: they are gone at once, and a discard event waits. `done` is called when the
   // event has been read, as madvise returns to the guest then.
   void DiscardByGuest(PageRun run, std::function<void()> done = nullptr);
+
+  // The two halves of it, as a VMM does them: the pages are taken out of the RAM file; later the
+  // discard event comes. In between a page can be put in again.
+  void PunchByVmm(PageRun run);
+  void ReportDiscard(PageRun run, std::function<void()> done = nullptr);
 
   // --- the kernel and the host ---
 

@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
 #define FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
 
+#include <algorithm>
 #include <set>
 #include <vector>
 
@@ -14,6 +15,9 @@ class FakeJournal : public Journal {
   void FailAt(JournalPhase phase) { failing_.insert(phase); }
   void FailMakeDurable() { durable_fails_ = true; }
   const std::vector<JournalPhase>& records() const { return records_; }
+  bool Has(JournalPhase phase) const {
+    return std::find(records_.begin(), records_.end(), phase) != records_.end();
+  }
   int made_durable() const { return made_durable_; }
 
   absl::Status Record(JournalPhase phase) override {

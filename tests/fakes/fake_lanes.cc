@@ -153,13 +153,14 @@ void FakePushLane::Start(const SourceMemory* memory, Listener* listener) {
 
 bool FakePushLane::TryPush(PageRun run) {
   FAULTLINE_CHECK(bulk_->IsCurrent() && memory_ != nullptr && !run.empty());
-  FakeSocket::Bytes data = BytesOf(*memory_, run);
-  FAULTLINE_CHECK(run.count == 1 || data.size() <= kFakeRunBytesMax);
+  FAULTLINE_CHECK(run.count == 1 ||
+                  run.count * memory_->layout()[run.region].page_size_bytes <= kFakeRunBytesMax);
   if (socket_ == nullptr) return false;
   if (socket_->bytes_in_flight() >= socket_->network()->push_window_bytes()) {
     writable_wanted_ = true;
     return false;
   }
+  FakeSocket::Bytes data = BytesOf(*memory_, run);
   const bool zero = IsZero(data);
   if (zero) data.clear();
   socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, data));

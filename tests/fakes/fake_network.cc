@@ -23,6 +23,14 @@ void FakeNetwork::Cut(ConnectionRole role) {
   }
 }
 
+void FakeNetwork::StallUntil(ConnectionRole role, int to, int64_t until_ns) {
+  stalled_until_ns_[role][to] = until_ns;
+  for (const auto& weak : connections_) {
+    auto connection = weak.lock();
+    if (connection != nullptr && connection->role == role) Arm(connection, to);
+  }
+}
+
 void FakeNetwork::Mend() {
   refusing_ = false;
   stalled_ = false;
@@ -86,7 +94,9 @@ void FakeNetwork::Queue(const std::shared_ptr<Connection>& connection, int to, F
     start_ns = std::max(start_ns, end.last_at_ns - latency_us_ * 1000);
     start_ns += static_cast<int64_t>(flight.bytes.size() * 1'000'000'000 / bandwidth_);
   }
-  flight.at_ns = std::max(end.last_at_ns, start_ns + latency_us_ * 1000);
+  int64_t travel_us = latency_us_;
+  if (extra_delay_us_) travel_us += extra_delay_us_(connection->role, to);
+  flight.at_ns = std::max(end.last_at_ns, start_ns + travel_us * 1000);
   end.last_at_ns = flight.at_ns;
   end.bytes_in_flight += flight.bytes.size();
   end.flights.push_back(std::move(flight));
@@ -100,6 +110,9 @@ void FakeNetwork::Arm(const std::shared_ptr<Connection>& connection, int to) {
     return;
   }
   int64_t at_ns = std::max(clock_->now_ns(), end.flights.front().at_ns);
+  if (auto stalled = stalled_until_ns_.find(connection->role); stalled != stalled_until_ns_.end()) {
+    at_ns = std::max(at_ns, stalled->second[to]);
+  }
   std::weak_ptr<Connection> weak = connection;
   end.timer = clock_->Schedule(end.executor, at_ns, [this, weak, to] {
     if (auto alive = weak.lock()) Deliver(alive, to);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <map>
 #include <memory>
 #include <vector>
 
@@ -46,6 +47,13 @@ class FakeNetwork {
   // From now on nothing arrives, and nobody hears why. Mend delivers what waited.
   void Stall() { stalled_ = true; }
   void Mend();
+  // The same for what travels to one end (0: the source's, 1: the destination's) of one role's
+  // connections, also new ones, until a moment. Nothing else mends it.
+  void StallUntil(ConnectionRole role, int to, int64_t until_ns);
+  // What a piece of `role`'s travels longer than the latency says, towards end `to`. Pieces of one
+  // connection stay in order.
+  using Delay = std::function<int64_t(ConnectionRole role, int to)>;
+  void set_extra_delay_us(Delay delay) { extra_delay_us_ = std::move(delay); }
   void set_latency_us(int64_t latency_us) { latency_us_ = latency_us; }
   // Per connection and direction; 0: no limit.
   void set_bandwidth_bytes_per_second(uint64_t rate) { bandwidth_ = rate; }
@@ -98,9 +106,11 @@ class FakeNetwork {
 
   ManualClock* const clock_;
   int64_t latency_us_ = 50;
+  Delay extra_delay_us_;
   uint64_t bandwidth_ = 0;
   uint64_t push_window_bytes_ = 512 * 1024;
   bool stalled_ = false;
+  std::map<ConnectionRole, std::array<int64_t, 2>> stalled_until_ns_;
   bool refusing_ = false;
   ControlHook control_hook_;
   ManualExecutor* listener_ = nullptr;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <vector>
 
 #include "seams/source_memory.h"
@@ -21,6 +22,16 @@ class FakeSourceMemory : public SourceMemory {
   void Fill(PageId page, std::byte value) {
     map_[page.region].Add(page.index, page.index + 1);
     for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = value;
+  }
+  // One aligned word; writing makes the page one that holds data.
+  uint64_t ReadWord(PageId page, uint64_t word) const {
+    uint64_t value = 0;
+    std::memcpy(&value, bytes_[page.region].data() + OffsetOf(page, word), sizeof(value));
+    return value;
+  }
+  void WriteWord(PageId page, uint64_t word, uint64_t value) {
+    map_[page.region].Add(page.index, page.index + 1);
+    std::memcpy(bytes_[page.region].data() + OffsetOf(page, word), &value, sizeof(value));
   }
   // Takes it out again: a hole that reads zero.
   void Punch(PageId page) {
@@ -43,6 +54,9 @@ class FakeSourceMemory : public SourceMemory {
   }
 
  private:
+  uint64_t OffsetOf(PageId page, uint64_t word) const {
+    return page.index * layout_[page.region].page_size_bytes + word * sizeof(uint64_t);
+  }
   std::span<std::byte> Bytes(PageRun run) {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return std::span(bytes_[run.region]).subspan(run.first * page_bytes, run.count * page_bytes);

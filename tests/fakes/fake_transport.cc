@@ -10,6 +10,9 @@
 namespace faultline {
 namespace {
 
+// While nothing gets through.
+constexpr int64_t kKnockIntervalUs = 20'000;
+
 FakeSocket::Bytes BytesOf(const Message& message) {
   FakeSocket::Bytes bytes;
   EncodeMessage(message, &bytes);
@@ -32,16 +35,23 @@ void FakeSourceTransport::Connect(const Hello& hello, int64_t timeout_us, Connec
   attempt.timeout = control_->RunAfter(timeout_us, [this, number] {
     FinishConnect(number, absl::DeadlineExceededError("connecting to fake://1: no answer"));
   });
-  attempt.step = control_->RunAfter(2 * network_->latency_us(), [this, number, hello] {
-    if (network_->stalled()) return;
-    auto socket = Dial(hello);
-    if (socket == nullptr) {
-      FinishConnect(number, absl::UnavailableError("connecting to fake://1: refused; is `faultline "
-                                                   "receive --listen` running there?"));
-      return;
-    }
-    FinishConnect(number, std::make_unique<FakeControlChannel>(control_, std::move(socket), true));
-  });
+  attempt.step = control_->RunAfter(2 * network_->latency_us(),
+                                    [this, number, hello] { DialControl(number, hello); });
+}
+
+void FakeSourceTransport::DialControl(uint64_t number, const Hello& hello) {
+  if (network_->stalled()) {  // the kernel knocks again and again
+    attempts_[number].step =
+        control_->RunAfter(kKnockIntervalUs, [this, number, hello] { DialControl(number, hello); });
+    return;
+  }
+  auto socket = Dial(hello);
+  if (socket == nullptr) {
+    FinishConnect(number, absl::UnavailableError("connecting to fake://1: refused; is `faultline "
+                                                 "receive --listen` running there?"));
+    return;
+  }
+  FinishConnect(number, std::make_unique<FakeControlChannel>(control_, std::move(socket), true));
 }
 
 void FakeSourceTransport::FinishConnect(uint64_t attempt,
@@ -68,12 +78,16 @@ void FakeSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& t
   opening_->timeout = control_->RunAfter(timeout_us, [this] {
     FailLanes(absl::DeadlineExceededError("opening the lanes to fake://1: no answer"));
   });
-  opening_->step = control_->RunAfter(2 * network_->latency_us(), [this, id, token] {
-    if (!network_->stalled()) DialLanes(id, token);
-  });
+  opening_->step =
+      control_->RunAfter(2 * network_->latency_us(), [this, id, token] { DialLanes(id, token); });
 }
 
 void FakeSourceTransport::DialLanes(const MigrationId& id, const SessionToken& token) {
+  if (network_->stalled()) {
+    opening_->step =
+        control_->RunAfter(kKnockIntervalUs, [this, id, token] { DialLanes(id, token); });
+    return;
+  }
   Hello hello;
   hello.migration_id = id;
   hello.token = token;

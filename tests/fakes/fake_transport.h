@@ -51,6 +51,7 @@ class FakeSourceTransport : public SourceTransport {
   };
 
   void FinishConnect(uint64_t attempt, absl::StatusOr<std::unique_ptr<ControlChannel>> result);
+  void DialControl(uint64_t number, const Hello& hello);
   std::unique_ptr<FakeSocket> Dial(const Hello& hello);
   void DialLanes(const MigrationId& id, const SessionToken& token);
   void AwaitWelcome(FakeSocket* socket, bool* welcome);

@@ -37,15 +37,27 @@ void FakeVmmCalls::Release() {
   if (done_ != nullptr && timer_ == nullptr) Arm();
 }
 
+void FakeVmmCalls::Die(absl::Status status) {
+  death_ = std::move(status);
+  held_ = false;
+  control_->Post([this, alive = std::weak_ptr<bool>(alive_)] {
+    if (!alive.expired() && busy()) Arm();
+  });
+}
+
 void FakeVmmCalls::Arm() {
   const FakeVmmStep& step = steps_[current_];
+  if (!death_.ok()) {
+    timer_ = control_->RunAfter(0, [this] { Finish(death_); });
+    return;
+  }
   if (step.hangs) return;
   timer_ = control_->RunAfter(step.delay_us, [this, status = step.status] { Finish(status); });
 }
 
 void FakeVmmCalls::Finish(const absl::Status& status) {
   timer_.reset();
-  if (VmmDone done = std::exchange(done_, nullptr)) done(status);
+  if (VmmDone done = std::exchange(done_, nullptr)) done(death_.ok() ? status : death_);
 }
 
 void FakeSourceVmm::Prepare(VmmDescribed done) {
@@ -60,6 +72,7 @@ void FakeSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
   // One that was paused before stopped at a moment that nobody has seen.
   vm_->stopped_at_ns = vm_->runs_on_source ? control()->NowNanos() : 0;
   vm_->runs_on_source = false;
+  vm_->Note();
   Begin("Freeze", [this, done = std::move(done)](const absl::Status& status) {
     if (!status.ok()) return done(status);
     sink_(std::span<const std::byte>(device_state_).first(device_state_.size() / 2));

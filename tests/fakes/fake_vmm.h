@@ -20,10 +20,14 @@ namespace faultline {
 struct FakeVm {
   bool runs_on_source = true;
   bool runs_on_destination = false;
-  bool ran_on_both = false;     // ever
-  int64_t stopped_at_ns = 0;    // when Freeze last stopped it; 0: it was paused before
-  int64_t back_at_work_ns = 0;  // when it last began to run there again
-  void Note() { ran_on_both = ran_on_both || (runs_on_source && runs_on_destination); }
+  bool ran_on_both = false;         // ever
+  int64_t stopped_at_ns = 0;        // when Freeze last stopped it; 0: it was paused before
+  int64_t back_at_work_ns = 0;      // when it last began to run there again
+  std::function<void()> on_change;  // called after it began or ceased to run somewhere
+  void Note() {
+    ran_on_both = ran_on_both || (runs_on_source && runs_on_destination);
+    if (on_change) on_change();
+  }
 };
 
 // What one call does.
@@ -42,8 +46,13 @@ class FakeVmmCalls {
   void Script(const std::string& name, FakeVmmStep step) { steps_[name] = std::move(step); }
   // Called when `name` begins.
   void OnCall(std::function<void(const std::string& name)> hook) { hook_ = std::move(hook); }
+  // From any task. The VMM's process is gone: what is under way and every later call ends with
+  // `status`.
+  void Die(absl::Status status);
   const std::vector<std::string>& calls() const { return calls_; }
   size_t CountOf(const std::string& name) const;
+  // What has begun and not ended; empty if nothing.
+  std::string under_way() const { return busy() ? current_ : std::string(); }
 
  protected:
   void Begin(const std::string& name, VmmDone done);
@@ -70,6 +79,7 @@ class FakeVmmCalls {
   std::string current_;
   VmmDone done_;
   bool held_ = false;
+  absl::Status death_;
   std::unique_ptr<Timer> timer_;
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);  // posted tasks hold it weakly
 };

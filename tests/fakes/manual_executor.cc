@@ -41,9 +41,13 @@ bool ManualClock::RunUntil(const std::function<bool()>& done, int64_t limit_us) 
 }
 
 std::unique_ptr<Timer> ManualClock::Schedule(ManualExecutor* executor, int64_t at_ns, Task task) {
-  auto pending = std::make_shared<Pending>(Pending{executor, std::move(task)});
-  timers_.emplace(at_ns, pending);
-  return std::make_unique<ManualTimer>(std::move(pending));
+  return Add(at_ns, {executor, std::move(task), /*own=*/false});
+}
+
+std::unique_ptr<Timer> ManualClock::Add(int64_t at_ns, Pending pending) {
+  auto shared = std::make_shared<Pending>(std::move(pending));
+  timers_.emplace(at_ns, shared);
+  return std::make_unique<ManualTimer>(std::move(shared));
 }
 
 void ManualClock::Remove(ManualExecutor* executor) {
@@ -52,16 +56,16 @@ void ManualClock::Remove(ManualExecutor* executor) {
 }
 
 bool ManualClock::RunOnePosted() {
-  std::vector<ManualExecutor*> ready;
+  ready_.clear();
   for (ManualExecutor* executor : executors_) {
-    if (!executor->posted_.empty() && executor->held_ == nullptr) ready.push_back(executor);
+    if (!executor->posted_.empty() && executor->held_ == nullptr) ready_.push_back(executor);
   }
-  if (ready.empty()) return false;
-  ManualExecutor* next = nullptr;
-  if (seeded_) {
-    next = ready[random_() % ready.size()];
-  } else {
-    next = *std::min_element(ready.begin(), ready.end(), [](auto* a, auto* b) {
+  if (ready_.empty()) return false;
+  ManualExecutor* next = ready_.front();
+  if (seeded_ && ready_.size() > 1) {
+    next = ready_[random_() % ready_.size()];
+  } else if (ready_.size() > 1) {
+    next = *std::min_element(ready_.begin(), ready_.end(), [](auto* a, auto* b) {
       return a->posted_.front().order < b->posted_.front().order;
     });
   }
@@ -85,9 +89,12 @@ bool ManualClock::RunOneTimer(int64_t limit_ns) {
 }
 
 void ManualClock::RunAs(ManualExecutor* executor, const Task& task) {
-  const ManualExecutor* outer = std::exchange(current_, executor);
+  struct Restore {
+    const ManualExecutor** current;
+    const ManualExecutor* outer;
+    ~Restore() { *current = outer; }
+  } restore{&current_, std::exchange(current_, executor)};
   task();
-  current_ = outer;
 }
 
 ManualExecutor::ManualExecutor(ManualClock* clock, std::string name)
@@ -106,14 +113,29 @@ ManualExecutor::~ManualExecutor() {
 
 void ManualExecutor::Post(Task task) { posted_.push_back({clock_->posts_++, std::move(task)}); }
 
+size_t ManualExecutor::pending() const {
+  const auto timers =
+      std::count_if(clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
+        return entry.second->executor == this && entry.second->task != nullptr;
+      });
+  return posted_.size() + static_cast<size_t>(timers) - (held() ? 1 : 0);
+}
+
+size_t ManualExecutor::own_timers() const {
+  return static_cast<size_t>(
+      std::count_if(clock_->timers_.begin(), clock_->timers_.end(), [this](const auto& entry) {
+        return entry.second->executor == this && entry.second->own && entry.second->task != nullptr;
+      }));
+}
+
 void ManualExecutor::HoldUntil(int64_t at_ns) {
   held_ = clock_->Schedule(this, at_ns, [this] { held_.reset(); });
 }
 
 std::unique_ptr<Timer> ManualExecutor::RunAfter(int64_t delay_us, Task task) {
   FAULTLINE_CHECK(IsCurrent());
-  return clock_->Schedule(this, clock_->now_ns() + std::max<int64_t>(delay_us, 0) * 1000,
-                          std::move(task));
+  return clock_->Add(clock_->now_ns() + std::max<int64_t>(delay_us, 0) * 1000,
+                     {this, std::move(task), /*own=*/true});
 }
 
 }  // namespace faultline

@@ -43,17 +43,20 @@ class ManualClock {
   // As Executor::RunAfter, from any task, at a moment. For fakes that stand between executors.
   std::unique_ptr<Timer> Schedule(ManualExecutor* executor, int64_t at_ns, Task task);
 
-  // The executor whose task is running; null outside of tasks.
+  // The executor whose task is running; null outside of tasks. A task may throw: that ends the Run
+  // that is under way, and the next one goes on behind the task.
   const ManualExecutor* current() const { return current_; }
 
  private:
   friend class ManualExecutor;
   struct Pending {
     ManualExecutor* executor;
-    Task task;  // empty: cancelled
+    Task task;         // empty: cancelled
+    bool own = false;  // set by RunAfter
   };
   class ManualTimer;
 
+  std::unique_ptr<Timer> Add(int64_t at_ns, Pending pending);
   void Remove(ManualExecutor* executor);
   bool RunOnePosted();
   // Runs the earliest timer that is due until `limit_ns`; false if there is none.
@@ -65,6 +68,7 @@ class ManualClock {
   int64_t now_ns_ = 1'000'000'000;
   uint64_t posts_ = 0;
   std::vector<ManualExecutor*> executors_;
+  std::vector<ManualExecutor*> ready_;                       // reused
   std::multimap<int64_t, std::shared_ptr<Pending>> timers_;  // same moment: first set, first run
   const ManualExecutor* current_ = nullptr;
 };
@@ -81,6 +85,12 @@ class ManualExecutor : public Executor {
 
   // What is posted waits until then: a thread that something else keeps busy. Timers run.
   void HoldUntil(int64_t at_ns);
+  bool held() const { return held_ != nullptr; }
+
+  // Tasks that were posted and not run, and timers that have not fired and are not cancelled.
+  size_t pending() const;
+  // Those timers that RunAfter made: not what fakes let travel towards this executor.
+  size_t own_timers() const;
 
   // A task of this executor is running, or none at all (the test itself).
   bool IsCurrent() const { return clock_->current() == nullptr || clock_->current() == this; }

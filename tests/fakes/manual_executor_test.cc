@@ -71,6 +71,39 @@ TEST(ManualExecutorTest, ASeedMixesExecutorsButRepeats) {
   EXPECT_EQ(digits, "0123456789");
 }
 
+TEST(ManualExecutorTest, CountsWhatIsPending) {
+  ManualClock clock;
+  ManualExecutor executor(&clock);
+  ManualExecutor other(&clock);
+  executor.Post([] {});
+  auto timer = executor.RunAfter(10, [] {});
+  auto cancelled = executor.RunAfter(20, [] {});
+  auto others = other.RunAfter(30, [] {});
+  auto travelling = clock.Schedule(&executor, clock.now_ns() + 40'000, [] {});
+  cancelled.reset();
+  EXPECT_EQ(executor.pending(), 3u);
+  EXPECT_EQ(executor.own_timers(), 1u);
+  executor.HoldUntil(clock.now_ns() + 50'000);  // that is no work of its own
+  EXPECT_TRUE(executor.held());
+  EXPECT_EQ(executor.pending(), 3u);
+  clock.AdvanceBy(60);
+  EXPECT_FALSE(executor.held());
+  EXPECT_EQ(executor.pending(), 0u);
+}
+
+// So that a simulation can end a thread in the middle of what it does.
+TEST(ManualExecutorTest, ATaskThatThrowsIsOver) {
+  ManualClock clock;
+  ManualExecutor executor(&clock);
+  int runs = 0;
+  executor.Post([] { throw 7; });
+  executor.Post([&] { ++runs; });
+  EXPECT_THROW(clock.RunUntilIdle(), int);
+  EXPECT_EQ(clock.current(), nullptr);
+  clock.RunUntilIdle();
+  EXPECT_EQ(runs, 1);
+}
+
 TEST(ManualExecutorTest, KnowsWhoseTaskRuns) {
   ManualClock clock;
   ManualExecutor a(&clock), b(&clock);

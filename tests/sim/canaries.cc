@@ -1,0 +1,203 @@
+#include "sim/canaries.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace faultline::sim {
+namespace {
+
+constexpr const char* kNames[] = {
+    "none",
+    "install-overwrites",
+    "discard-forgotten",
+    "discard-not-punched",
+    "run-blindly",
+    "late-answer-installed",
+    "pages-swapped",
+    "answer-turns-zero",
+    "answer-lost",
+    "run-cut-short",
+    "commit-before-record",
+    "loaded-before-record",
+    "starts-itself",
+    "guardian-ignores-journal",
+    "holes-turn-zero",
+    "map-forgets-pages",
+};
+
+class BrokenMemory : public GuestMemory {
+ public:
+  BrokenMemory(std::unique_ptr<GuestMemory> inner, Canary canary)
+      : inner_(std::move(inner)), canary_(canary) {}
+
+  PageTable& table() override { return inner_->table(); }
+  void StartEvents(Listener* listener) override { inner_->StartEvents(listener); }
+  void StopEvents() override { inner_->StopEvents(); }
+  absl::Status ReadEvents(MemoryEvents* events) override {
+    absl::Status status = inner_->ReadEvents(events);
+    if (canary_ == Canary::kDiscardForgotten) events->discards.clear();
+    return status;
+  }
+  InstallResult Install(PageRun run, std::span<const std::byte> data) override {
+    if (canary_ == Canary::kInstallOverwrites) inner_->Punch(run).IgnoreError();
+    return inner_->Install(run, data);
+  }
+  InstallResult InstallZeros(PageRun run) override { return inner_->InstallZeros(run); }
+  absl::Status Punch(PageRun run) override {
+    if (canary_ == Canary::kDiscardNotPunched) return absl::OkStatus();
+    return inner_->Punch(run);
+  }
+  absl::Status Wake(PageRun run) override { return inner_->Wake(run); }
+  absl::Status Disarm() override { return inner_->Disarm(); }
+
+ private:
+  const std::unique_ptr<GuestMemory> inner_;
+  const Canary canary_;
+};
+
+class BrokenReader : public PageReader, public PageReader::Listener {
+ public:
+  BrokenReader(PageReader* inner, GuestMemory* memory, Canary canary)
+      : inner_(inner), memory_(memory), canary_(canary) {}
+
+  void Start(PageReader::Listener* listener) override {
+    listener_ = listener;
+    inner_->Start(this);
+  }
+  void Read(std::span<const PageId> pages) override { inner_->Read(pages); }
+  void Stop() override { inner_->Stop(); }
+
+  void OnPage(PageId page, std::span<const std::byte> bytes) override {
+    const bool unlucky = ++answers_ % 4 == 0;
+    if (canary_ == Canary::kAnswerLost && unlucky) return;
+    if (canary_ == Canary::kAnswerTurnsZero && unlucky) bytes = {};
+    listener_->OnPage(page, bytes);
+    if (canary_ != Canary::kLateAnswerInstalled || bytes.empty()) return;
+    const bool again = last_page_ == page && !last_bytes_.empty();
+    if (again) memory_->Install({page.region, page.index, 1}, last_bytes_);
+    last_page_ = page;
+    last_bytes_.assign(bytes.begin(), bytes.end());
+  }
+  void OnReaderFailed(absl::Status status) override {
+    listener_->OnReaderFailed(std::move(status));
+  }
+
+ private:
+  PageReader* const inner_;
+  GuestMemory* const memory_;
+  const Canary canary_;
+  PageReader::Listener* listener_ = nullptr;
+  uint64_t answers_ = 0;
+  PageId last_page_;
+  std::vector<std::byte> last_bytes_;
+};
+
+class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
+ public:
+  BrokenReceiver(PushReceiver* inner, GuestMemory* memory, MemoryLayout layout, Canary canary)
+      : inner_(inner), memory_(memory), layout_(std::move(layout)), canary_(canary) {}
+
+  void Start(PushReceiver::Listener* listener) override {
+    listener_ = listener;
+    inner_->Start(this);
+  }
+  void Resume() override { inner_->Resume(); }
+  void Stop() override { inner_->Stop(); }
+
+  bool OnRun(PageRun run, std::span<const std::byte> bytes) override {
+    if (canary_ == Canary::kRunInstalledBlindly) memory_->Install(run, bytes);
+    if (canary_ == Canary::kPagesSwapped && run.count > 1) return OfferSwapped(run, bytes);
+    if (canary_ == Canary::kZeroRunLost && run.count > 1) {
+      const uint64_t page_bytes = layout_[run.region].page_size_bytes;
+      return listener_->OnRun({run.region, run.first, run.count - 1},
+                              bytes.first((run.count - 1) * page_bytes)) &&
+             memory_->table().Change({run.region, run.end() - 1}, PageState::kMissing,
+                                     PageState::kInstalled);
+    }
+    return listener_->OnRun(run, bytes);
+  }
+  void OnPushFinished() override { listener_->OnPushFinished(); }
+  void OnReceiverFailed(absl::Status status) override {
+    listener_->OnReceiverFailed(std::move(status));
+  }
+
+ private:
+  bool OfferSwapped(PageRun run, std::span<const std::byte> bytes) {
+    const auto page_bytes = static_cast<ptrdiff_t>(layout_[run.region].page_size_bytes);
+    std::vector<std::byte> mixed(bytes.begin(), bytes.end());
+    std::swap_ranges(mixed.begin(), mixed.begin() + page_bytes, mixed.begin() + page_bytes);
+    return listener_->OnRun(run, mixed);
+  }
+
+  PushReceiver* const inner_;
+  GuestMemory* const memory_;
+  const MemoryLayout layout_;
+  const Canary canary_;
+  PushReceiver::Listener* listener_ = nullptr;
+};
+
+// Says that a record is written, and writes it a little later.
+class HastyJournal : public Journal {
+ public:
+  HastyJournal(std::unique_ptr<Journal> inner, ManualExecutor* control, JournalPhase phase)
+      : inner_(std::move(inner)), control_(control), phase_(phase) {}
+
+  absl::Status Record(JournalPhase phase) override {
+    if (phase != phase_) return inner_->Record(phase);
+    control_->Post([this, phase] { inner_->Record(phase).IgnoreError(); });
+    return absl::OkStatus();
+  }
+  absl::Status MakeDurable() override { return inner_->MakeDurable(); }
+
+ private:
+  const std::unique_ptr<Journal> inner_;
+  ManualExecutor* const control_;
+  const JournalPhase phase_;
+};
+
+}  // namespace
+
+std::vector<Canary> AllCanaries() {
+  std::vector<Canary> all;
+  for (size_t i = 1; i < std::size(kNames); ++i) all.push_back(static_cast<Canary>(i));
+  return all;
+}
+
+const char* CanaryName(Canary canary) { return kNames[static_cast<size_t>(canary)]; }
+
+std::optional<Canary> CanaryNamed(std::string_view name) {
+  const auto* found = std::find(std::begin(kNames), std::end(kNames), name);
+  if (found == std::end(kNames)) return std::nullopt;
+  return static_cast<Canary>(found - std::begin(kNames));
+}
+
+std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> memory) {
+  const bool broken = Is(Canary::kInstallOverwrites) || Is(Canary::kDiscardForgotten) ||
+                      Is(Canary::kDiscardNotPunched);
+  if (broken) memory = std::make_unique<BrokenMemory>(std::move(memory), canary_);
+  memory_ = memory.get();
+  return memory;
+}
+
+DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lanes,
+                                                 const MemoryLayout& layout) {
+  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) || Is(Canary::kAnswerLost)) {
+    reader_ = std::make_unique<BrokenReader>(lanes.reader, memory_, canary_);
+    lanes.reader = reader_.get();
+  }
+  if (Is(Canary::kRunInstalledBlindly) || Is(Canary::kPagesSwapped) || Is(Canary::kZeroRunLost)) {
+    receiver_ = std::make_unique<BrokenReceiver>(lanes.push, memory_, layout, canary_);
+    lanes.push = receiver_.get();
+  }
+  return lanes;
+}
+
+std::unique_ptr<Journal> Saboteur::BreakJournal(std::unique_ptr<Journal> journal,
+                                                ManualExecutor* control) {
+  const bool commit = Is(Canary::kCommitBeforeRecord);
+  if (!commit && !Is(Canary::kLoadedBeforeRecord)) return journal;
+  return std::make_unique<HastyJournal>(std::move(journal), control,
+                                        commit ? JournalPhase::kCommitted : JournalPhase::kLoaded);
+}
+
+}  // namespace faultline::sim

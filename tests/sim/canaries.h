@@ -1,0 +1,65 @@
+// Engines that are broken on purpose. Each breaks one rule at one seam, between the engine and the
+// checked parts, so that the simulation sees what such an engine would do. It must find every one.
+#ifndef FAULTLINE_TESTS_SIM_CANARIES_H_
+#define FAULTLINE_TESTS_SIM_CANARIES_H_
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fakes/manual_executor.h"
+#include "seams/guest_memory.h"
+#include "seams/journal.h"
+#include "seams/transport.h"
+
+namespace faultline::sim {
+
+enum class Canary : uint8_t {
+  kNone,
+  kInstallOverwrites,       // a page is put in over one that is there
+  kDiscardForgotten,        // the guest's discards are read and nothing is done
+  kDiscardNotPunched,       // they are marked, but a copy that came in between stays
+  kRunInstalledBlindly,     // what is pushed is put in whatever the page's state is
+  kLateAnswerInstalled,     // an answer that comes twice is put in twice
+  kPagesSwapped,            // two pages of a pushed run change places
+  kAnswerTurnsZero,         // some demand answers lose their bytes
+  kAnswerLost,              // some demand answers never come
+  kZeroRunLost,             // the last page of some pushed runs is dropped
+  kCommitBeforeRecord,      // the handover is recorded only after it was sent
+  kLoadedBeforeRecord,      // the same of the destination's Loaded
+  kStartsByItself,          // the destination's VM runs as soon as it is loaded
+  kGuardianIgnoresJournal,  // the source's guardian restarts a VM that was handed over
+  kHolesTurnZero,           // a dying destination engine takes the last userfaultfd with it
+  kMapForgetsPages,         // the allocation map leaves pages out that hold data
+};
+
+// In the order of their values; kNone is not among them.
+std::vector<Canary> AllCanaries();
+const char* CanaryName(Canary canary);  // "install-overwrites"
+std::optional<Canary> CanaryNamed(std::string_view name);
+
+// Puts the broken part where its canary breaks something, and hands everything else through. It
+// outlives the engine processes.
+class Saboteur {
+ public:
+  explicit Saboteur(Canary canary) : canary_(canary) {}
+
+  bool Is(Canary canary) const { return canary_ == canary; }
+  std::unique_ptr<GuestMemory> BreakMemory(std::unique_ptr<GuestMemory> memory);
+  // `memory` was given to BreakMemory before.
+  DestinationTransport::Lanes BreakLanes(DestinationTransport::Lanes lanes,
+                                         const MemoryLayout& layout);
+  std::unique_ptr<Journal> BreakJournal(std::unique_ptr<Journal> journal, ManualExecutor* control);
+
+ private:
+  const Canary canary_;
+  GuestMemory* memory_ = nullptr;  // of the destination's process that lives
+  std::unique_ptr<PageReader> reader_;
+  std::unique_ptr<PushReceiver> receiver_;
+};
+
+}  // namespace faultline::sim
+
+#endif  // FAULTLINE_TESTS_SIM_CANARIES_H_

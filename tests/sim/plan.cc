@@ -1,0 +1,263 @@
+#include "sim/plan.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "prefetch/push_orders.h"
+#include "sim/random.h"
+
+namespace faultline::sim {
+namespace {
+
+// Control messages of a migration that goes well, and some more.
+constexpr int kMessagesExpected = 18;
+
+template <typename T, size_t kCount>
+const T& Pick(Random& random, const T (&choices)[kCount]) {
+  return choices[random.Below(kCount)];
+}
+
+void DrawVm(Random& random, Plan* plan) {
+  const int regions = random.Chance(70) ? 1 : static_cast<int>(random.Between(2, 4));
+  for (int i = 0; i < regions; ++i) {
+    // Most of it small pages, as they give the most chances for things to cross.
+    uint64_t page_bytes = 4096;
+    int64_t pages_max = random.Chance(10) ? 256 : 48;
+    if (random.Chance(12)) {
+      page_bytes = 65536;
+      pages_max = 8;
+    } else if (random.Chance(2)) {
+      page_bytes = 2 << 20;
+      pages_max = 2;
+    }
+    const auto pages = static_cast<uint64_t>(random.LogBetween(1, pages_max));
+    plan->layout.push_back({fmt::format("ram{}", i), pages * page_bytes, page_bytes});
+  }
+  plan->vm_running = random.Chance(92);
+  plan->guest_discards = random.Chance(70);
+  plan->actors = static_cast<int>(random.Between(1, 4));
+  plan->act_interval_us = random.LogBetween(1, 300);
+  plan->acts_before = static_cast<int>(random.Below(60));
+  plan->acts_after = static_cast<int>(random.Below(120));
+  plan->device_state_bytes =
+      static_cast<uint64_t>(random.LogBetween(1, random.Chance(3) ? 700'000 : 8'000));
+  plan->map_unreadable = random.Chance(3);
+  if (random.Chance(15)) plan->layout_twist = LayoutTwist::kOtherOrder;
+  if (random.Chance(2)) {
+    plan->layout_twist = static_cast<LayoutTwist>(random.Between(2, 4));
+  }
+  plan->device_touches = random.Chance(40) ? static_cast<int>(random.Between(1, 6)) : 0;
+}
+
+void DrawLink(Random& random, Plan* plan) {
+  plan->latency_us = random.LogBetween(1, 3'000);
+  plan->jitter_us = random.Chance(50) ? random.LogBetween(1, 2'000) : 0;
+  // The devices' reads must be through before the handover is given up.
+  uint64_t page_bytes_max = 0;
+  for (const RegionLayout& region : plan->layout) {
+    page_bytes_max = std::max(page_bytes_max, region.page_size_bytes);
+  }
+  plan->bandwidth_bytes_per_second = static_cast<uint64_t>(
+      random.LogBetween(static_cast<int64_t>(50 * page_bytes_max), 1'000'000'000));
+  plan->push_window_bytes = 4096 * static_cast<uint64_t>(random.LogBetween(1, 128));
+  const std::vector<std::string> orders = PushOrderNames();
+  plan->push_order = orders[random.Below(orders.size())];
+  if (random.Chance(50)) {
+    plan->holds = static_cast<int>(random.LogBetween(8, 200));
+    plan->hold_interval_us = random.LogBetween(20, 1'000);
+    plan->hold_us = random.LogBetween(1, 3'000);
+  }
+  plan->limits.silence_post_copy_us = random.Between(3'000'000, 10'000'000);
+  if (random.Chance(30)) plan->answer_twice_percent = random.Below(60);
+  if (random.Chance(30)) plan->push_twice_percent = random.Below(60);
+}
+
+void DrawVmm(Random& random, Plan* plan) {
+  static constexpr const char* kSourceCalls[] = {"Prepare", "Freeze", "SaveDevices", "Rollback",
+                                                 "Retire"};
+  static constexpr const char* kDestinationCalls[] = {
+      "Prepare", "DescribeAgain", "Load", "TakeOver", "Pause", "Continue", "Discard", "Finish"};
+  for (int i = random.Chance(70) ? 3 : 0; i > 0; --i) {
+    const bool source = random.Chance(40);
+    VmmEvent event{.side = source ? Side::kSource : Side::kDestination,
+                   .call = source ? Pick(random, kSourceCalls) : Pick(random, kDestinationCalls),
+                   .step = {}};
+    event.step.delay_us = random.LogBetween(1, 20'000);
+    const bool take_over = std::string_view(event.call) == "TakeOver";
+    if (take_over && random.Chance(20)) event.step.delay_us = random.LogBetween(1, 15'000'000);
+    plan->vmm_events.push_back(event);
+  }
+  if (!random.Chance(8)) return;
+  static constexpr const char* kFailingAtSource[] = {"Prepare", "Freeze", "SaveDevices", "Rollback",
+                                                     "Retire"};
+  static constexpr const char* kFailingAtDestination[] = {
+      "Prepare", "DescribeAgain", "Load", "TakeOver", "Pause", "Continue", "Discard", "Finish"};
+  const bool source = random.Chance(40);
+  VmmEvent event{
+      .side = source ? Side::kSource : Side::kDestination,
+      .call = source ? Pick(random, kFailingAtSource) : Pick(random, kFailingAtDestination),
+      .step = {}};
+  event.step.delay_us = random.LogBetween(1, 20'000);
+  if (std::string_view(event.call) == "Load" && random.Chance(30)) {
+    event.step.hangs = true;
+  } else {
+    event.step.status = absl::InternalError(fmt::format("the VMM fails in {}", event.call));
+  }
+  plan->vmm_events.push_back(event);
+}
+
+void DrawJournal(Random& random, Plan* plan) {
+  plan->records_not_durable = random.Chance(4);
+  if (!random.Chance(4)) return;
+  static constexpr JournalPhase kAtSource[] = {JournalPhase::kPreparing, JournalPhase::kFrozen,
+                                               JournalPhase::kCommitted, JournalPhase::kCompleted,
+                                               JournalPhase::kRolledBack};
+  static constexpr JournalPhase kAtDestination[] = {
+      JournalPhase::kPreparing, JournalPhase::kLoaded, JournalPhase::kCommitted,
+      JournalPhase::kCompleted, JournalPhase::kRolledBack};
+  const bool source = random.Chance(50);
+  plan->journal_failures.push_back(
+      {source ? Side::kSource : Side::kDestination,
+       source ? Pick(random, kAtSource) : Pick(random, kAtDestination)});
+}
+
+ConnectionRole DrawRole(Random& random) {
+  static constexpr ConnectionRole kRoles[] = {ConnectionRole::kControl, ConnectionRole::kDemand,
+                                              ConnectionRole::kBulk, ConnectionRole::kOutcome};
+  return kRoles[random.Below(random.Chance(90) ? 3 : 4)];
+}
+
+Fault DrawFault(Random& random) {
+  static constexpr FaultKind kKinds[] = {
+      FaultKind::kCut,       FaultKind::kCut,       FaultKind::kCutRole,  FaultKind::kStall,
+      FaultKind::kStallRole, FaultKind::kStallRole, FaultKind::kHalfOpen, FaultKind::kCrash,
+      FaultKind::kCrash,     FaultKind::kCrash,     FaultKind::kCancel,   FaultKind::kNoMemory,
+      FaultKind::kBusy,      FaultKind::kBusy,      FaultKind::kVmDies,
+  };
+  Fault fault{.kind = Pick(random, kKinds)};
+  fault.side = random.Chance(50) ? Side::kSource : Side::kDestination;
+  fault.role = DrawRole(random);
+  fault.towards = static_cast<int>(random.Below(2));
+  if (random.Chance(60)) {
+    fault.at_message = static_cast<int>(random.Below(kMessagesExpected));
+    fault.after_us = random.Chance(40) ? 0 : random.LogBetween(1, 20'000);
+  } else {
+    fault.after_us = random.LogBetween(1, 400'000);
+  }
+  fault.duration_us = random.LogBetween(10, 5'000'000);
+  if (fault.kind == FaultKind::kCrash && random.Chance(60)) {
+    fault.at_step = static_cast<uint64_t>(random.LogBetween(1, 400));
+  }
+  if (fault.kind == FaultKind::kBusy) {
+    fault.thread = static_cast<int>(random.Below(3));
+    fault.duration_us = random.LogBetween(10, 30'000);
+  }
+  if (fault.kind == FaultKind::kHalfOpen) {
+    fault.duration_us = random.Between(5'000'000, 20'000'000);
+    if (random.Chance(40)) fault.towards = Fault::kBothEnds;
+  }
+  const bool may_last = fault.kind == FaultKind::kCut || fault.kind == FaultKind::kStall;
+  if (may_last && random.Chance(12)) fault.duration_us = Fault::kForever;
+  return fault;
+}
+
+std::string DescribeFault(const Fault& fault) {
+  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",  "stall role",
+                                           "half-open",   "crash",    "cancel", "no memory",
+                                           "busy thread", "VM dies"};
+  static constexpr const char* kTowards[] = {" towards the source", " towards the destination",
+                                             " both ways"};
+  static constexpr const char* kThreads[] = {"control", "demand", "bulk"};
+  static constexpr const char* kRoles[] = {"", "control", "demand", "bulk", "outcome"};
+  const bool one_role = fault.kind == FaultKind::kCutRole || fault.kind == FaultKind::kStallRole ||
+                        fault.kind == FaultKind::kHalfOpen;
+  const bool busy = fault.kind == FaultKind::kBusy;
+  const bool one_side = fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCancel || busy;
+  std::string text = kKinds[static_cast<size_t>(fault.kind)];
+  if (one_role) text += fmt::format(" {}", kRoles[static_cast<size_t>(fault.role)]);
+  if (one_role && fault.kind != FaultKind::kCutRole) {
+    text += kTowards[fault.towards];
+  }
+  if (busy) text += fmt::format(" {}", kThreads[fault.thread]);
+  if (one_side) text += fault.side == Side::kSource ? " of the source" : " of the destination";
+  if (fault.at_step != 0) return text + fmt::format(" at step {}", fault.at_step);
+  text += fmt::format(" {} us after {}", fault.after_us,
+                      fault.at_message == Fault::kAtNoMessage
+                          ? std::string("the beginning")
+                          : fmt::format("message {}", fault.at_message));
+  const bool lasts =
+      busy || (!one_side && fault.kind != FaultKind::kCutRole && fault.kind != FaultKind::kVmDies);
+  if (!lasts) return text;
+  return text + (fault.duration_us == Fault::kForever ? std::string(", for ever")
+                                                      : fmt::format(", {} us", fault.duration_us));
+}
+
+}  // namespace
+
+bool Plan::harmless_but_for_faults() const {
+  const bool vmm_works = std::all_of(vmm_events.begin(), vmm_events.end(), [](const auto& event) {
+    return event.step.status.ok() && !event.step.hangs;
+  });
+  const bool layouts_fit =
+      layout_twist == LayoutTwist::kNone || layout_twist == LayoutTwist::kOtherOrder;
+  return vmm_works && journal_failures.empty() && layouts_fit;
+}
+
+Plan DrawPlan(uint64_t seed) {
+  Random random(seed);
+  Plan plan;
+  plan.seed = seed;
+  DrawVm(random, &plan);
+  DrawLink(random, &plan);
+  DrawVmm(random, &plan);
+  DrawJournal(random, &plan);
+  const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
+  for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
+  return plan;
+}
+
+std::string DescribePlan(const Plan& plan) {
+  std::string text = fmt::format("seed {}\n", plan.seed);
+  for (const RegionLayout& region : plan.layout) {
+    text += fmt::format("  {}: {} pages of {} bytes\n", region.name, region.page_count(),
+                        region.page_size_bytes);
+  }
+  text += fmt::format(
+      "  guest: {}, {} actors, each {} acts before and {} after, {} us apart{}\n"
+      "  devices: {} bytes, {} pages read while they load\n",
+      plan.vm_running ? "running" : "paused", plan.actors, plan.acts_before, plan.acts_after,
+      plan.act_interval_us, plan.guest_discards ? ", discards" : "", plan.device_state_bytes,
+      plan.device_touches);
+  text += fmt::format(
+      "  link: {} us and up to {} us more, {} bytes/s, window {} bytes, order {}, "
+      "answers twice {}%, runs twice {}%, silence {} us\n"
+      "  processors: {} waits of up to {} us, {} us apart\n",
+      plan.latency_us, plan.jitter_us, plan.bandwidth_bytes_per_second, plan.push_window_bytes,
+      plan.push_order, plan.answer_twice_percent, plan.push_twice_percent,
+      plan.limits.silence_post_copy_us, plan.holds, plan.hold_us, plan.hold_interval_us);
+  static constexpr const char* kTwists[] = {
+      "", "  regions in another order there\n", "  regions that do not fit there\n",
+      "  memory plugged before the freeze\n", "  memory plugged at the destination\n"};
+  text += kTwists[static_cast<size_t>(plan.layout_twist)];
+  if (plan.map_unreadable) text += "  the allocation map cannot be read\n";
+  if (plan.records_not_durable) text += "  the journals cannot be made durable\n";
+  for (const VmmEvent& event : plan.vmm_events) {
+    text += fmt::format("  VMM: {} {} after {} us{}\n",
+                        event.side == Side::kSource ? "source" : "destination", event.call,
+                        event.step.delay_us,
+                        event.step.hangs         ? ", hangs"
+                        : event.step.status.ok() ? ""
+                                                 : ", fails");
+  }
+  for (const JournalFailure& failure : plan.journal_failures) {
+    text += fmt::format("  journal: {} cannot write record {}\n",
+                        failure.side == Side::kSource ? "source" : "destination",
+                        static_cast<int>(failure.phase));
+  }
+  for (const Fault& fault : plan.faults) text += "  fault: " + DescribeFault(fault) + "\n";
+  return text;
+}
+
+}  // namespace faultline::sim

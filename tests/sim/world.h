@@ -1,0 +1,109 @@
+// One simulated migration: two hosts, the link between them, the guest, and what goes wrong.
+#ifndef FAULTLINE_TESTS_SIM_WORLD_H_
+#define FAULTLINE_TESTS_SIM_WORLD_H_
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "fakes/fake_journal.h"
+#include "fakes/fake_network.h"
+#include "sim/canaries.h"
+#include "sim/checked_memory.h"
+#include "sim/faults.h"
+#include "sim/guest.h"
+#include "sim/model_memory.h"
+#include "sim/plan.h"
+#include "sim/processes.h"
+
+namespace faultline::sim {
+
+// How one side's command ended.
+struct CommandEnd {
+  bool over = false;
+  std::optional<SessionResult> result;  // none: it was killed
+  bool killed() const { return over && !result.has_value(); }
+};
+
+// What one run came to.
+struct Outcome {
+  std::string breach;  // empty: every rule held
+  uint64_t digest = 0;
+  uint64_t events = 0;
+  bool handed_over = false;
+  bool completed = false;  // on both sides
+  uint64_t reads_checked = 0;
+  std::string last_events;  // in words; only where asked for, or after a breach
+};
+
+// Runs in one thread on a virtual clock; everything in it follows from the plan. Parts that look
+// into it (the faults, the verdict) get it whole.
+class World : public FaultTarget {
+ public:
+  explicit World(const Plan& plan, Canary canary = Canary::kNone);
+  ~World() override;
+
+  // Once.
+  Outcome Run();
+
+  // FaultTarget:
+  void Kill(Side side) override;
+  void Cancel(Side side) override;
+  bool IsAlive(Side side) const override;
+  void StarveDestination(int64_t until_ns) override;
+  void HoldThread(Side side, int thread, int64_t until_ns) override;
+  void KillDestinationVm() override;
+  bool IsHandedOver() const override { return facts.handed_over(); }
+
+  const Plan plan;
+  ManualClock clock;
+  FakeNetwork network{&clock};
+  Trace trace{&clock};
+  Watch watch{&trace};
+  Saboteur saboteur;
+  FakeVm vm;
+  ModelMemory model;
+  FakeSourceMemory source_memory;
+  FakeJournal source_journal, destination_journal;
+  MemoryFacts facts;
+  std::unique_ptr<FakeGuestMemory> destination_memory;  // once armed
+  std::unique_ptr<Guest> guest;
+  CommandEnd source_end, destination_end;
+  std::unique_ptr<Faults> faults;
+  // It could not be told whose the VM is, and its operator gave up.
+  bool destination_gave_up = false;
+  bool destination_vm_died = false;
+  // It told the source that it cannot go on, when it could not know whose the VM is.
+  bool destination_failed_in_doubt = false;
+
+ private:
+  void FillMemory();
+  // Lets some thread of some side wait for a processor, now and then.
+  void HoldSomeThread(int holds_left);
+  void StartDestination();
+  void StartSource();
+  FakeFate OnControlMessage(const Message& message, bool from_source);
+  void CheckMessage(const Message& message, bool from_source);
+  // Until `done` holds (true), a rule is broken, or the time is up. Processes may die meanwhile.
+  bool Drive(const std::function<bool()>& done, int64_t limit_us);
+  void RunToTheEnd();
+  // Long enough after there is room again, the VM is not paused for the want of it.
+  void ExpectNotPaused();
+  void ExpectDestinationMayWait();
+  void LeaveInPeace(Side side);
+  void Depart(Side side);
+  void Guard(Side side);
+
+  Random random_;
+  ManualExecutor hosts_;  // what happens outside of the engines
+  std::vector<std::unique_ptr<Timer>> timers_;
+  std::unique_ptr<Timer> hold_timer_;
+  std::unique_ptr<SourceProcess> source_;
+  std::unique_ptr<DestinationProcess> destination_;
+};
+
+}  // namespace faultline::sim
+
+#endif  // FAULTLINE_TESTS_SIM_WORLD_H_
