@@ -1,9 +1,9 @@
 // A source session on its own loops, over TCP.
 #include <utility>
 
+#include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "assembly/session_loops.h"
-#include "assembly/transport_uri.h"
 #include "engine/source_session.h"
 #include "memory/ram_file_source.h"
 #include "prefetch/push_orders.h"
@@ -14,11 +14,12 @@ namespace {
 
 class SourceRunner : public Session {
  public:
-  SourceRunner(SourceParts parts, TcpUri uri)
+  SourceRunner(SourceParts parts, Endpoint endpoint)
       : parts_(std::move(parts)),
-        transport_({.uri = std::move(uri),
+        transport_({.uri = std::move(endpoint.uri),
                     .bandwidth_bytes_per_second = parts_.bandwidth,
-                    .compression = parts_.compression},
+                    .compression = parts_.compression,
+                    .tls = std::move(endpoint.tls)},
                    {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)) {}
 
@@ -57,8 +58,9 @@ class SourceRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
-  ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
-  return std::make_unique<SourceRunner>(std::move(parts), std::move(uri));
+  ASSIGN_OR_RETURN(Endpoint endpoint, SecureEndpoint(parts.uri, parts.insecure, parts.tls,
+                                                     TlsRole::kSource));
+  return std::make_unique<SourceRunner>(std::move(parts), std::move(endpoint));
 }
 
 }  // namespace faultline

@@ -39,6 +39,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
   }
   ASSIGN_OR_RETURN(options.compression, ParseCompression(command.compress));
   options.insecure = command.insecure;
+  options.tls = command.tls;
   options.quit_source = command.quit_source;
   return options;
 }

@@ -20,6 +20,7 @@ struct MigrateCommand {
   std::string compress = "auto";
   std::string run_directory;
   bool insecure = false;
+  TlsChoice tls;
   bool quit_source = false;
   bool json = false;
 };

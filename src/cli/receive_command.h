@@ -21,6 +21,7 @@ struct ReceiveCommand {
   std::vector<std::string> qemu_command;  // what stood after "--"
   bool has_qemu_command = false;
   bool insecure = false;
+  TlsChoice tls;
   bool json = false;
 };
 

@@ -1,0 +1,20 @@
+// Why TLS failed, in a sentence with the mend.
+#ifndef FAULTLINE_TRANSPORT_TCP_TLS_VERDICT_H_
+#define FAULTLINE_TRANSPORT_TCP_TLS_VERDICT_H_
+
+#include <string>
+
+#include "base/status.h"
+#include "transport/tcp/tls_context.h"
+
+namespace faultline {
+
+// For an operation of `ssl` that failed for good with `error_number` in errno; empties the thread's
+// error queue. PermissionDenied: one side's proof was refused. FailedPrecondition: the two sides'
+// settings do not fit. Unavailable: the connection ended, or the peer speaks no TLS.
+absl::Status ExplainTlsFailure(ssl_st* ssl, const TlsOptions& options,
+                               const std::string& peer_name, int error_number);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_TCP_TLS_VERDICT_H_
