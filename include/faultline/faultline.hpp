@@ -123,7 +123,7 @@ struct Options {
   std::uint64_t bandwidth_bytes_per_second = 0;
   std::array<std::uint8_t, 16> migration_id{};
   faultline_compression compression = FAULTLINE_COMPRESSION_AUTO;
-  std::string tls_dir;       // empty, and so the next two: NULL
+  std::string tls_dir;  // empty, and so the next two: NULL
   std::string tls_psk_file;
   std::string tls_hostname;
 };

@@ -58,8 +58,8 @@ class DestinationRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts) {
-  ASSIGN_OR_RETURN(Endpoint endpoint, SecureEndpoint(parts.uri, parts.insecure, parts.tls,
-                                                     TlsRole::kDestination));
+  ASSIGN_OR_RETURN(Endpoint endpoint,
+                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kDestination));
   SessionToken token;
   RETURN_IF_ERROR(FillRandom(&token));
   return std::make_unique<DestinationRunner>(std::move(parts), std::move(endpoint), token);

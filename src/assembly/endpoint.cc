@@ -46,8 +46,8 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();
   if (!has_secrets && (insecure || IsLoopback(tcp))) {
     if (choice.hostname.empty()) return Endpoint{std::move(tcp), nullptr};
-    return absl::InvalidArgumentError(fmt::format(
-        "--tls-hostname: connections to '{}' are plain; give --tls-dir as well", uri));
+    return absl::InvalidArgumentError(
+        fmt::format("--tls-hostname: connections to '{}' are plain; give --tls-dir as well", uri));
   }
   TlsOptions options;
   options.role = role;

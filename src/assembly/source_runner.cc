@@ -58,8 +58,8 @@ class SourceRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
-  ASSIGN_OR_RETURN(Endpoint endpoint, SecureEndpoint(parts.uri, parts.insecure, parts.tls,
-                                                     TlsRole::kSource));
+  ASSIGN_OR_RETURN(Endpoint endpoint,
+                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kSource));
   return std::make_unique<SourceRunner>(std::move(parts), std::move(endpoint));
 }
 

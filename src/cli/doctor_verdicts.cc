@@ -243,8 +243,8 @@ DoctorLine JudgeTls(const TlsFacts& facts) {
     }
     line.finding += fmt::format(", no {} here", side);
     // A host that only ever gives VMs away needs no certificate to receive them.
-    if (absl::IsNotFound(valid_until->status()) && (facts.as_source.ok() ||
-                                                    facts.as_destination.ok())) {
+    if (absl::IsNotFound(valid_until->status()) &&
+        (facts.as_source.ok() || facts.as_destination.ok())) {
       continue;
     }
     line.level = DoctorLevel::kWarn;

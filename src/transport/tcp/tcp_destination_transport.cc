@@ -102,9 +102,10 @@ void TcpDestinationTransport::TurnAway(TcpGreeting& greeting, const absl::Status
   }
   // An answer in plain words: a source that wants TLS tells its user that there is none here.
   const bool plain = greeting.misfit() == TcpGreeting::Misfit::kPeerIsPlain;
-  Notice(plain ? fmt::format("{} came without TLS and was turned away: {}", peer, kMend)
-               : fmt::format("{} wants TLS, which this side does not speak, and was turned away: {}",
-                             peer, kMend));
+  Notice(plain
+             ? fmt::format("{} came without TLS and was turned away: {}", peer, kMend)
+             : fmt::format("{} wants TLS, which this side does not speak, and was turned away: {}",
+                           peer, kMend));
   TcpGreeting answer(loops_.control, {greeting.Release().fd, nullptr},
                      Counter(&WireCounters::control));
   answer.Send(PeerError{
@@ -117,7 +118,8 @@ void TcpDestinationTransport::Notice(const std::string& text) {
   if (!options_.on_notice || notices_left_ == 0) return;
   --notices_left_;
   options_.on_notice(text);
-  if (notices_left_ == 0) options_.on_notice("further connections that are turned away stay unsaid");
+  if (notices_left_ == 0)
+    options_.on_notice("further connections that are turned away stay unsaid");
 }
 
 void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello& hello) {

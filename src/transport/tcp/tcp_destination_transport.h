@@ -21,8 +21,8 @@ namespace faultline {
 //
 // Strangers: a new connection has hello_timeout_us to send a Hello. Whoever sends anything else is
 // closed without a word; a Hello of another version is told so (kVersion), one with a token that is
-// not ours too (kToken), and so is a peer that is plain where TLS is wanted, or the other way round.
-// None of them delays or disturbs anybody else.
+// not ours too (kToken), and so is a peer that is plain where TLS is wanted, or the other way
+// round. None of them delays or disturbs anybody else.
 class TcpDestinationTransport : public DestinationTransport {
  public:
   TcpDestinationTransport(TcpOptions options, TcpLoops loops);

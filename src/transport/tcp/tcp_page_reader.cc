@@ -19,7 +19,9 @@ constexpr int kPageReadsPerTurnMax = 8;
 
 TcpPageReader::TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter,
                              MemoryLayout layout)
-    : loop_(demand), layout_(std::move(layout)), stream_(std::move(connection), std::move(counter)) {}
+    : loop_(demand),
+      layout_(std::move(layout)),
+      stream_(std::move(connection), std::move(counter)) {}
 
 void TcpPageReader::Start(Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);

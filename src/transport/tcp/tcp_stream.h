@@ -102,7 +102,7 @@ class TcpStream {
   std::shared_ptr<Loop::ReadyTask> on_ready_;  // shared by calls under way
   bool readable_wanted_ = false;
   bool writable_wanted_ = false;
-  bool offering_ = false;                // a task that tells of held bytes is on its way
+  bool offering_ = false;               // a task that tells of held bytes is on its way
   std::unique_ptr<FdWatcher> watcher_;  // goes before fd_
 };
 

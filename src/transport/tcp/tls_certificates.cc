@@ -39,7 +39,8 @@ absl::Status BadFile(const std::string& path, const std::string& why) {
 absl::StatusOr<std::string> ReadFile(const std::string& path) {
   absl::StatusOr<std::string> text = ReadTextFile(path);
   if (text.ok()) return text;
-  return absl::Status(text.status().code(), fmt::format("{}; {}", MessageOf(text.status()), kGuide));
+  return absl::Status(text.status().code(),
+                      fmt::format("{}; {}", MessageOf(text.status()), kGuide));
 }
 
 // All certificates of a file, at least one.
@@ -51,8 +52,8 @@ absl::StatusOr<std::vector<CertificatePtr>> ReadCertificates(const std::string& 
     certificates.push_back(std::move(one));
   }
   if (AtEndOfPem() && !certificates.empty()) return certificates;
-  return BadFile(path, fmt::format("holds no certificate in PEM form ({}); {}", TakeOpenSslError(),
-                                   kGuide));
+  return BadFile(
+      path, fmt::format("holds no certificate in PEM form ({}); {}", TakeOpenSslError(), kGuide));
 }
 
 std::string DateText(const ASN1_TIME* time) {
@@ -82,12 +83,12 @@ absl::Status UseKey(SSL_CTX* context, const std::string& path, const std::string
   BioPtr file = OpenText(text.get());
   PrivateKeyPtr key(PEM_read_bio_PrivateKey(file.get(), nullptr, NoPassphrase, nullptr));
   if (key == nullptr) {
-    return BadFile(path, fmt::format("holds no private key in PEM form, or one behind a passphrase "
-                                     "({}); `openssl pkey -in OLD -out {}` takes the passphrase off",
-                                     TakeOpenSslError(), path));
+    return BadFile(path,
+                   fmt::format("holds no private key in PEM form, or one behind a passphrase "
+                               "({}); `openssl pkey -in OLD -out {}` takes the passphrase off",
+                               TakeOpenSslError(), path));
   }
-  if (SSL_CTX_use_PrivateKey(context, key.get()) == 1 &&
-      SSL_CTX_check_private_key(context) == 1) {
+  if (SSL_CTX_use_PrivateKey(context, key.get()) == 1 && SSL_CTX_check_private_key(context) == 1) {
     return absl::OkStatus();
   }
   return BadFile(path, fmt::format("is not the key of '{}' ({})", certificate, TakeOpenSslError()));
@@ -99,8 +100,8 @@ absl::Status UseAuthority(SSL_CTX* context, const std::string& path) {
   for (const CertificatePtr& authority : authorities) {
     RETURN_IF_ERROR(CheckDates(authority.get(), path));
     if (X509_check_ca(authority.get()) == 0) {
-      return BadFile(path, fmt::format("is the certificate of no authority (CA:TRUE is not set); {}",
-                                       kGuide));
+      return BadFile(
+          path, fmt::format("is the certificate of no authority (CA:TRUE is not set); {}", kGuide));
     }
     if (X509_STORE_add_cert(store, authority.get()) != 1 ||
         SSL_CTX_add_client_CA(context, authority.get()) != 1) {
@@ -144,8 +145,7 @@ absl::Status CheckOwnChain(SSL_CTX* context, const std::string& directory, TlsRo
                                               SSL_CTX_get0_certificate(context), chain) != 1) {
     return absl::InternalError(fmt::format("checking '{}': {}", directory, TakeOpenSslError()));
   }
-  X509_STORE_CTX_set_default(check.get(),
-                             role == TlsRole::kSource ? "ssl_client" : "ssl_server");
+  X509_STORE_CTX_set_default(check.get(), role == TlsRole::kSource ? "ssl_client" : "ssl_server");
   if (X509_verify_cert(check.get()) == 1) return absl::OkStatus();
   const int error = X509_STORE_CTX_get_error(check.get());
   ERR_clear_error();

@@ -9,6 +9,7 @@
 
 #include "transport/tcp/openssl_handles.h"
 #include "transport/tcp/private_file.h"
+#include "transport/tcp/tls_verdict.h"
 
 namespace faultline {
 namespace {
@@ -54,11 +55,10 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::Make(TlsOptions op
 absl::Status TlsContext::Load() {
   const bool is_source = options_.role == TlsRole::kSource;
   context_ = SSL_CTX_new(is_source ? TLS_client_method() : TLS_server_method());
-  if (context_ == nullptr ||
-      SSL_CTX_set_min_proto_version(context_, TLS1_3_VERSION) != 1 ||
+  if (context_ == nullptr || SSL_CTX_set_min_proto_version(context_, TLS1_3_VERSION) != 1 ||
       SSL_CTX_set_ciphersuites(context_, uses_psk() ? kPskSuites : kCertificateSuites) != 1 ||
-      (!is_source && SSL_CTX_set_session_id_context(context_, kSessionContext,
-                                                    sizeof(kSessionContext)) != 1) ||
+      (!is_source &&
+       SSL_CTX_set_session_id_context(context_, kSessionContext, sizeof(kSessionContext)) != 1) ||
       SSL_CTX_set_num_tickets(context_, 0) != 1) {
     return absl::InternalError("setting up OpenSSL: " + TakeOpenSslError());
   }
@@ -68,7 +68,8 @@ absl::Status TlsContext::Load() {
   SSL_CTX_set_read_ahead(context_, 1);
   SSL_CTX_set_default_read_buffer_len(context_, kReadBufferBytes);
   // With keys nobody is trusted by certificate: whoever comes with one instead is refused.
-  SSL_CTX_set_verify(context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, nullptr);
+  SSL_CTX_set_verify(context_, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT,
+                     NoteRefusedCertificate);
   if (!uses_psk()) {
     ASSIGN_OR_RETURN(valid_until_,
                      UseCertificates(context_, options_.secrets.directory, options_.role));

@@ -17,20 +17,20 @@ namespace {
 constexpr unsigned char kPskCipher[] = {0x13, 0x01};  // TLS_AES_128_GCM_SHA256
 
 absl::Status BadLine(const std::string& path, size_t line, std::string_view why) {
-  return absl::FailedPreconditionError(fmt::format(
-      "'{}', line {}: {}; write identity:key, the key in hexadecimal, for example "
-      "'vms:'$(openssl rand -hex 32)",
-      path, line, why));
+  return absl::FailedPreconditionError(
+      fmt::format("'{}', line {}: {}; write identity:key, the key in hexadecimal, for example "
+                  "'vms:'$(openssl rand -hex 32)",
+                  path, line, why));
 }
 
 absl::StatusOr<std::vector<uint8_t>> ParseKey(std::string_view digits, const std::string& path,
                                               size_t line) {
   if (digits.size() % 2 != 0 || digits.size() < PskTable::kKeyBytesMin * 2 ||
       digits.size() > PskTable::kKeyBytesMax * 2) {
-    return BadLine(path, line,
-                   fmt::format("the key has {} hexadecimal digits, and {} to {} are allowed",
-                               digits.size(), PskTable::kKeyBytesMin * 2,
-                               PskTable::kKeyBytesMax * 2));
+    return BadLine(
+        path, line,
+        fmt::format("the key has {} hexadecimal digits, and {} to {} are allowed", digits.size(),
+                    PskTable::kKeyBytesMin * 2, PskTable::kKeyBytesMax * 2));
   }
   std::vector<uint8_t> key(digits.size() / 2);
   for (size_t i = 0; i < key.size(); ++i) {
@@ -72,8 +72,7 @@ int ShowKey(SSL* ssl, const EVP_MD* hash, const unsigned char** identity, size_t
   return 1;
 }
 
-int FindKey(SSL* ssl, const unsigned char* identity, size_t identity_bytes,
-            SSL_SESSION** session) {
+int FindKey(SSL* ssl, const unsigned char* identity, size_t identity_bytes, SSL_SESSION** session) {
   *session = nullptr;
   const PskTable::Entry* entry =
       TableOf(ssl).Find(std::string(reinterpret_cast<const char*>(identity), identity_bytes));

@@ -62,7 +62,9 @@ TlsSession::TlsSession(std::shared_ptr<const TlsContext> context, SSL* ssl, int 
       ssl_(ssl),
       fd_(fd),
       peer_name_(std::move(peer_name)),
-      records_left_(context_->options().records_per_key) {}
+      records_left_(context_->options().records_per_key) {
+  if (ssl_ != nullptr) SSL_set_app_data(ssl_, &refused_name_);
+}
 
 TlsSession::~TlsSession() { SSL_free(ssl_); }
 
@@ -101,10 +103,9 @@ absl::Status TlsSession::LookAtFirstByte() {
 // OpenSSL has looked at all of this itself; what a mistake in its settings would let through must
 // not come through here.
 absl::Status TlsSession::CheckPeer() const {
-  const bool proved = context_->uses_psk()
-                          ? SSL_session_reused(ssl_) == 1
-                          : SSL_get0_peer_certificate(ssl_) != nullptr &&
-                                SSL_get_verify_result(ssl_) == X509_V_OK;
+  const bool proved = context_->uses_psk() ? SSL_session_reused(ssl_) == 1
+                                           : SSL_get0_peer_certificate(ssl_) != nullptr &&
+                                                 SSL_get_verify_result(ssl_) == X509_V_OK;
   if (proved && SSL_version(ssl_) == TLS1_3_VERSION) return absl::OkStatus();
   return absl::PermissionDeniedError(
       fmt::format("the peer {} did not prove who it is", peer_name_));

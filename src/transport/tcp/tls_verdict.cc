@@ -14,8 +14,7 @@ std::string NameOf(const X509* certificate) {
   constexpr long kNameBytesMax = 200;
   BioPtr text(BIO_new(BIO_s_mem()));
   if (text == nullptr ||
-      X509_NAME_print_ex(text.get(), X509_get_subject_name(certificate), 0,
-                         XN_FLAG_RFC2253) < 0) {
+      X509_NAME_print_ex(text.get(), X509_get_subject_name(certificate), 0, XN_FLAG_RFC2253) < 0) {
     return "?";
   }
   char* bytes = nullptr;
@@ -32,26 +31,29 @@ std::string RefusedBecause(long error, const TlsOptions& options) {
       return "it is not valid yet; check the clocks of both hosts (`date`)";
     case X509_V_ERR_HOSTNAME_MISMATCH:
     case X509_V_ERR_IP_ADDRESS_MISMATCH:
-      return fmt::format("it is not for '{}'; connect by the name that it bears, or give that name "
-                         "with --tls-hostname",
-                         options.peer_host);
+      return fmt::format(
+          "it is not for '{}'; connect by the name that it bears, or give that name "
+          "with --tls-hostname",
+          options.peer_host);
     case X509_V_ERR_CERT_REVOKED:
       return fmt::format("'{}/ca-crl.pem' revokes it; make a new one there", directory);
     case X509_V_ERR_INVALID_PURPOSE:
       return "it is not allowed for that side (extendedKeyUsage); make a new one there";
     case X509_V_ERR_UNABLE_TO_GET_CRL:
-      return fmt::format("'{}/ca-crl.pem' says nothing about its authority; add that authority's "
-                         "list, or remove the file",
-                         directory);
+      return fmt::format(
+          "'{}/ca-crl.pem' says nothing about its authority; add that authority's "
+          "list, or remove the file",
+          directory);
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:
     case X509_V_ERR_SELF_SIGNED_CERT_IN_CHAIN:
     case X509_V_ERR_DEPTH_ZERO_SELF_SIGNED_CERT:
     case X509_V_ERR_CERT_SIGNATURE_FAILURE:
-      return fmt::format("no authority in '{}/ca-cert.pem' has signed it; both hosts need "
-                         "certificates of the same authority",
-                         directory);
+      return fmt::format(
+          "no authority in '{}/ca-cert.pem' has signed it; both hosts need "
+          "certificates of the same authority",
+          directory);
     default:
       return X509_verify_cert_error_string(error);
   }
@@ -65,20 +67,18 @@ absl::Status PeerCertificateRefused(SSL* ssl, const TlsOptions& options,
         "--tls-psk with the same file on both sides",
         peer_name, options.secrets.psk_path));
   }
-  const X509* certificate = SSL_get0_peer_certificate(ssl);
   return absl::PermissionDeniedError(
       fmt::format("the certificate of the peer {} ({}) is refused: {}", peer_name,
-                  certificate != nullptr ? NameOf(certificate) : "without a name",
+                  *static_cast<const std::string*>(SSL_get_app_data(ssl)),
                   RefusedBecause(SSL_get_verify_result(ssl), options)));
 }
 
 // The peer's last word before it hung up.
 absl::Status RefusedByPeer(int alert, const TlsOptions& options, const std::string& peer_name) {
   const std::string& directory = options.secrets.directory;
-  const std::string own =
-      options.secrets.psk_path.empty()
-          ? fmt::format("'{}/{}'", directory, CertificateFileOf(options.role))
-          : fmt::format("the key of '{}'", options.secrets.psk_path);
+  const std::string own = options.secrets.psk_path.empty()
+                              ? fmt::format("'{}/{}'", directory, CertificateFileOf(options.role))
+                              : fmt::format("the key of '{}'", options.secrets.psk_path);
   const char* why = nullptr;
   switch (alert) {
     case SSL_AD_CERTIFICATE_EXPIRED:
@@ -106,13 +106,13 @@ absl::Status RefusedByPeer(int alert, const TlsOptions& options, const std::stri
       break;
     case SSL_AD_HANDSHAKE_FAILURE:
     case SSL_AD_UNKNOWN_PSK_IDENTITY:
-      why = "the peer does not know it, or takes another kind of proof; give --tls-dir on both "
-            "sides, or --tls-psk with the same file";
+      why =
+          "the peer does not know it, or takes another kind of proof; give --tls-dir on both "
+          "sides, or --tls-psk with the same file";
       break;
     case SSL_AD_PROTOCOL_VERSION:
-      return absl::FailedPreconditionError(
-          fmt::format("the peer {} has no TLS 1.3; install the same Faultline on both hosts",
-                      peer_name));
+      return absl::FailedPreconditionError(fmt::format(
+          "the peer {} has no TLS 1.3; install the same Faultline on both hosts", peer_name));
     default:
       break;
   }
@@ -120,8 +120,8 @@ absl::Status RefusedByPeer(int alert, const TlsOptions& options, const std::stri
     return absl::PermissionDeniedError(
         fmt::format("the peer {} refuses {}: {}", peer_name, own, why));
   }
-  return absl::FailedPreconditionError(fmt::format("the peer {} broke TLS off: {}", peer_name,
-                                                   SSL_alert_desc_string_long(alert)));
+  return absl::FailedPreconditionError(
+      fmt::format("the peer {} broke TLS off: {}", peer_name, SSL_alert_desc_string_long(alert)));
 }
 
 absl::Status ExplainReason(SSL* ssl, int reason, const TlsOptions& options,
@@ -130,12 +130,12 @@ absl::Status ExplainReason(SSL* ssl, int reason, const TlsOptions& options,
     case SSL_R_CERTIFICATE_VERIFY_FAILED:
       return PeerCertificateRefused(ssl, options, peer_name);
     case SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE:
-      return absl::PermissionDeniedError(fmt::format(
-          "the peer {} shows no certificate; give --tls-dir there as well", peer_name));
+      return absl::PermissionDeniedError(
+          fmt::format("the peer {} shows no certificate; give --tls-dir there as well", peer_name));
     case SSL_R_BINDER_DOES_NOT_VERIFY:
-      return absl::PermissionDeniedError(fmt::format(
-          "the peer {} has another key than '{}' says for its identity; copy the file", peer_name,
-          options.secrets.psk_path));
+      return absl::PermissionDeniedError(
+          fmt::format("the peer {} has another key than '{}' says for its identity; copy the file",
+                      peer_name, options.secrets.psk_path));
     case SSL_R_NO_SUITABLE_SIGNATURE_ALGORITHM:
     case SSL_R_NO_SHARED_CIPHER:
       if (options.secrets.psk_path.empty()) break;
@@ -170,6 +170,16 @@ absl::Status ExplainReason(SSL* ssl, int reason, const TlsOptions& options,
 }
 
 }  // namespace
+
+int NoteRefusedCertificate(int accepted, X509_STORE_CTX* check) {
+  const X509* certificate = X509_STORE_CTX_get0_cert(check);
+  auto* ssl =
+      static_cast<SSL*>(X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx()));
+  if (accepted == 0 && certificate != nullptr) {
+    *static_cast<std::string*>(SSL_get_app_data(ssl)) = NameOf(certificate);
+  }
+  return accepted;
+}
 
 absl::Status ExplainTlsFailure(SSL* ssl, const TlsOptions& options, const std::string& peer_name,
                                int error_number) {

@@ -27,9 +27,9 @@ TlsPair WithShortKeys() { return CertificatePair(/*records_per_key=*/3); }
 const auto kWorlds = ::testing::Values(Packing(Compression::kAuto));
 const auto kBulkWorlds = ::testing::Values(Packing(Compression::kOff), Packing(Compression::kAuto),
                                            Packing(Compression::kLz4));
-const auto kTlsWorlds = ::testing::Values(InTls(Compression::kAuto, WithCertificates),
-                                          InTls(Compression::kOff, WithShortKeys),
-                                          InTls(Compression::kAuto, PskPair));
+const auto kTlsWorlds =
+    ::testing::Values(InTls(Compression::kAuto, WithCertificates),
+                      InTls(Compression::kOff, WithShortKeys), InTls(Compression::kAuto, PskPair));
 const auto kTlsBulkWorlds = ::testing::Values(
     InTls(Compression::kOff, WithCertificates), InTls(Compression::kOff, WithShortKeys),
     InTls(Compression::kLz4, WithCertificates), InTls(Compression::kAuto, PskPair));

@@ -165,6 +165,11 @@ INSTANTIATE_TEST_SUITE_P(Tcp, TcpStrangersTest, ::testing::Values(WorldFactory([
                            options.hello_timeout_us = 600'000'000;
                            return std::make_unique<TcpWorld>(options);
                          })));
+INSTANTIATE_TEST_SUITE_P(Tls, TcpStrangersTest, ::testing::Values(WorldFactory([] {
+                           TcpOptions options;
+                           options.hello_timeout_us = 600'000'000;
+                           return std::make_unique<TcpWorld>(options, PskPair());
+                         })));
 
 TEST_P(TcpStrangersTest, ACrowdOfSilentOnesDelaysNobody) {
   std::vector<std::unique_ptr<RawPeer>> crowd;
@@ -248,6 +253,9 @@ class TcpTeardownTest : public BulkLaneFixture {
 };
 INSTANTIATE_TEST_SUITE_P(Tcp, TcpTeardownTest, ::testing::Values(WorldFactory([] {
                            return std::make_unique<TcpWorld>();
+                         })));
+INSTANTIATE_TEST_SUITE_P(Tls, TcpTeardownTest, ::testing::Values(WorldFactory([] {
+                           return std::make_unique<TcpWorld>(TcpOptions{}, CertificatePair());
                          })));
 
 TEST_P(TcpTeardownTest, LanesStoppedWithDataInFlight) {

@@ -43,7 +43,7 @@ X509* NewCertificate(EVP_PKEY* key, const TestCertificate& like) {
   X509_set_version(certificate, 2);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate), like.serial);
   X509_gmtime_adj(X509_getm_notBefore(certificate), like.from_days * kDayS);
-  X509_gmtime_adj(X509_getm_notAfter(certificate), like.until_days * kDayS);
+  X509_gmtime_adj(X509_getm_notAfter(certificate), like.until_days * kDayS + like.until_s);
   X509_set_pubkey(certificate, key);
   SetName(certificate, like.name);
   return certificate;
@@ -117,8 +117,8 @@ void TestAuthority::Write(const TestFolder& folder, const std::string& side,
     FAULTLINE_CHECK(PEM_write_X509(file.get(), certificate) == 1);
     PemFile key_file(folder.File(side + "-key.pem"));
     fchmod(fileno(key_file.get()), 0600);
-    FAULTLINE_CHECK(PEM_write_PrivateKey(key_file.get(), key, nullptr, nullptr, 0, nullptr,
-                                         nullptr) == 1);
+    FAULTLINE_CHECK(
+        PEM_write_PrivateKey(key_file.get(), key, nullptr, nullptr, 0, nullptr, nullptr) == 1);
   }
   X509_free(certificate);
   EVP_PKEY_free(key);

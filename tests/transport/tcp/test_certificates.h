@@ -30,11 +30,12 @@ class TestFolder {
 };
 
 struct TestCertificate {
-  std::string name = "test";                             // its CN
-  std::string hosts = "DNS:localhost,IP:127.0.0.1";      // its subjectAltName; empty: none
-  std::string purposes = "serverAuth,clientAuth";        // its extendedKeyUsage; empty: none
-  int from_days = -1;                                    // from today
+  std::string name = "test";                         // its CN
+  std::string hosts = "DNS:localhost,IP:127.0.0.1";  // its subjectAltName; empty: none
+  std::string purposes = "serverAuth,clientAuth";    // its extendedKeyUsage; empty: none
+  int from_days = -1;                                // from today
   int until_days = 30;
+  long until_s = 0;  // besides
   long serial = 2;
 };
 
