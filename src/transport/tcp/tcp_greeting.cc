@@ -43,7 +43,7 @@ void TcpGreeting::Receive(int64_t timeout_us, Done done) {
 
 void TcpGreeting::OnReady() {
   absl::StatusOr<bool> shaken = stream_.Handshake();
-  if (!shaken.ok()) return FailHandshake(shaken.status());
+  if (!shaken.ok()) return Fail(shaken.status());
   if (!*shaken || !Fill()) return;
   auto needed = GreetingBytes(std::span(bytes_).first<kMessageHeaderBytes>());
   if (!needed.ok()) {
@@ -64,7 +64,7 @@ bool TcpGreeting::Fill() {
     iovec part{bytes_.data() + received_, bytes_.size() - received_};
     Transfer transfer = stream_.Receive({&part, 1});
     if (!transfer.status.ok()) {
-      FailHandshake(transfer.status);
+      Fail(transfer.status);
       return false;
     }
     if (transfer.bytes == 0) return false;
@@ -75,7 +75,7 @@ bool TcpGreeting::Fill() {
 
 // Also later than the handshake: only with its first word a destination says what it thinks of the
 // source's proof.
-void TcpGreeting::FailHandshake(const absl::Status& status) {
+void TcpGreeting::Fail(const absl::Status& status) {
   if (stream_.peer_is_plain()) {
     misfit_ = Misfit::kPeerIsPlain;
   } else if (absl::IsPermissionDenied(status) || absl::IsFailedPrecondition(status)) {

@@ -51,7 +51,7 @@ class TcpGreeting {
   void OnReady();
   // Reads what is missing of bytes_; false: it is not whole yet, or the connection failed.
   bool Fill();
-  void FailHandshake(const absl::Status& status);
+  void Fail(const absl::Status& status);
   void Finish(absl::StatusOr<Message> message);
 
   Loop* const loop_;

@@ -22,26 +22,29 @@ namespace {
 constexpr uint8_t kTlsHandshakeRecord = 0x16;
 constexpr uint8_t kFaultlineHello = 0x01;  // a Hello's type, the least byte first
 
-// OpenSSL writes to its socket without MSG_NOSIGNAL. A thread that blocks the signal already, as
-// the lanes' do, pays one system call.
-class SigpipeBlocked {
+// What surrounds each piece of work in OpenSSL. The thread's error queue is empty before, because
+// SSL_get_error looks into it, and after. OpenSSL writes to its socket without MSG_NOSIGNAL, so the
+// signal is blocked; a thread that blocks it already, as the lanes' do, pays one system call.
+class OpenSslWork {
  public:
-  SigpipeBlocked() {
+  OpenSslWork() {
+    ERR_clear_error();
     sigemptyset(&sigpipe_);
     sigaddset(&sigpipe_, SIGPIPE);
     sigset_t before;
     pthread_sigmask(SIG_BLOCK, &sigpipe_, &before);
     was_blocked_ = sigismember(&before, SIGPIPE) == 1;
   }
-  ~SigpipeBlocked() {
+  ~OpenSslWork() {
+    ERR_clear_error();
     if (was_blocked_) return;
     const timespec now{};
     while (sigtimedwait(&sigpipe_, nullptr, &now) < 0 && errno == EINTR) {
     }
     pthread_sigmask(SIG_UNBLOCK, &sigpipe_, nullptr);
   }
-  SigpipeBlocked(const SigpipeBlocked&) = delete;
-  SigpipeBlocked& operator=(const SigpipeBlocked&) = delete;
+  OpenSslWork(const OpenSslWork&) = delete;
+  OpenSslWork& operator=(const OpenSslWork&) = delete;
 
  private:
   sigset_t sigpipe_;
@@ -74,8 +77,7 @@ absl::StatusOr<TlsNeed> TlsSession::Handshake() {
     RETURN_IF_ERROR(LookAtFirstByte());
     if (!first_byte_seen_) return TlsNeed::kReadable;
   }
-  const SigpipeBlocked no_signal;
-  ERR_clear_error();
+  const OpenSslWork work;
   errno = 0;
   const int result = SSL_do_handshake(ssl_);
   if (result != 1) return Judge(result, errno);
@@ -115,8 +117,7 @@ Transfer TlsSession::Send(std::span<iovec> parts) {
   FAULTLINE_CHECK(established_);
   const size_t total = TotalOf(parts);
   FAULTLINE_CHECK(total >= record_pending_);
-  const SigpipeBlocked no_signal;
-  ERR_clear_error();
+  const OpenSslWork work;
   size_t sent = 0;
   while (sent < total) {
     if (record_pending_ == 0) RenewKeyIfDue();
@@ -161,14 +162,14 @@ void TlsSession::RenewKeyIfDue() {
   records_left_ = context_->options().records_per_key;
   // The kernel's records have keys that OpenSSL cannot change under it.
   if (kernel_sends()) return;
-  FAULTLINE_CHECK(SSL_key_update(ssl_, SSL_KEY_UPDATE_NOT_REQUESTED) == 1);
+  // Not possible while an answer to the peer's own change of keys waits for the socket.
+  if (SSL_key_update(ssl_, SSL_KEY_UPDATE_NOT_REQUESTED) != 1) records_left_ = 0;
 }
 
 Transfer TlsSession::Receive(std::span<iovec> parts) {
   FAULTLINE_CHECK(established_);
   if (!receive_error_.ok()) return {0, receive_error_};
-  const SigpipeBlocked no_signal;  // an answer to the peer's own words may have to be sent
-  ERR_clear_error();
+  const OpenSslWork work;  // which may have to send an answer to the peer's own words
   drained_ = false;
   size_t received = 0;
   for (const iovec& part : parts) {
@@ -218,10 +219,8 @@ uint64_t TlsSession::TakeWireBytes() {
 
 void TlsSession::EndSending() {
   if (!established_) return;
-  const SigpipeBlocked no_signal;
-  ERR_clear_error();
+  const OpenSslWork work;
   SSL_shutdown(ssl_);
-  ERR_clear_error();
 }
 
 bool TlsSession::kernel_sends() const { return BIO_get_ktls_send(SSL_get_wbio(ssl_)) == 1; }

@@ -1,7 +1,6 @@
 // TLS between two hosts that do not fit, strangers at a destination that takes TLS, and how bytes
 // lie in records.
 #include <gtest/gtest.h>
-#include <openssl/ssl.h>
 
 #include <algorithm>
 
@@ -206,31 +205,6 @@ TEST_F(TlsRefusalTest, TlsAgainstPlain) {
                 {"wants TLS", "--tls-dir", "--insecure"});
 }
 
-// OpenSSL's own client, with what a test sets in it.
-struct RawClient {
-  explicit RawClient(uint16_t port)
-      : fd(ConnectTo(port)), context(SSL_CTX_new(TLS_client_method())) {
-    timeval limit{5, 0};
-    setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-  }
-  ~RawClient() {
-    SSL_free(ssl);
-    SSL_CTX_free(context);
-  }
-  // The handshake, and then a byte: TLS 1.3 tells a client only now that its proof is refused.
-  bool Accepted() {
-    ssl = SSL_new(context);
-    SSL_set_fd(ssl, fd.get());
-    char byte = 0;
-    if (SSL_connect(ssl) != 1) return false;
-    SSL_write(ssl, "x", 1);
-    return SSL_read(ssl, &byte, 1) == 1;
-  }
-  FileDescriptor fd;
-  SSL_CTX* context;
-  SSL* ssl = nullptr;
-};
-
 // A source whose bytes on the wire a test lets through as it likes, up to any point within a
 // record.
 class TappedPeer {
@@ -315,29 +289,11 @@ TEST_P(TlsRecordsTest, AHalfRecordInTlsDoesNotHoldARunUp) {
 class TlsStrangersTest : public TransportContract {
  protected:
   TcpWorld& world() { return static_cast<TcpWorld&>(*world_); }
-  void ExpectNotice(std::initializer_list<const char*> words) {
-    ASSERT_TRUE(world_->WaitUntil([&] { return !world().notices().empty(); }));
-    ExpectSaid(world().notices().front(), words);
-  }
 };
 INSTANTIATE_TEST_SUITE_P(Tls, TlsStrangersTest, ::testing::Values(WorldFactory([] {
                            return std::make_unique<TcpWorld>(
                                TcpOptions{.hello_timeout_us = kHelloTimeoutUs}, CertificatePair());
                          })));
-
-TEST_P(TlsStrangersTest, AClientWithoutACertificate) {
-  RawClient client(world().port());
-  EXPECT_FALSE(client.Accepted());
-  ExpectNotice({"127.0.0.1:", "shows no certificate", "--tls-dir"});
-  EXPECT_TRUE(world_->arrived().empty());
-}
-
-TEST_P(TlsStrangersTest, AClientOfTls12) {
-  RawClient client(world().port());
-  SSL_CTX_set_max_proto_version(client.context, TLS1_2_VERSION);
-  EXPECT_FALSE(client.Accepted());
-  ExpectNotice({"127.0.0.1:", "no TLS 1.3"});
-}
 
 TEST_P(TlsStrangersTest, GarbageIsClosedWithoutAWord) {
   TcpRawPeer http(world().port());
