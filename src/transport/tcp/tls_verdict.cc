@@ -120,7 +120,7 @@ absl::Status RefusedByPeer(int alert, const TlsOptions& options, const std::stri
     return absl::PermissionDeniedError(
         fmt::format("the peer {} refuses {}: {}", peer_name, own, why));
   }
-  return absl::FailedPreconditionError(
+  return absl::UnavailableError(
       fmt::format("the peer {} broke TLS off: {}", peer_name, SSL_alert_desc_string_long(alert)));
 }
 
@@ -165,8 +165,8 @@ absl::Status ExplainReason(SSL* ssl, int reason, const TlsOptions& options,
     return RefusedByPeer(reason - SSL_AD_REASON_OFFSET, options, peer_name);
   }
   const char* text = ERR_reason_error_string(ERR_PACK(ERR_LIB_SSL, 0, reason));
-  return absl::FailedPreconditionError(fmt::format("TLS with the peer {} failed: {}", peer_name,
-                                                   text != nullptr ? text : "no reason given"));
+  return absl::UnavailableError(fmt::format("TLS with the peer {} failed: {}", peer_name,
+                                            text != nullptr ? text : "no reason given"));
 }
 
 }  // namespace

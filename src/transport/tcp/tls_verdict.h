@@ -18,7 +18,8 @@ int NoteRefusedCertificate(int accepted, x509_store_ctx_st* check);
 
 // For an operation of `ssl` that failed for good with `error_number` in errno; empties the thread's
 // error queue. PermissionDenied: one side's proof was refused. FailedPrecondition: the two sides'
-// settings do not fit. Unavailable: the connection ended, or the peer speaks no TLS.
+// settings do not fit. Unavailable: the connection ended, or what came is no TLS or was changed on
+// its way.
 absl::Status ExplainTlsFailure(ssl_st* ssl, const TlsOptions& options, const std::string& peer_name,
                                int error_number);
 

@@ -304,6 +304,7 @@ TEST_P(TlsStrangersTest, GarbageIsClosedWithoutAWord) {
                   std::vector<std::byte>(64, std::byte{0xee})));
   ASSERT_TRUE(world_->WaitUntil([&] { return http.Closed() && noise.Closed(); }));
   EXPECT_TRUE(http.Received().empty());
+  EXPECT_TRUE(world().notices().empty());
   ConnectControl();
 }
 
