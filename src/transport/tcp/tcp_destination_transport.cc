@@ -118,8 +118,8 @@ void TcpDestinationTransport::Notice(const std::string& text) {
   if (!options_.on_notice || notices_left_ == 0) return;
   --notices_left_;
   options_.on_notice(text);
-  if (notices_left_ == 0)
-    options_.on_notice("further connections that are turned away stay unsaid");
+  if (notices_left_ > 0) return;
+  options_.on_notice("further connections that are turned away stay unsaid");
 }
 
 void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello& hello) {

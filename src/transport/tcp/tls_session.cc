@@ -121,12 +121,13 @@ Transfer TlsSession::Send(std::span<iovec> parts) {
   size_t sent = 0;
   while (sent < total) {
     if (record_pending_ == 0) RenewKeyIfDue();
-    // OpenSSL wants an unfinished record's length again; its bytes it has already.
+    // OpenSSL wants an unfinished record's length again. Its bytes it has, or has not looked at
+    // yet: its own words, a change of keys for example, go first.
     const size_t length =
         record_pending_ != 0 ? record_pending_ : std::min(total - sent, kRecordBytesMax);
     size_t taken = 0;
     errno = 0;
-    const int result = SSL_write_ex(ssl_, Contiguous(parts, sent, length), length, &taken);
+    const int result = SSL_write_ex(ssl_, RecordOf(parts, sent, length), length, &taken);
     if (result != 1) {
       absl::StatusOr<TlsNeed> need = Judge(result, errno);
       if (!need.ok()) return {sent, need.status()};
@@ -141,11 +142,13 @@ Transfer TlsSession::Send(std::span<iovec> parts) {
   return {sent, absl::OkStatus()};
 }
 
-const void* TlsSession::Contiguous(std::span<const iovec> parts, size_t skip, size_t length) {
+const void* TlsSession::RecordOf(std::span<const iovec> parts, size_t skip, size_t length) {
+  const bool by_kernel = kernel_sends();
+  if (by_kernel && record_pending_ != 0) return gathered_.data();
   size_t part = 0;
   while (skip >= parts[part].iov_len) skip -= parts[part++].iov_len;
   const auto* begin = static_cast<const std::byte*>(parts[part].iov_base) + skip;
-  if (parts[part].iov_len - skip >= length) return begin;
+  if (parts[part].iov_len - skip >= length && !by_kernel) return begin;
   gathered_.resize(kRecordBytesMax);
   for (size_t filled = 0; filled < length; skip = 0, ++part) {
     const size_t bytes = std::min(parts[part].iov_len - skip, length - filled);
@@ -163,7 +166,9 @@ void TlsSession::RenewKeyIfDue() {
   // The kernel's records have keys that OpenSSL cannot change under it.
   if (kernel_sends()) return;
   // Not possible while an answer to the peer's own change of keys waits for the socket.
-  if (SSL_key_update(ssl_, SSL_KEY_UPDATE_NOT_REQUESTED) != 1) records_left_ = 0;
+  if (SSL_key_update(ssl_, SSL_KEY_UPDATE_NOT_REQUESTED) == 1) return;
+  ERR_clear_error();
+  records_left_ = 0;
 }
 
 Transfer TlsSession::Receive(std::span<iovec> parts) {

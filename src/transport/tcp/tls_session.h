@@ -71,8 +71,10 @@ class TlsSession {
   // What the peer's first byte says; Unavailable unless TLS can begin with it.
   absl::Status LookAtFirstByte();
   absl::StatusOr<TlsNeed> Judge(int result, int error_number);
-  // `length` bytes of `parts` from `skip` on, in one piece.
-  const void* Contiguous(std::span<const iovec> parts, size_t skip, size_t length);
+  // `length` bytes of `parts` from `skip` on, in one piece. Where the kernel makes the records
+  // OpenSSL comes back to the place that it was given first, so there they are copied to one that
+  // stays as it is while the record is pending.
+  const void* RecordOf(std::span<const iovec> parts, size_t skip, size_t length);
   void RenewKeyIfDue();
 
   const std::shared_ptr<const TlsContext> context_;
