@@ -38,14 +38,19 @@ class Faultline:
     def __init__(self, text):
         name, migrate, receive, build = (text.split(";") + [""] * 3)[:4]
         self.name = name
-        self._migrate = ["--insecure", *migrate.split()]
-        self._receive = ["--insecure", *receive.split()]
+        self._migrate = self._secured(migrate.split())
+        self._receive = self._secured(receive.split())
         build = pathlib.Path(build) if build else None
         self._binary = build / "faultline" if build else paths.FAULTLINE
         self.hook = build / "faultline-qemu.so" if build else paths.HOOK
         for path in (self._binary, self.hook):
             if not path.exists():
                 raise SystemExit(f"{path} is not there: run ./dev build")
+
+    @staticmethod
+    def _secured(words):
+        """Plain TCP unless the words choose secrets: --tls-psk FILE, or --tls-dir DIR."""
+        return words if any(word.startswith("--tls-") for word in words) else ["--insecure", *words]
 
     def move(self, source, destination, address, workdir):
         receive = faultline.receive(destination, os.path.join(workdir, "receive.log"),

@@ -8,7 +8,8 @@ several). sparse-LINK compares a guest of 16 GiB that has touched 64 MiB with on
 
 Results: a table for each scenario, and in --out a JSON file and an SVG for each scenario with the
 guest's speed over time. --variant adds Faultline once more with other options or from another
-build, to compare both in turn: --variant 'slow;--bandwidth 24M' --variant 'old;;;../before/build'.
+build, to compare both in turn: --variant 'slow;--bandwidth 24M' --variant 'old;;;../before/build'. Connections
+are plain (--insecure) unless a variant chooses secrets: 'tls;--tls-psk KEYS;--tls-psk KEYS'.
 """
 
 import argparse

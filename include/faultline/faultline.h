@@ -276,8 +276,8 @@ typedef struct faultline_destination_callbacks {
 /* --- Sessions ------------------------------------------------------------------------------- */
 
 enum {
-  FAULTLINE_ALLOW_INSECURE = 1,   /* plain TCP beyond loopback: who can read the network can read
-                                     the guest */
+  FAULTLINE_ALLOW_INSECURE = 1,   /* plain TCP beyond loopback, where TLS is the default: who can
+                                     read the network can read the guest */
   FAULTLINE_HAS_USERFAULTFD = 2,  /* destination: `userfaultfd` is set */
   FAULTLINE_GUEST_MAY_DISCARD = 4 /* the guest gives memory back at times (balloon) */
 };
@@ -305,6 +305,14 @@ typedef struct faultline_options {
   uint8_t migration_id[16];            /* source; all zero: a random one */
   faultline_compression compression;   /* source */
   uint32_t reserved;                   /* 0 */
+  /* TLS 1.3 with certificates: a folder with ca-cert.pem, and of a source client-cert.pem and
+   * client-key.pem, of a destination server-cert.pem and server-key.pem (as QEMU and libvirt have
+   * them). NULL: beyond loopback /etc/pki/faultline or /etc/pki/qemu, on loopback no TLS. */
+  const char* tls_dir;
+  /* Instead: TLS 1.3 with a pre-shared key, a private file of lines "identity:hexadecimal key". */
+  const char* tls_psk_file;
+  /* Source, certificates: the name that the destination's must bear; NULL: the host in `uri`. */
+  const char* tls_hostname;
 } faultline_options;
 
 /* One side of one migration. */

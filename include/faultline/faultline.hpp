@@ -123,6 +123,9 @@ struct Options {
   std::uint64_t bandwidth_bytes_per_second = 0;
   std::array<std::uint8_t, 16> migration_id{};
   faultline_compression compression = FAULTLINE_COMPRESSION_AUTO;
+  std::string tls_dir;  // empty, and so the next two: NULL
+  std::string tls_psk_file;
+  std::string tls_hostname;
 };
 
 namespace internal {
@@ -140,6 +143,9 @@ inline faultline_options ToC(const Options& options) {
   }
   c.bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
   c.compression = options.compression;
+  if (!options.tls_dir.empty()) c.tls_dir = options.tls_dir.c_str();
+  if (!options.tls_psk_file.empty()) c.tls_psk_file = options.tls_psk_file.c_str();
+  if (!options.tls_hostname.empty()) c.tls_hostname = options.tls_hostname.c_str();
   for (std::size_t i = 0; i < options.migration_id.size(); ++i) {
     c.migration_id[i] = options.migration_id[i];
   }

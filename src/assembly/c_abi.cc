@@ -66,6 +66,11 @@ absl::StatusOr<Compression> ReadCompression(const faultline_options& options) {
                   static_cast<int>(options.compression)));
 }
 
+TlsChoice ReadTls(const faultline_options& options) {
+  auto text = [](const char* value) { return std::string(value != nullptr ? value : ""); };
+  return {text(options.tls_dir), text(options.tls_psk_file), text(options.tls_hostname)};
+}
+
 absl::StatusOr<CSession::Parts> ReadParts(const faultline_vm* vm, const faultline_events* events,
                                           void* user) {
   if (vm == nullptr) return absl::InvalidArgumentError("vm is NULL");
@@ -142,6 +147,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
   };
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
+  parts.tls = ReadTls(options);
   parts.bandwidth = options.bandwidth_bytes_per_second;
   ASSIGN_OR_RETURN(parts.compression, ReadCompression(options));
   parts.journal = kept.journal.get();
@@ -170,6 +176,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartDestination(
   };
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
+  parts.tls = ReadTls(options);
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeDestinationSession(std::move(parts)));
   return std::make_unique<faultline_session>(std::move(kept), std::move(session));

@@ -1,10 +1,10 @@
 // A destination session on its own loops, over TCP.
 #include <utility>
 
+#include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "assembly/random_bytes.h"
 #include "assembly/session_loops.h"
-#include "assembly/transport_uri.h"
 #include "engine/destination_session.h"
 #include "transport/tcp/tcp_destination_transport.h"
 
@@ -13,15 +13,19 @@ namespace {
 
 class DestinationRunner : public Session {
  public:
-  DestinationRunner(DestinationParts parts, TcpUri uri, const SessionToken& token)
+  DestinationRunner(DestinationParts parts, Endpoint endpoint, const SessionToken& token)
       : parts_(std::move(parts)),
         token_(token),
         loops_(parts_.poll_us),
-        transport_({.uri = std::move(uri)}, {&loops_.control, &loops_.demand, &loops_.bulk}),
+        transport_({.uri = std::move(endpoint.uri),
+                    .tls = std::move(endpoint.tls),
+                    .on_notice = [this](const std::string& text) { observer_->OnNotice(text); }},
+                   {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)),
         memory_factory_(parts_.memory(loops_.demand, loops_.demand)) {}
 
   SessionResult Run(SessionObserver* observer) override {
+    observer_ = observer;
     DestinationSession::Parts parts;
     parts.control = &loops_.control;
     parts.demand = &loops_.demand;
@@ -45,6 +49,7 @@ class DestinationRunner : public Session {
   const DestinationParts parts_;
   const SessionToken token_;
   SessionLoops loops_;
+  SessionObserver* observer_ = nullptr;  // from Run on, and nobody listens before
   TcpDestinationTransport transport_;
   std::unique_ptr<DestinationVmm> vmm_;
   std::unique_ptr<GuestMemoryFactory> memory_factory_;
@@ -54,10 +59,11 @@ class DestinationRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts) {
-  ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
+  ASSIGN_OR_RETURN(Endpoint endpoint,
+                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kDestination));
   SessionToken token;
   RETURN_IF_ERROR(FillRandom(&token));
-  return std::make_unique<DestinationRunner>(std::move(parts), std::move(uri), token);
+  return std::make_unique<DestinationRunner>(std::move(parts), std::move(endpoint), token);
 }
 
 }  // namespace faultline

@@ -24,6 +24,7 @@ struct SourceParts {
   std::function<std::unique_ptr<SourceVmm>(Executor& control)> vmm;
   std::string uri;
   bool insecure = false;
+  TlsChoice tls;
   MigrationId id{};
   uint64_t bandwidth = 0;  // bytes a second, bulk only; 0: no limit
   Compression compression = Compression::kAuto;
@@ -39,12 +40,13 @@ struct DestinationParts {
   std::function<std::unique_ptr<GuestMemoryFactory>(Executor& demand, FdPoller& poller)> memory;
   std::string uri;
   bool insecure = false;
+  TlsChoice tls;
   int64_t poll_us = 0;  // as above
   Journal* journal = nullptr;
 };
 
-// A URI that cannot be used is InvalidArgument, with the sentence for the user (plain TCP beyond
-// loopback without `insecure` is one).
+// A URI that cannot be used is InvalidArgument, with the sentence for the user (one beyond loopback
+// with neither secrets nor `insecure`, for example).
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts);
 absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts);
 

@@ -62,6 +62,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   };
   parts.uri = options.to_uri;
   parts.insecure = options.insecure;
+  parts.tls = options.tls;
   parts.bandwidth = options.bandwidth_bytes_per_second;
   parts.compression = options.compression;
   parts.quit_source = options.quit_source;
@@ -87,6 +88,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.uri = options.listen_uri;
   parts.insecure = options.insecure;
   parts.poll_us = options.poll_us;
+  parts.tls = options.tls;
   parts.journal = journal;
   return MakeDestinationSession(std::move(parts));
 }

@@ -14,6 +14,13 @@
 
 namespace faultline {
 
+// How connections are secured; all empty: with the host's certificates beyond loopback, else not.
+struct TlsChoice {
+  std::string directory;  // certificates in QEMU's layout
+  std::string psk_path;   // or a file of pre-shared keys
+  std::string hostname;   // source: whom the destination's certificate names; empty: the URI's host
+};
+
 struct MigrateOptions {
   std::string to_uri;        // tcp://HOST:PORT
   std::string qmp_path;      // the source QEMU's monitor socket
@@ -22,7 +29,8 @@ struct MigrateOptions {
   uint64_t bandwidth_bytes_per_second = 0;  // bulk only; 0: no limit
   Compression compression = Compression::kAuto;
   std::string push_order;  // a name (prefetch/push_orders.h); empty: the default
-  bool insecure = false;
+  bool insecure = false;   // plain TCP beyond loopback
+  TlsChoice tls;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;
   int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
@@ -33,7 +41,8 @@ struct ReceiveOptions {
   std::string qmp_path;
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
-  bool insecure = false;
+  bool insecure = false;     // plain TCP beyond loopback
+  TlsChoice tls;
   int64_t poll_us = 0;  // as above
 };
 
@@ -46,8 +55,8 @@ class Session {
   virtual void Cancel(const std::string& reason) = 0;
 };
 
-// Options that make no sense together are InvalidArgument, with the sentence for the user (plain
-// TCP beyond loopback without insecure is one). `journal` outlives the session.
+// Options that make no sense together are InvalidArgument, with the sentence for the user (beyond
+// loopback neither secrets nor insecure is one). `journal` outlives the session.
 absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions& options,
                                                             Journal* journal);
 absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions& options,

@@ -1,9 +1,9 @@
 // A source session on its own loops, over TCP.
 #include <utility>
 
+#include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "assembly/session_loops.h"
-#include "assembly/transport_uri.h"
 #include "engine/source_session.h"
 #include "memory/ram_file_source.h"
 #include "prefetch/push_orders.h"
@@ -14,13 +14,14 @@ namespace {
 
 class SourceRunner : public Session {
  public:
-  SourceRunner(SourceParts parts, TcpUri uri, std::unique_ptr<PushOrder> push_order)
+  SourceRunner(SourceParts parts, Endpoint endpoint, std::unique_ptr<PushOrder> push_order)
       : push_order_(std::move(push_order)),
         parts_(std::move(parts)),
         loops_(parts_.poll_us),
-        transport_({.uri = std::move(uri),
+        transport_({.uri = std::move(endpoint.uri),
                     .bandwidth_bytes_per_second = parts_.bandwidth,
-                    .compression = parts_.compression},
+                    .compression = parts_.compression,
+                    .tls = std::move(endpoint.tls)},
                    {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)) {}
 
@@ -60,9 +61,10 @@ class SourceRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
-  ASSIGN_OR_RETURN(TcpUri uri, CheckedTcpUri(parts.uri, parts.insecure));
+  ASSIGN_OR_RETURN(Endpoint endpoint,
+                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kSource));
   ASSIGN_OR_RETURN(std::unique_ptr<PushOrder> order, MakePushOrder(parts.push_order));
-  return std::make_unique<SourceRunner>(std::move(parts), std::move(uri), std::move(order));
+  return std::make_unique<SourceRunner>(std::move(parts), std::move(endpoint), std::move(order));
 }
 
 }  // namespace faultline

@@ -63,6 +63,19 @@ void AddHookLibrary(CLI::App* command, std::string* value) {
       ->type_name("FILE");
 }
 
+void AddTls(CLI::App* command, TlsChoice* choice) {
+  command
+      ->add_option("--tls-dir", choice->directory,
+                   "certificates for TLS, named as QEMU and libvirt name them (default beyond "
+                   "loopback: /etc/pki/faultline, else /etc/pki/qemu)")
+      ->type_name("DIR");
+  command
+      ->add_option("--tls-psk", choice->psk_path,
+                   "pre-shared keys for TLS instead: a private file of lines identity:hexkey, the "
+                   "same on both sides")
+      ->type_name("FILE");
+}
+
 CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
   CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
   command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
@@ -94,8 +107,14 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "last)")
       ->type_name("NAME");
   AddPoll(command, &options->poll_us);
+  AddTls(command, &options->tls);
+  command
+      ->add_option("--tls-hostname", options->tls.hostname,
+                   "whom the destination's certificate must name (default: the host in --to)")
+      ->type_name("NAME");
   command->add_flag("--insecure", options->insecure,
-                    "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");
+                    "plain TCP beyond loopback, without TLS: whoever can listen reads the VM's "
+                    "memory");
   command->add_flag("--quit-source", options->quit_source,
                     "end the source QEMU when all memory has arrived (otherwise it stays paused)");
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
@@ -121,8 +140,10 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
   command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
       ->type_name("unix:PATH");
   AddPoll(command, &options->poll_us);
+  AddTls(command, &options->tls);
   command->add_flag("--insecure", options->insecure,
-                    "allow plain TCP beyond loopback: whoever can connect writes the VM's memory");
+                    "plain TCP beyond loopback, without TLS: whoever can connect writes the VM's "
+                    "memory");
   command->add_flag("--json", options->json,
                     "one JSON object a line on stdout, the first one says the port");
   AddHookLibrary(command, &options->hook_library);
@@ -145,6 +166,8 @@ CLI::App* AddDoctor(CLI::App* app, DoctorCommand* options) {
   command->add_option("--qemu", options->qemu, "the QEMU to look at (default: qemu-system-x86_64)")
       ->type_name("PROGRAM");
   AddHookLibrary(command, &options->hook_library);
+  command->add_option("--tls-dir", options->tls_directory, "the certificates to look at")
+      ->type_name("DIR");
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
   command->footer("Exit status: 0 if post-copy is possible, 1 if not, 2 bad usage.");
   return command;

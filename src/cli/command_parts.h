@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "assembly/sessions.h"
+#include "assembly/tls_examination.h"
 #include "cli/doctor_line.h"
 #include "seams/journal.h"
 
@@ -29,6 +30,8 @@ struct CommandParts {
   std::function<absl::StatusOr<std::unique_ptr<Journal>>(const JournalFile&)> create_journal;
   // The hidden `guardian` subcommand: its arguments; returns when its work is over.
   std::function<absl::Status(const std::vector<std::string>&)> run_guardian;
+  // Looks at the certificates in a folder, or where migrations look if it is empty.
+  std::function<TlsFacts(const std::string& directory)> examine_tls;
   // Asks the VM behind a monitor socket whether it can move. An error: the monitor did not answer.
   std::function<absl::StatusOr<std::vector<DoctorLine>>(const std::string& qmp_path)> examine_vm;
 };

@@ -55,6 +55,7 @@ ExitStatus RunDoctor(const CommandParts& parts, const DoctorCommand& command) {
     qmp_path = *path;
   }
   std::vector<DoctorLine> lines = JudgeHost(GatherHostFacts(command.qemu, command.hook_library));
+  lines.push_back(JudgeTls(parts.examine_tls(command.tls_directory)));
   if (!qmp_path.empty()) {
     absl::StatusOr<std::vector<DoctorLine>> vm = parts.examine_vm(qmp_path);
     if (vm.ok()) {

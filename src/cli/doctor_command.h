@@ -14,6 +14,7 @@ struct DoctorCommand {
   std::string vm;  // a monitor socket; empty: the host alone
   std::string qemu;
   std::string hook_library;
+  std::string tls_directory;  // empty: where migrations look
   bool json = false;
 };
 

@@ -8,6 +8,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <utility>
 
 #include "base/text.h"
 
@@ -221,6 +222,36 @@ std::vector<DoctorLine> JudgeHost(const HostFacts& facts) {
           JudgeShm(facts),    JudgeShmemHugePages(facts), JudgeHugePages(facts),
           JudgeKvm(facts),    JudgeHook(facts),           JudgeQemu(facts),
           JudgeMemlock(facts)};
+}
+
+DoctorLine JudgeTls(const TlsFacts& facts) {
+  DoctorLine line{"TLS", DoctorLevel::kOk, "", ""};
+  if (!facts.directory.ok()) {
+    line.level = DoctorLevel::kWarn;
+    line.finding = MessageOf(facts.directory.status());
+    line.mend =
+        "Beyond loopback migrations need certificates (docs/operators-guide.md), or --tls-psk.";
+    return line;
+  }
+  line.finding = *facts.directory;
+  const std::array sides = {std::pair{"source", &facts.as_source},
+                            std::pair{"destination", &facts.as_destination}};
+  for (const auto& [side, valid_until] : sides) {
+    if (valid_until->ok()) {
+      line.finding += fmt::format(", as {} valid until {}", side, **valid_until);
+      continue;
+    }
+    line.finding += fmt::format(", no {} here", side);
+    // A host that only ever gives VMs away needs no certificate to receive them.
+    if (absl::IsNotFound(valid_until->status()) &&
+        (facts.as_source.ok() || facts.as_destination.ok())) {
+      continue;
+    }
+    line.level = DoctorLevel::kWarn;
+    if (!line.mend.empty()) line.mend += "; ";
+    line.mend += fmt::format("As {}: {}", side, MessageOf(valid_until->status()));
+  }
+  return line;
 }
 
 bool PostCopyPossible(const std::vector<DoctorLine>& lines) {

@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "assembly/tls_examination.h"
 #include "cli/doctor_line.h"
 #include "cli/host_facts.h"
 
@@ -11,6 +12,9 @@ namespace faultline {
 
 // One line for each subject, in a fixed order. kFail: post-copy is not possible here.
 std::vector<DoctorLine> JudgeHost(const HostFacts& facts);
+
+// About certificates; never kFail, since a migration can do without.
+DoctorLine JudgeTls(const TlsFacts& facts);
 
 // No line is kFail.
 bool PostCopyPossible(const std::vector<DoctorLine>& lines);

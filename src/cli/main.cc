@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "assembly/sessions.h"
+#include "assembly/tls_examination.h"
 #include "cli/command_line.h"
 #include "cli/vm_examination.h"
 #include "runtime/journal/file_journal.h"
@@ -27,6 +28,7 @@ int main(int argc, char** argv) {
       .make_receive = faultline::MakeReceiveSession,
       .create_journal = faultline::CreateJournal,
       .run_guardian = faultline::RunGuardian,
+      .examine_tls = faultline::ExamineTls,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

@@ -42,6 +42,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
   options.push_order = command.push_order;
   options.poll_us = command.poll_us;
   options.insecure = command.insecure;
+  options.tls = command.tls;
   options.quit_source = command.quit_source;
   return options;
 }

@@ -22,6 +22,7 @@ struct MigrateCommand {
   std::string run_directory;
   int64_t poll_us = 0;
   bool insecure = false;
+  TlsChoice tls;
   bool quit_source = false;
   bool json = false;
 };

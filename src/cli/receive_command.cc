@@ -27,6 +27,7 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command) {
   options.listen_uri = command.listen_uri;
   options.poll_us = command.poll_us;
   options.insecure = command.insecure;
+  options.tls = command.tls;
   bool has_sockets = !command.qmp.empty() || !command.hook.empty();
   if (command.has_qemu_command) {
     if (has_sockets) {

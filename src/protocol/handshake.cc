@@ -10,12 +10,29 @@ absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBy
   constexpr uint64_t kPayloadBytesMax = kErrorTextBytesMax + 64;
   uint64_t type = LoadLittleEndian(header.subspan(0, 2));
   uint64_t payload_bytes = LoadLittleEndian(header.subspan(4, 4));
+  if (BeginsTls(header)) {
+    return absl::InvalidArgumentError(
+        "the peer speaks TLS, and this side does not; give both sides --tls-dir or --tls-psk, or "
+        "both --insecure if the network is trusted");
+  }
   if (type == 0 || type > 3 || payload_bytes > kPayloadBytesMax) {
     return absl::InvalidArgumentError(
         fmt::format("the peer is not Faultline: its first message has type {} and {} bytes", type,
                     payload_bytes));
   }
   return kMessageHeaderBytes + payload_bytes;
+}
+
+bool BeginsTls(std::span<const std::byte, kMessageHeaderBytes> header) {
+  // Change cipher spec, alert, handshake, application data; then the major version.
+  return header[0] >= std::byte{0x14} && header[0] <= std::byte{0x17} && header[1] == std::byte{3};
+}
+
+bool SameToken(const SessionToken& a, const SessionToken& b) {
+  // Volatile, so that the compiler does not end the loop early.
+  volatile uint8_t different = 0;
+  for (size_t i = 0; i < a.size(); ++i) different = different | (a[i] ^ b[i]);
+  return different == 0;
 }
 
 std::optional<PeerError> RefuseVersion(const Hello& hello) {

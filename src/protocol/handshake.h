@@ -16,6 +16,12 @@ namespace faultline {
 // error for anything else and for one that is too long: a stranger is turned away by 8 bytes.
 absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBytes> header);
 
+// The same bytes are the beginning of a TLS record instead.
+bool BeginsTls(std::span<const std::byte, kMessageHeaderBytes> header);
+
+// Compares all bytes, so that the time it takes tells nothing about where a guess went wrong.
+bool SameToken(const SessionToken& a, const SessionToken& b);
+
 // Why a peer that says `hello` cannot be served: no common version (kVersion, both ranges named).
 std::optional<PeerError> RefuseVersion(const Hello& hello);
 

@@ -42,7 +42,7 @@ class SourceTransport {
   virtual uint64_t bytes_wire() const = 0;  // sent and received on all connections; any thread
   // What was packed before it was pushed; nothing where a transport does not pack.
   virtual PackedBytes bytes_packed() const { return {}; }
-  virtual std::string name() const = 0;  // "tcp"
+  virtual std::string name() const = 0;  // "tcp", "tcp+tls"
 };
 
 // The destination's end: it listens.

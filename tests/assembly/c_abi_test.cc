@@ -200,12 +200,17 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
   options_.bandwidth_bytes_per_second = 1000;
   options_.compression = FAULTLINE_COMPRESSION_LZ4;
   options_.migration_id[3] = 7;
+  options_.tls_dir = "/certificates";
+  options_.tls_hostname = "vm-host";
   script_.source = [](SourceParts parts) -> FakeSessionScript::Run {
     EXPECT_EQ(parts.uri, "tcp://127.0.0.1:4444");
     EXPECT_TRUE(parts.insecure);
     EXPECT_EQ(parts.bandwidth, 1000u);
     EXPECT_EQ(parts.compression, Compression::kLz4);
     EXPECT_EQ(parts.id[3], 7);
+    EXPECT_EQ(parts.tls.directory, "/certificates");
+    EXPECT_EQ(parts.tls.psk_path, "");
+    EXPECT_EQ(parts.tls.hostname, "vm-host");
     EXPECT_NE(parts.journal, nullptr);
     return [parts](SessionObserver*, std::future<std::string>) {
       ManualClock clock;

@@ -118,7 +118,8 @@ TEST_F(CommandLineTest, HelpAndVersion) {
   CommandResult migrate = RunCommand(With({"migrate", "--help"}));
   EXPECT_EQ(migrate.exit_status, 0);
   EXPECT_THAT(migrate.out,
-              AllOf(HasSubstr("--bandwidth"), HasSubstr("--compress"), HasSubstr("--quit-source")));
+              AllOf(HasSubstr("--bandwidth"), HasSubstr("--compress"), HasSubstr("--quit-source"),
+                    HasSubstr("--tls-dir"), HasSubstr("--tls-psk"), HasSubstr("--tls-hostname")));
   EXPECT_EQ(RunCommand(With({"guardian", "a", "b"})).exit_status, 0);
 }
 

@@ -115,5 +115,25 @@ TEST(DoctorVerdictsTest, KvmKernelAndLimitsOnlyWarn) {
   EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
 }
 
+TEST(DoctorVerdictsTest, CertificatesOnlyWarn) {
+  TlsFacts facts;
+  facts.directory = absl::NotFoundError("there are no certificates in /a or /b");
+  EXPECT_EQ(JudgeTls(facts).level, DoctorLevel::kWarn);
+  EXPECT_THAT(JudgeTls(facts).finding, HasSubstr("/a or /b"));
+  EXPECT_THAT(JudgeTls(facts).mend, HasSubstr("--tls-psk"));
+  facts.directory = "/a";
+  facts.as_source = "2031-02-03";
+  facts.as_destination = absl::NotFoundError("open '/a/server-cert.pem'");
+  EXPECT_EQ(JudgeTls(facts).level, DoctorLevel::kOk) << "a host may only ever give VMs away";
+  EXPECT_EQ(JudgeTls(facts).finding, "/a, as source valid until 2031-02-03, no destination here");
+  facts.as_destination =
+      absl::FailedPreconditionError("'/a/server-cert.pem' expired on 2020-01-01");
+  EXPECT_EQ(JudgeTls(facts).level, DoctorLevel::kWarn);
+  EXPECT_THAT(JudgeTls(facts).mend, HasSubstr("expired on 2020-01-01"));
+  facts.as_source = absl::NotFoundError("open '/a/client-cert.pem'");
+  facts.as_destination = absl::NotFoundError("open '/a/server-cert.pem'");
+  EXPECT_EQ(JudgeTls(facts).level, DoctorLevel::kWarn);
+}
+
 }  // namespace
 }  // namespace faultline

@@ -167,6 +167,14 @@ absl::Status RunGuardian(const std::vector<std::string>& arguments) {
   return absl::InvalidArgumentError("the fake guardian wants two arguments");
 }
 
+TlsFacts ExamineFakeTls(const std::string& directory) {
+  TlsFacts facts;
+  if (directory.empty()) return facts;
+  facts.directory = directory;
+  facts.as_source = "2031-02-03";
+  return facts;
+}
+
 absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
   if (qmp_path == "/nobody") return absl::UnavailableError("nobody answers at '/nobody'");
   return std::vector<DoctorLine>{{"VM", DoctorLevel::kOk, "2 RAM blocks", ""}};
@@ -181,6 +189,7 @@ int main(int argc, char** argv) {
       .make_receive = faultline::MakeReceive,
       .create_journal = faultline::CreateJournal,
       .run_guardian = faultline::RunGuardian,
+      .examine_tls = faultline::ExamineFakeTls,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

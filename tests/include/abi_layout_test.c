@@ -25,10 +25,12 @@ AT(faultline_result, bytes_packed_in, 1208);
 SIZE(faultline_events, 48);
 SIZE(faultline_source_callbacks, 40);
 SIZE(faultline_destination_callbacks, 48);
-SIZE(faultline_options, 56);
+SIZE(faultline_options, 80);
 AT(faultline_options, userfaultfd, 20);
 AT(faultline_options, migration_id, 32);
 AT(faultline_options, compression, 48);
+AT(faultline_options, tls_dir, 56);
+AT(faultline_options, tls_hostname, 72);
 #endif
 
 int main(void) {

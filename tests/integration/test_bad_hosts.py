@@ -250,15 +250,16 @@ class CommandLine(SmallVmCase):
             self.assertIn(word, command.stderr())
         return command
 
-    def test_beyond_loopback_needs_insecure(self):
+    def test_beyond_loopback_needs_secrets_or_insecure(self):
         source, destination = self.working(), self.waiting()
         for address in ("0.0.0.0", "192.0.2.1", "[::]"):
             self.assert_usage(["receive", "--listen", f"tcp://{address}:0", "--json",
                                "--qmp", f"unix:{destination.engine_qmp}",
                                "--hook", f"unix:{destination.hook_socket}"],
-                              "plain TCP", "--insecure")
+                              "TLS", "/etc/pki/faultline or /etc/pki/qemu", "--tls-dir",
+                              "--tls-psk", "--insecure")
         self.assert_usage(["migrate", "--to", "tcp://192.0.2.1:7000", "--json",
-                           "--qmp", f"unix:{source.engine_qmp}"], "plain TCP", "--insecure")
+                           "--qmp", f"unix:{source.engine_qmp}"], "TLS", "--tls-dir", "--insecure")
         self.assertEqual("inmigrate", destination.status())
         self.assert_works(source)
 
@@ -279,6 +280,11 @@ class CommandLine(SmallVmCase):
                 (["receive", "--listen", "tcp://127.0.0.1:0"], "--qmp"),
                 (["receive", "--listen", "tcp://127.0.0.1:0", *qmp, "--hook", "unix:/h", "--", "q"],
                  "leave"),
+                (["migrate", "--to", "tcp://192.0.2.1:1", "--tls-dir", "/d", "--tls-psk", "/f", *qmp],
+                 "exclude"),
+                (["migrate", "--to", "tcp://192.0.2.1:1", "--tls-dir", "/d", "--insecure", *qmp],
+                 "--insecure"),
+                (["migrate", "--to", "tcp://127.0.0.1:1", "--tls-hostname", "h", *qmp], "--tls-dir"),
                 (["cancel"], "id")):
             with self.subTest(words=words):
                 self.assert_usage(words, said)

@@ -15,8 +15,8 @@ constexpr size_t kReceivedBytesMax = kMessageHeaderBytes + kMessagePayloadBytesM
 
 }  // namespace
 
-TcpControlChannel::TcpControlChannel(Loop* control, FileDescriptor fd, WireCounter counter)
-    : loop_(control), stream_(std::move(fd), std::move(counter)) {
+TcpControlChannel::TcpControlChannel(Loop* control, TcpConnection connection, WireCounter counter)
+    : loop_(control), stream_(std::move(connection), std::move(counter)) {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
 }

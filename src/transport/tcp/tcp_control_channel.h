@@ -16,7 +16,7 @@ namespace faultline {
 // Control thread. The listener may destroy the channel from inside a callback.
 class TcpControlChannel : public ControlChannel {
  public:
-  TcpControlChannel(Loop* control, FileDescriptor fd, WireCounter counter);
+  TcpControlChannel(Loop* control, TcpConnection connection, WireCounter counter);
   ~TcpControlChannel() override;
 
   void Start(Listener* listener) override;

@@ -15,11 +15,16 @@ namespace {
 
 constexpr int kAcceptsPerTurnMax = 16;
 constexpr int64_t kAcceptPauseUs = 100'000;
+// Somebody who tries again and again must not fill the screen.
+constexpr int kNoticesMax = 8;
+
+constexpr char kMend[] =
+    "give both sides --tls-dir or --tls-psk, or both --insecure if the network is trusted";
 
 }  // namespace
 
 TcpDestinationTransport::TcpDestinationTransport(TcpOptions options, TcpLoops loops)
-    : options_(std::move(options)), loops_(loops) {}
+    : options_(std::move(options)), loops_(loops), notices_left_(kNoticesMax) {}
 
 TcpDestinationTransport::~TcpDestinationTransport() = default;
 
@@ -63,16 +68,58 @@ void TcpDestinationTransport::PauseAccepting() {
 }
 
 void TcpDestinationTransport::Greet(FileDescriptor fd) {
+  TcpConnection connection{std::move(fd), nullptr};
+  if (options_.tls != nullptr) {
+    const int socket = connection.fd.get();
+    connection.tls = options_.tls->NewSession(socket, PeerAddressOf(socket).text());
+    if (connection.tls == nullptr) return;  // no memory: it may try again
+  }
   if (strangers_.size() >= options_.strangers_max) strangers_.pop_front();
-  strangers_.emplace_back(loops_.control, std::move(fd), Counter(&WireCounters::control));
+  strangers_.emplace_back(loops_.control, std::move(connection), Counter(&WireCounters::control));
   auto stranger = std::prev(strangers_.end());
   stranger->Receive(options_.hello_timeout_us,
                     [this, stranger](const absl::StatusOr<Message>& message) {
-                      if (message.ok() && std::holds_alternative<Hello>(*message)) {
-                        OnHello(stranger, std::get<Hello>(*message));
-                      }
+                      OnGreeted(stranger, message);
                       strangers_.erase(stranger);
                     });
+}
+
+void TcpDestinationTransport::OnGreeted(Strangers::iterator stranger,
+                                        const absl::StatusOr<Message>& message) {
+  if (stranger->misfit() != TcpGreeting::Misfit::kNone) {
+    return TurnAway(*stranger, message.status());
+  }
+  if (message.ok() && std::holds_alternative<Hello>(*message)) {
+    OnHello(stranger, std::get<Hello>(*message));
+  }
+}
+
+void TcpDestinationTransport::TurnAway(TcpGreeting& greeting, const absl::Status& status) {
+  const std::string peer = greeting.peer_name();
+  if (greeting.misfit() == TcpGreeting::Misfit::kRefused) {
+    Notice(MessageOf(status));
+    return greeting.CloseGently();  // so that the alert with the reason arrives
+  }
+  // An answer in plain words: a source that wants TLS tells its user that there is none here.
+  const bool plain = greeting.misfit() == TcpGreeting::Misfit::kPeerIsPlain;
+  Notice(plain
+             ? fmt::format("{} came without TLS and was turned away: {}", peer, kMend)
+             : fmt::format("{} wants TLS, which this side does not speak, and was turned away: {}",
+                           peer, kMend));
+  TcpGreeting answer(loops_.control, {greeting.Release().fd, nullptr},
+                     Counter(&WireCounters::control));
+  answer.Send(PeerError{
+      PeerErrorCode::kToken,
+      fmt::format("this destination speaks {}: {}", plain ? "TLS only" : "without TLS", kMend)});
+  answer.CloseGently();
+}
+
+void TcpDestinationTransport::Notice(const std::string& text) {
+  if (!options_.on_notice || notices_left_ == 0) return;
+  --notices_left_;
+  options_.on_notice(text);
+  if (notices_left_ > 0) return;
+  options_.on_notice("further connections that are turned away stay unsaid");
 }
 
 void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello& hello) {
@@ -83,9 +130,9 @@ void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello&
   if (hello.role == ConnectionRole::kDemand || hello.role == ConnectionRole::kBulk) {
     return JoinLane(*stranger, hello.role);
   }
-  FileDescriptor fd = stranger->Release();
-  if (!TuneTcp(fd.get(), TcpUse::kControl).ok()) return;  // it is gone already
-  arrived_(hello, std::make_unique<TcpControlChannel>(loops_.control, std::move(fd),
+  TcpConnection connection = stranger->Release();
+  if (!TuneTcp(connection.fd.get(), TcpUse::kControl).ok()) return;  // it is gone already
+  arrived_(hello, std::make_unique<TcpControlChannel>(loops_.control, std::move(connection),
                                                       Counter(&WireCounters::control)));
 }
 
@@ -93,7 +140,7 @@ std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) con
   if (auto refusal = RefuseVersion(hello)) return refusal;
   if (hello.role == ConnectionRole::kControl) return std::nullopt;
   if (!expected_.has_value() || hello.migration_id != expected_->id ||
-      hello.token != expected_->token) {
+      !SameToken(hello.token, expected_->token)) {
     return PeerError{PeerErrorCode::kToken,
                      "this connection belongs to no migration that is under way here"};
   }
@@ -113,15 +160,16 @@ std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) con
 
 void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole role) {
   greeting.Send(Welcome{kProtocolVersionMax, expected_->token});
-  FileDescriptor fd = greeting.Release();
+  TcpConnection connection = greeting.Release();
   bool is_demand = role == ConnectionRole::kDemand;
+  TcpUse use = is_demand ? TcpUse::kDemand : TcpUse::kBulk;
   // A lane that is gone again already does not count: the source tries once more or gives up.
-  if (!fd.valid() || !TuneTcp(fd.get(), is_demand ? TcpUse::kDemand : TcpUse::kBulk).ok()) return;
+  if (!connection.fd.valid() || !TuneTcp(connection.fd.get(), use).ok()) return;
   if (is_demand) {
-    reader_ = std::make_unique<TcpPageReader>(loops_.demand, std::move(fd),
+    reader_ = std::make_unique<TcpPageReader>(loops_.demand, std::move(connection),
                                               Counter(&WireCounters::demand), expected_->layout);
   } else {
-    push_ = std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(fd),
+    push_ = std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(connection),
                                               Counter(&WireCounters::bulk), expected_->layout);
   }
   if (reader_ != nullptr && push_ != nullptr) FinishLanes(Lanes{reader_.get(), push_.get()});

@@ -21,7 +21,8 @@ namespace faultline {
 //
 // Strangers: a new connection has hello_timeout_us to send a Hello. Whoever sends anything else is
 // closed without a word; a Hello of another version is told so (kVersion), one with a token that is
-// not ours too (kToken). None of them delays or disturbs anybody else.
+// not ours too (kToken), and so is a peer that is plain where TLS is wanted, or the other way
+// round. None of them delays or disturbs anybody else.
 class TcpDestinationTransport : public DestinationTransport {
  public:
   TcpDestinationTransport(TcpOptions options, TcpLoops loops);
@@ -33,7 +34,7 @@ class TcpDestinationTransport : public DestinationTransport {
   void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
                    int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }
-  std::string name() const override { return "tcp"; }
+  std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
  private:
   using Strangers = std::list<TcpGreeting>;  // the oldest first
@@ -49,6 +50,10 @@ class TcpDestinationTransport : public DestinationTransport {
   void AcceptSome();
   void PauseAccepting();
   void Greet(FileDescriptor fd);
+  void OnGreeted(Strangers::iterator stranger, const absl::StatusOr<Message>& message);
+  // Tells both sides why a connection is not secured as this side wants it.
+  void TurnAway(TcpGreeting& greeting, const absl::Status& status);
+  void Notice(const std::string& text);
   void OnHello(Strangers::iterator stranger, const Hello& hello);
   // Why `hello` gets no connection here.
   std::optional<PeerError> Refuse(const Hello& hello) const;
@@ -63,6 +68,7 @@ class TcpDestinationTransport : public DestinationTransport {
   std::unique_ptr<FdWatcher> listener_watcher_;  // goes before listener_
   std::unique_ptr<Timer> accept_pause_;
   Strangers strangers_;
+  int notices_left_;
   std::optional<Expected> expected_;
   std::unique_ptr<TcpPageReader> reader_;
   std::unique_ptr<TcpPushReceiver> push_;

@@ -37,9 +37,11 @@ struct TcpDialer::Lookup {
   TcpDialer* dialer = nullptr;  // guarded by mutex; null once the dialer has gone
 };
 
-TcpDialer::TcpDialer(Loop* control, TcpUri uri, int64_t timeout_us, Done done)
+TcpDialer::TcpDialer(Loop* control, Target target, int64_t timeout_us, Done done)
     : loop_(control),
-      uri_(std::move(uri)),
+      uri_(std::move(target.uri)),
+      tls_(std::move(target.tls)),
+      counter_(std::move(target.counter)),
       deadline_ns_(control->NowNanos() + timeout_us * 1000),
       timeout_s_(static_cast<double>(timeout_us) / 1e6),
       done_(std::move(done)),
@@ -123,10 +125,36 @@ void TcpDialer::OnWritable() {
     if (next_address_ < addresses_.size()) return TryNext();
     return Finish(last_error_);
   }
-  Finish(std::move(socket_));
+  if (tls_ != nullptr) return BeginHandshake();
+  Finish(TcpConnection{std::move(socket_), nullptr});
 }
 
-void TcpDialer::Finish(absl::StatusOr<FileDescriptor> result) {
+void TcpDialer::BeginHandshake() {
+  const std::string peer = PeerAddressOf(socket_.get()).text();
+  std::unique_ptr<TlsSession> session = tls_->NewSession(socket_.get(), peer);
+  if (session == nullptr) {
+    return Finish(absl::ResourceExhaustedError("no memory for TLS with " + peer));
+  }
+  last_error_ = absl::DeadlineExceededError(fmt::format(
+      "TLS with {}: no answer within {:.1f} s; is `faultline receive` what listens there, and does "
+      "it take TLS?",
+      peer, timeout_s_));
+  timer_ =
+      loop_->RunAfter((deadline_ns_ - loop_->NowNanos()) / 1000, [this] { Finish(last_error_); });
+  stream_.emplace(TcpConnection{std::move(socket_), std::move(session)}, counter_);
+  stream_->Watch(loop_, [this](FdReadiness) { OnHandshakeReady(); });
+  OnHandshakeReady();
+}
+
+void TcpDialer::OnHandshakeReady() {
+  absl::StatusOr<bool> over = stream_->Handshake();
+  if (over.ok() && !*over) return;
+  if (over.ok()) return Finish(stream_->Release());
+  stream_->CloseGently();  // so that the alert with the reason arrives
+  Finish(Annotate(over.status(), "connecting to " + uri_.text()));
+}
+
+void TcpDialer::Finish(absl::StatusOr<TcpConnection> result) {
   timer_.reset();
   Done done = std::exchange(done_, nullptr);
   done(std::move(result));

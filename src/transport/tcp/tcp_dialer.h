@@ -1,4 +1,4 @@
-// Connecting to a URI: name, addresses, time-out, and a sentence when it fails.
+// Connecting to a URI: name, addresses, TLS handshake, time-out, and a sentence when it fails.
 #ifndef FAULTLINE_TRANSPORT_TCP_TCP_DIALER_H_
 #define FAULTLINE_TRANSPORT_TCP_TCP_DIALER_H_
 
@@ -6,25 +6,34 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/file_descriptor.h"
 #include "base/status.h"
 #include "runtime/loop.h"
 #include "transport/tcp/tcp_socket.h"
+#include "transport/tcp/tcp_stream.h"
 #include "transport/tcp/tcp_uri.h"
+#include "transport/tcp/tls_context.h"
 
 namespace faultline {
 
 // One attempt. Control thread. Destroying it gives the attempt up; `done` will then not run.
 class TcpDialer {
  public:
-  // A connected, non-blocking socket, or: NotFound (no such host), Unavailable (refused,
-  // unreachable), DeadlineExceeded; each names the address and the mend.
-  using Done = std::function<void(absl::StatusOr<FileDescriptor>)>;
+  struct Target {
+    TcpUri uri;
+    std::shared_ptr<const TlsContext> tls;  // null: a plain connection
+    WireCounter counter;                    // counts what the handshake takes
+  };
+  // A connection that is ready for its first message, or: NotFound (no such host), Unavailable
+  // (refused, unreachable), DeadlineExceeded, or what TlsSession::Handshake says; each names the
+  // address and the mend.
+  using Done = std::function<void(absl::StatusOr<TcpConnection>)>;
 
   // `done` runs once, never from inside the constructor, and may destroy the dialer.
-  TcpDialer(Loop* control, TcpUri uri, int64_t timeout_us, Done done);
+  TcpDialer(Loop* control, Target target, int64_t timeout_us, Done done);
   ~TcpDialer();
 
  private:
@@ -37,10 +46,15 @@ class TcpDialer {
   void TryNext();
   absl::Status BeginConnect(const SocketAddress& address);
   void OnWritable();
-  void Finish(absl::StatusOr<FileDescriptor> result);
+  // All addresses lead to the same host: who fails here is not tried at another one.
+  void BeginHandshake();
+  void OnHandshakeReady();
+  void Finish(absl::StatusOr<TcpConnection> result);
 
   Loop* const loop_;
   const TcpUri uri_;
+  const std::shared_ptr<const TlsContext> tls_;
+  const WireCounter counter_;
   const int64_t deadline_ns_;
   const double timeout_s_;
   Done done_;
@@ -50,6 +64,7 @@ class TcpDialer {
   absl::Status last_error_;
   FileDescriptor socket_;
   std::unique_ptr<FdWatcher> watcher_;
+  std::optional<TcpStream> stream_;  // during the handshake, in socket_'s place
   std::unique_ptr<Timer> timer_;
 };
 

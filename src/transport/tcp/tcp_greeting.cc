@@ -10,9 +10,9 @@
 
 namespace faultline {
 
-TcpGreeting::TcpGreeting(Loop* control, FileDescriptor fd, WireCounter counter)
-    : loop_(control), stream_(std::move(fd), std::move(counter)) {
-  stream_.Watch(loop_, [this](FdReadiness) { OnReadable(); });
+TcpGreeting::TcpGreeting(Loop* control, TcpConnection connection, WireCounter counter)
+    : loop_(control), stream_(std::move(connection), std::move(counter)) {
+  stream_.Watch(loop_, [this](FdReadiness) { OnReady(); });
 }
 
 void TcpGreeting::Send(const Message& message) {
@@ -41,22 +41,47 @@ void TcpGreeting::Receive(int64_t timeout_us, Done done) {
   });
 }
 
-void TcpGreeting::OnReadable() {
-  while (true) {
-    iovec part{bytes_.data() + received_, bytes_.size() - received_};
-    Transfer transfer = stream_.Receive({&part, 1});
-    if (!transfer.status.ok()) return Finish(transfer.status);
-    if (transfer.bytes == 0) return;
-    received_ += transfer.bytes;
-    if (received_ < bytes_.size()) continue;
-    auto needed = GreetingBytes(std::span(bytes_).first<kMessageHeaderBytes>());
-    if (!needed.ok()) return Finish(needed.status());
-    if (received_ == *needed) break;
+void TcpGreeting::OnReady() {
+  absl::StatusOr<bool> shaken = stream_.Handshake();
+  if (!shaken.ok()) return Fail(shaken.status());
+  if (!*shaken || !Fill()) return;
+  auto needed = GreetingBytes(std::span(bytes_).first<kMessageHeaderBytes>());
+  if (!needed.ok()) {
+    if (BeginsTls(std::span(bytes_).first<kMessageHeaderBytes>())) misfit_ = Misfit::kPeerIsTls;
+    return Finish(needed.status());
+  }
+  if (bytes_.size() < *needed) {
     bytes_.resize(*needed);
+    if (!Fill()) return;
   }
   auto decoded = DecodeMessage(bytes_);
   if (!decoded.ok()) return Finish(decoded.status());
   Finish(std::move(decoded->message));
+}
+
+bool TcpGreeting::Fill() {
+  while (received_ < bytes_.size()) {
+    iovec part{bytes_.data() + received_, bytes_.size() - received_};
+    Transfer transfer = stream_.Receive({&part, 1});
+    if (!transfer.status.ok()) {
+      Fail(transfer.status);
+      return false;
+    }
+    if (transfer.bytes == 0) return false;
+    received_ += transfer.bytes;
+  }
+  return true;
+}
+
+// Also later than the handshake: only with its first word a destination says what it thinks of the
+// source's proof.
+void TcpGreeting::Fail(const absl::Status& status) {
+  if (stream_.peer_is_plain()) {
+    misfit_ = Misfit::kPeerIsPlain;
+  } else if (absl::IsPermissionDenied(status) || absl::IsFailedPrecondition(status)) {
+    misfit_ = Misfit::kRefused;
+  }
+  Finish(status);
 }
 
 void TcpGreeting::Finish(absl::StatusOr<Message> message) {

@@ -4,10 +4,14 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
 
 #include "runtime/loop.h"
 #include "seams/compression.h"
 #include "transport/tcp/tcp_uri.h"
+#include "transport/tcp/tls_context.h"
 
 namespace faultline {
 
@@ -15,8 +19,12 @@ struct TcpOptions {
   TcpUri uri;                                    // where to connect to, or to listen
   uint64_t bandwidth_bytes_per_second = 0;       // source, bulk lane only; 0: no limit
   Compression compression = Compression::kAuto;  // source, bulk lane only
-  // Destination: how long a new connection may take to say who it is, and how many may be doing so;
-  // one more turns the oldest of them out.
+  std::shared_ptr<const TlsContext> tls;         // of this side's role; null: plain connections
+  // Destination: is told, in sentences for people, of connections that were turned away because of
+  // how they are secured. Control thread; may be empty.
+  std::function<void(const std::string& text)> on_notice;
+  // Destination: how long a new connection may take to say who it is, TLS handshake included, and
+  // how many may be doing so; one more turns the oldest of them out.
   int64_t hello_timeout_us = 5'000'000;
   size_t strangers_max = 32;
 };

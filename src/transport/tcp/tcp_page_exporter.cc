@@ -9,11 +9,11 @@
 
 namespace faultline {
 
-TcpPageExporter::TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter,
+TcpPageExporter::TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter,
                                  MemoryLayout layout)
     : loop_(demand),
       layout_(std::move(layout)),
-      stream_(std::move(fd), std::move(counter)),
+      stream_(std::move(connection), std::move(counter)),
       queue_(kAnswersQueuedMax) {}
 
 void TcpPageExporter::Start(const SourceMemory* memory, Listener* listener) {

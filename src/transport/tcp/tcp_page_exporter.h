@@ -22,7 +22,7 @@ namespace faultline {
 // not take waits as page names, never as bytes; when those are too many, requests are left unread.
 class TcpPageExporter : public PageExporter {
  public:
-  TcpPageExporter(Loop* demand, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
+  TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter, MemoryLayout layout);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
   void Stop() override;

@@ -17,9 +17,11 @@ constexpr int kPageReadsPerTurnMax = 8;
 
 }  // namespace
 
-TcpPageReader::TcpPageReader(Loop* demand, FileDescriptor fd, WireCounter counter,
+TcpPageReader::TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter,
                              MemoryLayout layout)
-    : loop_(demand), layout_(std::move(layout)), stream_(std::move(fd), std::move(counter)) {}
+    : loop_(demand),
+      layout_(std::move(layout)),
+      stream_(std::move(connection), std::move(counter)) {}
 
 void TcpPageReader::Start(Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);

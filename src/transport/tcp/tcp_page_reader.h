@@ -20,7 +20,7 @@ namespace faultline {
 // lie. A page that is larger than the buffer is received straight into one of its own size.
 class TcpPageReader : public PageReader {
  public:
-  TcpPageReader(Loop* demand, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
+  TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter, MemoryLayout layout);
 
   void Start(Listener* listener) override;
   void Read(std::span<const PageId> pages) override;

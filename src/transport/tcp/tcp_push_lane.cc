@@ -13,10 +13,10 @@ constexpr int64_t kFlightIntervalNs = 1'000'000;
 
 }  // namespace
 
-TcpPushLane::TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
+TcpPushLane::TcpPushLane(Loop* bulk, TcpConnection connection, WireCounter counter,
                          uint64_t bandwidth_bytes_per_second, Compression compression)
     : loop_(bulk),
-      stream_(std::move(fd), std::move(counter)),
+      stream_(std::move(connection), std::move(counter)),
       bucket_(bandwidth_bytes_per_second, bulk->NowNanos()),
       policy_(compression) {}
 
@@ -190,9 +190,8 @@ void TcpPushLane::NoteFlight() {
   if (now_ns - flight_noted_ns_ < kFlightIntervalNs) return;
   flight_noted_ns_ = now_ns;
   TcpStream::Flight flight = stream_.flight();
-  const uint64_t sent = bytes_sent_.load(std::memory_order_relaxed);
   bound_.Note({.now_ns = now_ns,
-               .acked_bytes = sent - std::min(sent, flight.unacked_bytes),
+               .acked_bytes = flight.acked_bytes,
                .min_round_trip_ns = flight.min_round_trip_ns,
                .was_full = std::exchange(was_full_, false)});
   const uint64_t wanted = bound_.buffer_bytes();

@@ -34,7 +34,7 @@ inline constexpr uint64_t kTcpRunBytesMax = QueueBound::kBurstBytesMax;
 class TcpPushLane : public PushLane {
  public:
   // `bandwidth_bytes_per_second` paces what is sent; 0: no limit.
-  TcpPushLane(Loop* bulk, FileDescriptor fd, WireCounter counter,
+  TcpPushLane(Loop* bulk, TcpConnection connection, WireCounter counter,
               uint64_t bandwidth_bytes_per_second, Compression compression);
 
   void Start(const SourceMemory* memory, Listener* listener) override;

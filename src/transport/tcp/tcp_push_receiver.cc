@@ -15,9 +15,9 @@ constexpr size_t kWakeBytes = 64 * 1024;
 
 }  // namespace
 
-TcpPushReceiver::TcpPushReceiver(Loop* bulk, FileDescriptor fd, WireCounter counter,
+TcpPushReceiver::TcpPushReceiver(Loop* bulk, TcpConnection connection, WireCounter counter,
                                  MemoryLayout layout)
-    : loop_(bulk), layout_(std::move(layout)), stream_(std::move(fd), std::move(counter)) {}
+    : loop_(bulk), layout_(std::move(layout)), stream_(std::move(connection), std::move(counter)) {}
 
 void TcpPushReceiver::Start(Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);

@@ -24,7 +24,7 @@ namespace faultline {
 // TCP's window makes the source wait.
 class TcpPushReceiver : public PushReceiver {
  public:
-  TcpPushReceiver(Loop* bulk, FileDescriptor fd, WireCounter counter, MemoryLayout layout);
+  TcpPushReceiver(Loop* bulk, TcpConnection connection, WireCounter counter, MemoryLayout layout);
 
   void Start(Listener* listener) override;
   void Resume() override;

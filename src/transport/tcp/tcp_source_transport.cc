@@ -31,19 +31,26 @@ WireCounter TcpSourceTransport::Counter(std::atomic<uint64_t> WireCounters::*kin
 void TcpSourceTransport::Connect(const Hello& hello, int64_t timeout_us, Connected done) {
   FAULTLINE_CHECK(loops_.control->IsOwnThread());
   uint64_t attempt = ++attempts_begun_;
-  auto on_done = [this, attempt, hello, done = std::move(done)](absl::StatusOr<FileDescriptor> fd) {
+  auto on_done = [this, attempt, hello,
+                  done = std::move(done)](absl::StatusOr<TcpConnection> connection) {
     auto dialer = dialers_.extract(attempt);  // goes at the end, with this task
-    if (!fd.ok()) return done(fd.status());
-    if (absl::Status status = TuneTcp(fd->get(), TcpUse::kControl); !status.ok()) {
+    if (!connection.ok()) return done(connection.status());
+    if (absl::Status status = TuneTcp(connection->fd.get(), TcpUse::kControl); !status.ok()) {
       return done(status);
     }
-    auto channel = std::make_unique<TcpControlChannel>(loops_.control, std::move(fd).value(),
+    auto channel = std::make_unique<TcpControlChannel>(loops_.control, std::move(*connection),
                                                        Counter(&WireCounters::control));
     channel->Send(hello);
     done(std::move(channel));
   };
-  dialers_[attempt] =
-      std::make_unique<TcpDialer>(loops_.control, options_.uri, timeout_us, std::move(on_done));
+  dialers_[attempt] = Dial(timeout_us, std::move(on_done));
+}
+
+std::unique_ptr<TcpDialer> TcpSourceTransport::Dial(int64_t timeout_us, TcpDialer::Done done) {
+  return std::make_unique<TcpDialer>(
+      loops_.control,
+      TcpDialer::Target{options_.uri, options_.tls, Counter(&WireCounters::control)}, timeout_us,
+      std::move(done));
 }
 
 void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
@@ -65,18 +72,19 @@ void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& to
 
 void TcpSourceTransport::OpenLane(LaneOpening* lane) {
   int64_t timeout_us = (opening_->deadline_ns - loops_.control->NowNanos()) / 1000;
-  lane->dialer = std::make_unique<TcpDialer>(loops_.control, options_.uri, timeout_us,
-                                             [this, lane](absl::StatusOr<FileDescriptor> fd) {
-                                               if (!fd.ok()) return FailLanes(*lane, fd.status());
-                                               OnLaneConnected(lane, std::move(fd).value());
-                                             });
+  lane->dialer = Dial(timeout_us, [this, lane](absl::StatusOr<TcpConnection> connection) {
+    if (!connection.ok()) return FailLanes(*lane, connection.status());
+    OnLaneConnected(lane, std::move(*connection));
+  });
 }
 
-void TcpSourceTransport::OnLaneConnected(LaneOpening* lane, FileDescriptor fd) {
+void TcpSourceTransport::OnLaneConnected(LaneOpening* lane, TcpConnection connection) {
   TcpUse use = lane == &opening_->demand ? TcpUse::kDemand : TcpUse::kBulk;
-  if (absl::Status status = TuneTcp(fd.get(), use); !status.ok()) return FailLanes(*lane, status);
-  lane->greeting =
-      std::make_unique<TcpGreeting>(loops_.control, std::move(fd), Counter(&WireCounters::control));
+  if (absl::Status status = TuneTcp(connection.fd.get(), use); !status.ok()) {
+    return FailLanes(*lane, status);
+  }
+  lane->greeting = std::make_unique<TcpGreeting>(loops_.control, std::move(connection),
+                                                 Counter(&WireCounters::control));
   lane->greeting->Send(lane->hello);
   int64_t left_us = (opening_->deadline_ns - loops_.control->NowNanos()) / 1000;
   lane->greeting->Receive(std::max<int64_t>(left_us, 0),

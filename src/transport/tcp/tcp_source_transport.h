@@ -32,7 +32,7 @@ class TcpSourceTransport : public SourceTransport {
   PackedBytes bytes_packed() const override {
     return push_ != nullptr ? push_->bytes_packed() : PackedBytes{};
   }
-  std::string name() const override { return "tcp"; }
+  std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
  private:
   // One lane on its way from nothing to Welcome.
@@ -51,8 +51,9 @@ class TcpSourceTransport : public SourceTransport {
   };
 
   WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
+  std::unique_ptr<TcpDialer> Dial(int64_t timeout_us, TcpDialer::Done done);
   void OpenLane(LaneOpening* lane);
-  void OnLaneConnected(LaneOpening* lane, FileDescriptor fd);
+  void OnLaneConnected(LaneOpening* lane, TcpConnection connection);
   void OnLaneAnswered(LaneOpening* lane, const Message& answer);
   void FinishLanes();
   void FailLanes(const LaneOpening& lane, const absl::Status& status);

@@ -108,6 +108,10 @@ INSTANTIATE_TEST_SUITE_P(Tcp, TcpPackedRunsTest, ::testing::Values(WorldFactory(
                            return std::make_unique<TcpWorld>(
                                TcpOptions{.compression = Compression::kLz4});
                          })));
+INSTANTIATE_TEST_SUITE_P(Tls, TcpPackedRunsTest, ::testing::Values(WorldFactory([] {
+                           return std::make_unique<TcpWorld>(
+                               TcpOptions{.compression = Compression::kLz4}, CertificatePair());
+                         })));
 
 TEST_P(TcpPackedRunsTest, BytesThatAreNoBlockFailTheLane) {
   OpenRawLanes();

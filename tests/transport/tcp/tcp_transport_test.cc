@@ -14,15 +14,19 @@
 namespace faultline::contract {
 namespace {
 
+TcpDialer::Target PlainTarget(const std::string& text) {
+  return {ParseTcpUri(text).value(), nullptr, std::make_shared<std::atomic<uint64_t>>()};
+}
+
 // What connecting to `text` ends with.
 absl::Status Dial(const std::string& text, int64_t timeout_us) {
   Loop loop("dial");
   absl::Status result = absl::InternalError("never called");
   std::unique_ptr<TcpDialer> dialer;
   loop.Post([&] {
-    dialer = std::make_unique<TcpDialer>(&loop, ParseTcpUri(text).value(), timeout_us,
-                                         [&](absl::StatusOr<FileDescriptor> fd) {
-                                           result = fd.status();
+    dialer = std::make_unique<TcpDialer>(&loop, PlainTarget(text), timeout_us,
+                                         [&](absl::StatusOr<TcpConnection> connection) {
+                                           result = connection.status();
                                            loop.Stop();
                                          });
   });
@@ -80,8 +84,8 @@ TEST(TcpDialerTest, MayBeGivenUp) {
   loop.Post([&] {
     for (const char* text : {"tcp://127.0.0.1:1", "tcp://no-such-host.invalid:1"}) {
       auto dialer = std::make_unique<TcpDialer>(
-          &loop, ParseTcpUri(text).value(), 1'000'000,
-          [](const absl::StatusOr<FileDescriptor>&) { ADD_FAILURE() << "it was given up"; });
+          &loop, PlainTarget(text), 1'000'000,
+          [](const absl::StatusOr<TcpConnection>&) { ADD_FAILURE() << "it was given up"; });
     }
   });
   auto timer = std::unique_ptr<Timer>();
@@ -160,6 +164,11 @@ INSTANTIATE_TEST_SUITE_P(Tcp, TcpStrangersTest, ::testing::Values(WorldFactory([
                            TcpOptions options;
                            options.hello_timeout_us = 600'000'000;
                            return std::make_unique<TcpWorld>(options);
+                         })));
+INSTANTIATE_TEST_SUITE_P(Tls, TcpStrangersTest, ::testing::Values(WorldFactory([] {
+                           TcpOptions options;
+                           options.hello_timeout_us = 600'000'000;
+                           return std::make_unique<TcpWorld>(options, PskPair());
                          })));
 
 TEST_P(TcpStrangersTest, ACrowdOfSilentOnesDelaysNobody) {
@@ -244,6 +253,9 @@ class TcpTeardownTest : public BulkLaneFixture {
 };
 INSTANTIATE_TEST_SUITE_P(Tcp, TcpTeardownTest, ::testing::Values(WorldFactory([] {
                            return std::make_unique<TcpWorld>();
+                         })));
+INSTANTIATE_TEST_SUITE_P(Tls, TcpTeardownTest, ::testing::Values(WorldFactory([] {
+                           return std::make_unique<TcpWorld>(TcpOptions{}, CertificatePair());
                          })));
 
 TEST_P(TcpTeardownTest, LanesStoppedWithDataInFlight) {

@@ -10,6 +10,8 @@
 #include <chrono>
 #include <future>
 #include <memory>
+#include <mutex>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -17,19 +19,25 @@
 #include "contract/transport_world.h"
 #include "transport/tcp/tcp_destination_transport.h"
 #include "transport/tcp/tcp_source_transport.h"
+#include "transport/tcp/test_certificates.h"
 
 namespace faultline::contract {
+
+// A blocking socket that is connected to that port.
+inline FileDescriptor ConnectTo(uint16_t port) {
+  FileDescriptor fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_port = htons(port);
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
+  return fd;
+}
 
 // A plain blocking socket.
 class TcpRawPeer : public RawPeer {
  public:
-  explicit TcpRawPeer(uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    EXPECT_EQ(connect(fd_.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
-  }
+  explicit TcpRawPeer(uint16_t port) : fd_(ConnectTo(port)) {}
   void Send(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
       ssize_t sent = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);
@@ -62,11 +70,70 @@ class TcpRawPeer : public RawPeer {
   bool closed_ = false;
 };
 
+// The same in TLS, with the source's secrets.
+class TlsRawPeer : public RawPeer {
+ public:
+  TlsRawPeer(uint16_t port, const TlsContext& context) : fd_(ConnectTo(port)) {
+    EXPECT_TRUE(SetNonBlocking(fd_.get(), true).ok());
+    tls_ = context.NewSession(fd_.get(), "the destination");
+    while (true) {
+      absl::StatusOr<TlsNeed> need = tls_->Handshake();
+      EXPECT_TRUE(need.ok()) << need.status();
+      if (!need.ok() || *need == TlsNeed::kNothing) break;
+      WaitFor(*need);
+    }
+  }
+  void Send(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      iovec part{const_cast<std::byte*>(bytes.data()), bytes.size()};
+      Transfer transfer = tls_->Send({&part, 1});
+      if (!transfer.status.ok()) return;  // it was closed; the test looks at Closed
+      bytes = bytes.subspan(transfer.bytes);
+      if (!bytes.empty()) WaitFor(tls_->send_need());
+    }
+  }
+  std::vector<std::byte> Received() override {
+    Drain();
+    return received_;
+  }
+  bool Closed() override {
+    Drain();
+    return closed_;
+  }
+
+ private:
+  void WaitFor(TlsNeed need) {
+    pollfd wait{fd_.get(), static_cast<int16_t>(need == TlsNeed::kReadable ? POLLIN : POLLOUT), 0};
+    poll(&wait, 1, 10'000);
+  }
+  void Drain() {
+    std::byte buffer[4096];
+    iovec part{buffer, sizeof(buffer)};
+    while (!closed_) {
+      Transfer transfer = tls_->Receive({&part, 1});
+      received_.insert(received_.end(), buffer, buffer + transfer.bytes);
+      if (!transfer.status.ok()) closed_ = true;
+      if (transfer.bytes == 0) return;
+    }
+  }
+
+  FileDescriptor fd_;
+  std::unique_ptr<TlsSession> tls_;
+  std::vector<std::byte> received_;
+  bool closed_ = false;
+};
+
 class TcpWorld : public TransportWorld {
  public:
-  explicit TcpWorld(TcpOptions options = {}) : packs_(options.compression != Compression::kOff) {
+  explicit TcpWorld(TcpOptions options = {}, TlsPair tls = {})
+      : packs_(options.compression != Compression::kOff), tls_(std::move(tls)) {
     for (auto& loop : loops_) loop->StartThread();
     options.uri = {"127.0.0.1", 0};
+    options.tls = tls_.destination;
+    options.on_notice = [this](const std::string& text) {
+      std::lock_guard lock(notices_mutex_);
+      notices_.push_back(text);
+    };
     RunOn(Place::kControl, [&] {
       destination_ = std::make_unique<TcpDestinationTransport>(
           options, TcpLoops{loops_[3].get(), loops_[4].get(), loops_[5].get()});
@@ -78,6 +145,7 @@ class TcpWorld : public TransportWorld {
       options.uri = ParseTcpUri(destination_->address()).value();
     });
     port_ = options.uri.port;
+    options.tls = tls_.source;
     RunOn(Place::kSourceControl, [&] {
       source_ = std::make_unique<TcpSourceTransport>(
           options, TcpLoops{loops_[0].get(), loops_[1].get(), loops_[2].get()});
@@ -103,6 +171,11 @@ class TcpWorld : public TransportWorld {
   bool packs() const override { return packs_; }
   Loop& loop(Place place) { return *loops_[static_cast<size_t>(place)]; }
   uint16_t port() const { return port_; }
+  // What the destination's user was told.
+  std::vector<std::string> notices() {
+    std::lock_guard lock(notices_mutex_);
+    return notices_;
+  }
 
   void RunOn(Place place, const std::function<void()>& task) override {
     std::promise<void> done;
@@ -122,13 +195,17 @@ class TcpWorld : public TransportWorld {
   }
   void Settle() override { std::this_thread::sleep_for(std::chrono::milliseconds(50)); }
   std::unique_ptr<RawPeer> ConnectRaw(ConnectionRole) override {
-    return std::make_unique<TcpRawPeer>(port_);
+    if (tls_.source == nullptr) return std::make_unique<TcpRawPeer>(port_);
+    return std::make_unique<TlsRawPeer>(port_, *tls_.source);
   }
 
  private:
   static std::unique_ptr<Loop> MakeLoop(const char* name) { return std::make_unique<Loop>(name); }
 
   const bool packs_;
+  const TlsPair tls_;
+  std::mutex notices_mutex_;
+  std::vector<std::string> notices_;  // guarded by notices_mutex_
   std::unique_ptr<Loop> loops_[6] = {MakeLoop("src-control"), MakeLoop("src-demand"),
                                      MakeLoop("src-bulk"),    MakeLoop("dst-control"),
                                      MakeLoop("dst-demand"),  MakeLoop("dst-bulk")};

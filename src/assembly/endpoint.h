@@ -1,0 +1,33 @@
+// Which addresses a migration may use, and how its connections are secured.
+#ifndef FAULTLINE_ASSEMBLY_ENDPOINT_H_
+#define FAULTLINE_ASSEMBLY_ENDPOINT_H_
+
+#include <memory>
+#include <string>
+
+#include "assembly/sessions.h"
+#include "base/status.h"
+#include "transport/tcp/tcp_uri.h"
+#include "transport/tcp/tls_context.h"
+
+namespace faultline {
+
+struct Endpoint {
+  TcpUri uri;
+  std::shared_ptr<const TlsContext> tls;  // null: plain TCP
+};
+
+// `uri` for that side of a migration. With a choice of secrets its connections are in TLS; without
+// one they are plain on loopback or if `insecure`, and in TLS with the certificates of
+// FindCertificates everywhere else. InvalidArgument: another scheme, choices that exclude each
+// other, or no certificates beyond loopback. Other errors are about the secrets.
+absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
+                                        const TlsChoice& choice, TlsRole role);
+
+// The folder of this host's certificates: /etc/pki/faultline, or else QEMU's /etc/pki/qemu.
+// NotFound names both.
+absl::StatusOr<std::string> FindCertificates();
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ASSEMBLY_ENDPOINT_H_

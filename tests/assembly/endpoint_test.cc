@@ -1,0 +1,103 @@
+// Which connections are in TLS, and which choices are refused.
+#include "assembly/endpoint.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include "assembly/tls_examination.h"
+#include "transport/tcp/test_certificates.h"
+
+namespace faultline {
+namespace {
+
+using ::testing::HasSubstr;
+
+constexpr char kHere[] = "tcp://127.0.0.1:4444";
+constexpr char kThere[] = "tcp://192.0.2.7:4444";
+
+absl::StatusOr<Endpoint> Secure(const std::string& uri, bool insecure, const TlsChoice& choice,
+                                TlsRole role = TlsRole::kSource) {
+  return SecureEndpoint(uri, insecure, choice, role);
+}
+
+TEST(EndpointTest, PlainOnLoopbackAndWhereItIsAllowed) {
+  for (const auto& [uri, insecure] : {std::pair{kHere, false}, {kHere, true}, {kThere, true}}) {
+    auto endpoint = Secure(uri, insecure, {});
+    ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+    EXPECT_EQ(endpoint->tls, nullptr);
+    EXPECT_EQ(endpoint->uri.text(), uri);
+  }
+}
+
+TEST(EndpointTest, SecretsMeanTlsEverywhere) {
+  const std::string directory = SharedCertificates().path();
+  for (const char* uri : {kHere, kThere}) {
+    auto with_directory = Secure(uri, false, {.directory = directory});
+    ASSERT_TRUE(with_directory.ok()) << with_directory.status();
+    ASSERT_NE(with_directory->tls, nullptr);
+    EXPECT_EQ(with_directory->tls->options().peer_host, with_directory->uri.host);
+    auto with_key = Secure(uri, false, {.psk_path = SharedCertificates().File("keys.psk")},
+                           TlsRole::kDestination);
+    ASSERT_TRUE(with_key.ok()) << with_key.status();
+    EXPECT_TRUE(with_key->tls->uses_psk());
+    EXPECT_EQ(with_key->tls->options().role, TlsRole::kDestination);
+  }
+  auto named = Secure(kThere, false, {.directory = directory, .hostname = "vm-host"});
+  ASSERT_TRUE(named.ok()) << named.status();
+  EXPECT_EQ(named->tls->options().peer_host, "vm-host");
+}
+
+TEST(EndpointTest, ChoicesThatMakeNoSense) {
+  struct Case {
+    const char* uri;
+    bool insecure;
+    TlsChoice choice;
+    const char* word;
+  };
+  const std::vector<Case> cases = {
+      {"rdma://192.0.2.7:1", false, {}, "RDMA"},
+      {"tcp://192.0.2.7", false, {}, "port"},
+      {kThere, false, {.directory = "d", .psk_path = "p"}, "exclude each other"},
+      {kThere, true, {.directory = "d"}, "--insecure excludes"},
+      {kThere, true, {.psk_path = "p"}, "--insecure excludes"},
+      {kThere, true, {.hostname = "h"}, "--tls-hostname"},
+      {kThere, false, {.psk_path = "p", .hostname = "h"}, "--tls-hostname"},
+      {kHere, false, {.hostname = "h"}, "--tls-dir"},
+  };
+  for (const Case& bad : cases) {
+    auto endpoint = Secure(bad.uri, bad.insecure, bad.choice);
+    EXPECT_TRUE(absl::IsInvalidArgument(endpoint.status())) << endpoint.status();
+    EXPECT_THAT(MessageOf(endpoint.status()), HasSubstr(bad.word));
+  }
+}
+
+TEST(EndpointTest, BeyondLoopbackTheHostsCertificatesAreLookedFor) {
+  if (FindCertificates().ok()) GTEST_SKIP() << "this host has certificates of its own";
+  const absl::Status status = Secure(kThere, false, {}).status();
+  EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+  for (const char* word :
+       {"/etc/pki/faultline", "/etc/pki/qemu", "--tls-dir", "--tls-psk", "--insecure"}) {
+    EXPECT_THAT(MessageOf(status), HasSubstr(word));
+  }
+}
+
+TEST(EndpointTest, BadSecretsAreNoBadUsage) {
+  const absl::Status status = Secure(kThere, false, {.directory = "/no/such"}).status();
+  EXPECT_TRUE(absl::IsNotFound(status)) << status;
+}
+
+TEST(TlsExaminationTest, EachSideHasItsOwnCertificate) {
+  TestFolder folder;
+  TestAuthority authority("authority");
+  authority.WriteOwn(folder);
+  authority.Write(folder, "client");
+  TlsFacts facts = ExamineTls(folder.path());
+  EXPECT_EQ(facts.directory.value(), folder.path());
+  EXPECT_TRUE(facts.as_source.ok()) << facts.as_source.status();
+  EXPECT_TRUE(absl::IsNotFound(facts.as_destination.status())) << facts.as_destination.status();
+  authority.Write(folder, "server", {.until_days = -1});
+  EXPECT_THAT(MessageOf(ExamineTls(folder.path()).as_destination.status()), HasSubstr("expired"));
+}
+
+}  // namespace
+}  // namespace faultline
