@@ -104,6 +104,8 @@ std::string PhaseSentence(Phase phase) {
       return "completed";
     case Phase::kFailed:
       return "failed";
+    case Phase::kReconnecting:
+      return "reconnecting (the VM runs until it needs a page that has not arrived)";
   }
   return "?";
 }

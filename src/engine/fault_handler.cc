@@ -24,11 +24,36 @@ FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate*
   in_flight_.reserve(kInFlightExpected);
 }
 
-void FaultHandler::Start(PageReader* reader) {
-  FAULTLINE_CHECK(reader_ == nullptr);
-  reader_ = reader;
-  reader_->Start(this);
+void FaultHandler::Start() {
+  FAULTLINE_CHECK(!started_);
+  started_ = true;
   memory_->StartEvents(this);
+}
+
+void FaultHandler::Connect(PageReader* reader) {
+  FAULTLINE_CHECK(started_ && reader_ == nullptr);
+  reader_ = reader;
+  reader_failed_ = false;
+  reader_->Start(this);
+  // What nobody waits for comes with the push, and what was pushed meanwhile is here.
+  absl::erase_if(in_flight_, [this](const auto& entry) {
+    const bool is_wanted = entry.second.read_ns != kNobodyWaits &&
+                           memory_->table().Get(entry.first) == PageState::kMissing;
+    return !is_wanted && !IsDeferredAnswer(entry.first);
+  });
+  for (const auto& [page, request] : in_flight_) {
+    if (!IsDeferredAnswer(page)) wanted_.push_back(page);
+  }
+  // Who has waited longest comes first.
+  std::ranges::sort(wanted_, {}, [this](PageId page) {
+    return std::pair(in_flight_.find(page)->second.read_ns, page);
+  });
+  SendWanted();
+}
+
+void FaultHandler::Disconnect() {
+  fetching_rest_ = false;
+  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
 }
 
 absl::Status FaultHandler::Disarm() {
@@ -52,9 +77,8 @@ void FaultHandler::Drain() {
 
 void FaultHandler::Stop() {
   retry_timer_.reset();
-  if (reader_ == nullptr) return;
-  std::exchange(reader_, nullptr)->Stop();
-  memory_->StopEvents();
+  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
+  if (std::exchange(started_, false)) memory_->StopEvents();
 }
 
 void FaultHandler::OnEventsReady() {
@@ -108,7 +132,8 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && !reader_failed_) {
+  // Without a reader they are remembered in in_flight_.
+  if (!wanted_.empty() && reader_ != nullptr && !reader_failed_) {
     reader_->Read(wanted_);
     const int64_t now_ns = executor_->NowNanos();
     for (PageId page : wanted_) {

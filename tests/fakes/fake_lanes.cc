@@ -82,6 +82,7 @@ void FakePageExporter::Answer(PageId page) {
   } else {
     socket_->Send(FrameOf({PageFrameKind::kZero, run}));
   }
+  socket_->network()->NotePages(run);
   listener_->OnDemand(page);
 }
 
@@ -160,6 +161,7 @@ bool FakePushLane::TryPush(PageRun run) {
     return false;
   }
   socket_->Send(FrameOf({PageFrameKind::kData, run}, data));
+  socket_->network()->NotePages(run);
   bytes_sent_ += kPageFrameBytes + data.size();
   return true;
 }
