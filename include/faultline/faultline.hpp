@@ -123,6 +123,7 @@ struct Options {
   std::uint64_t bandwidth_bytes_per_second = 0;
   std::array<std::uint8_t, 16> migration_id{};
   faultline_compression compression = FAULTLINE_COMPRESSION_AUTO;
+  std::uint64_t recovery_timeout_ms = 0;
 };
 
 namespace internal {
@@ -140,6 +141,7 @@ inline faultline_options ToC(const Options& options) {
   }
   c.bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
   c.compression = options.compression;
+  c.recovery_timeout_ms = options.recovery_timeout_ms;
   for (std::size_t i = 0; i < options.migration_id.size(); ++i) {
     c.migration_id[i] = options.migration_id[i];
   }

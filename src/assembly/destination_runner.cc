@@ -32,6 +32,7 @@ class DestinationRunner : public Session {
     parts.observer = observer;
     DestinationSession::Options options;
     options.token = token_;
+    options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));
     return loops_.Run(session_.get());
   }

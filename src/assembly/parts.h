@@ -29,6 +29,7 @@ struct SourceParts {
   Compression compression = Compression::kAuto;
   bool quit_source = false;
   int64_t connect_timeout_us = 10'000'000;
+  int64_t recovery_timeout_us = 0;  // 0: no limit
   Journal* journal = nullptr;
 };
 
@@ -37,6 +38,7 @@ struct DestinationParts {
   std::function<std::unique_ptr<GuestMemoryFactory>(Executor& demand, FdPoller& poller)> memory;
   std::string uri;
   bool insecure = false;
+  int64_t recovery_timeout_us = 0;  // 0: no limit
   Journal* journal = nullptr;
 };
 

@@ -66,6 +66,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.compression = options.compression;
   parts.quit_source = options.quit_source;
   parts.connect_timeout_us = options.connect_timeout_ms * 1000;
+  parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   return MakeSourceSession(std::move(parts));
 }
@@ -84,6 +85,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   };
   parts.uri = options.listen_uri;
   parts.insecure = options.insecure;
+  parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   return MakeDestinationSession(std::move(parts));
 }

@@ -24,6 +24,8 @@ struct MigrateOptions {
   bool insecure = false;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;
+  // For how long a connection lost after the handover is made again; 0: no limit.
+  int64_t recovery_timeout_us = 0;
 };
 
 struct ReceiveOptions {
@@ -32,6 +34,7 @@ struct ReceiveOptions {
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;
+  int64_t recovery_timeout_us = 0;  // as in MigrateOptions
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

@@ -37,6 +37,7 @@ class SourceRunner : public Session {
     options.id = parts_.id;
     options.quit_source = parts_.quit_source;
     options.limits.connect_timeout_us = parts_.connect_timeout_us;
+    options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<SourceSession>(std::move(parts), std::move(options));
     return loops_.Run(session_.get());
   }

@@ -51,6 +51,14 @@ void AddHookLibrary(CLI::App* command, std::string* value) {
       ->type_name("FILE");
 }
 
+void AddRecoveryTimeout(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--recovery-timeout", *value,
+                   "for how long a connection that is lost after the handover is made again before "
+                   "the command gives up: 90s, 10min, 2h (default: no limit)")
+      ->type_name("TIME");
+}
+
 CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
   CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
   command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
@@ -79,6 +87,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                     "allow plain TCP beyond loopback: whoever can listen reads the VM's memory");
   command->add_flag("--quit-source", options->quit_source,
                     "end the source QEMU when all memory has arrived (otherwise it stays paused)");
+  AddRecoveryTimeout(command, &options->recovery_timeout);
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
   AddRunDirectory(command, &options->run_directory);
   command->footer(
@@ -105,6 +114,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
                     "allow plain TCP beyond loopback: whoever can connect writes the VM's memory");
   command->add_flag("--json", options->json,
                     "one JSON object a line on stdout, the first one says the port");
+  AddRecoveryTimeout(command, &options->recovery_timeout);
   AddHookLibrary(command, &options->hook_library);
   AddRunDirectory(command, &options->run_directory);
   command->footer(

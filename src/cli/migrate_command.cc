@@ -39,6 +39,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
   }
   ASSIGN_OR_RETURN(options.compression, ParseCompression(command.compress));
   options.insecure = command.insecure;
+  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
   options.quit_source = command.quit_source;
   return options;
 }

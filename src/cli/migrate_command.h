@@ -18,6 +18,7 @@ struct MigrateCommand {
   std::string mode = "postcopy";
   std::string bandwidth;
   std::string compress = "auto";
+  std::string recovery_timeout;  // empty: no limit
   std::string run_directory;
   bool insecure = false;
   bool quit_source = false;

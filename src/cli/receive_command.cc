@@ -26,6 +26,7 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command) {
   RETURN_IF_ERROR(CheckUri(command.listen_uri, "--listen"));
   options.listen_uri = command.listen_uri;
   options.insecure = command.insecure;
+  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
   bool has_sockets = !command.qmp.empty() || !command.hook.empty();
   if (command.has_qemu_command) {
     if (has_sockets) {

@@ -17,6 +17,7 @@ struct ReceiveCommand {
   std::string qmp;
   std::string hook;
   std::string hook_library;
+  std::string recovery_timeout;  // empty: no limit
   std::string run_directory;
   std::vector<std::string> qemu_command;  // what stood after "--"
   bool has_qemu_command = false;

@@ -127,6 +127,10 @@ std::string Summary(const Outcome& outcome) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
                         FormatBytes(last.bytes_packed_out));
   }
+  if (last.reconnects > 0) {
+    text += fmt::format("\n  the connection was lost and made again {}",
+                        last.reconnects == 1 ? "once" : fmt::format("{} times", last.reconnects));
+  }
   const HistogramSummary& latency = result.fault_latency_us;
   if (outcome.role == Role::kDestination && latency.count > 0) {
     text += fmt::format("\n  {} faults served: half within {}, 99% within {}, the slowest {}",
