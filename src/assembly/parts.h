@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "assembly/sessions.h"
@@ -30,6 +31,8 @@ struct SourceParts {
   bool quit_source = false;
   int64_t connect_timeout_us = 10'000'000;
   int64_t recovery_timeout_us = 0;  // 0: no limit
+  // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
+  std::optional<KeptMigration> resume;
   Journal* journal = nullptr;
 };
 
@@ -38,7 +41,9 @@ struct DestinationParts {
   std::function<std::unique_ptr<GuestMemoryFactory>(Executor& demand, FdPoller& poller)> memory;
   std::string uri;
   bool insecure = false;
-  int64_t recovery_timeout_us = 0;  // 0: no limit
+  int64_t recovery_timeout_us = 0;      // 0: no limit
+  std::optional<KeptMigration> resume;  // as in SourceParts
+  bool resume_committed = false;        // the journal has kCommitted
   Journal* journal = nullptr;
 };
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,8 @@ struct MigrateOptions {
   int64_t connect_timeout_ms = 10000;
   // For how long a connection lost after the handover is made again; 0: no limit.
   int64_t recovery_timeout_us = 0;
+  // Takes a migration up again whose command died after the handover; its journal is `journal`.
+  std::optional<KeptMigration> resume;
 };
 
 struct ReceiveOptions {
@@ -34,7 +37,9 @@ struct ReceiveOptions {
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;
-  int64_t recovery_timeout_us = 0;  // as in MigrateOptions
+  int64_t recovery_timeout_us = 0;      // as in MigrateOptions
+  std::optional<KeptMigration> resume;  // as in MigrateOptions
+  bool resume_committed = false;        // the journal has kCommitted
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

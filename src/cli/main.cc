@@ -18,6 +18,10 @@ absl::StatusOr<std::unique_ptr<Journal>> CreateJournal(const JournalFile& file) 
                              file.role == Role::kSource ? "source" : "destination");
 }
 
+absl::StatusOr<std::unique_ptr<Journal>> OpenJournal(const JournalFile& file) {
+  return FileJournal::Open(file.path, kStateDirectory);
+}
+
 }  // namespace
 }  // namespace faultline
 
@@ -26,6 +30,7 @@ int main(int argc, char** argv) {
       .make_migrate = faultline::MakeMigrateSession,
       .make_receive = faultline::MakeReceiveSession,
       .create_journal = faultline::CreateJournal,
+      .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_vm = faultline::ExamineVm,
   };

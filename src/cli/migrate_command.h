@@ -17,8 +17,10 @@ struct MigrateCommand {
   std::string hook;
   std::string mode = "postcopy";
   std::string bandwidth;
-  std::string compress = "auto";
+  std::string compress;          // empty: auto
   std::string recovery_timeout;  // empty: no limit
+  std::string resume_id;         // the first digits; empty: the only one
+  bool resume = false;
   std::string run_directory;
   bool insecure = false;
   bool quit_source = false;

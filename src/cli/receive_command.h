@@ -18,6 +18,8 @@ struct ReceiveCommand {
   std::string hook;
   std::string hook_library;
   std::string recovery_timeout;  // empty: no limit
+  std::string resume_id;         // the first digits; empty: the only one
+  bool resume = false;
   std::string run_directory;
   std::vector<std::string> qemu_command;  // what stood after "--"
   bool has_qemu_command = false;

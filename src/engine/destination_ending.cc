@@ -80,9 +80,10 @@ void DestinationSession::Fail(absl::Status status, PeerErrorCode code) {
     channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
   }
   // The source has been told; what it decides comes as a message.
-  if (step_ == Step::kUndecided) return;
+  if (step_ == Step::kUndecided && !owned()) return;
   if (step_ == Step::kTakingOver) return LimitTakeOver();
-  if (owned()) return End();
+  // A VM that another process has loaded is not thrown away for what this one cannot do.
+  if (owned() || options_.resume.has_value()) return End();
   DiscardVm();
 }
 

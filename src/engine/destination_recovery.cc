@@ -35,13 +35,34 @@ void DestinationSession::LoseLink(const absl::Status& reason) {
   });
   if (step_ == Step::kParting) return LimitParting();
   if (step_ == Step::kClosing) return;
-  if (step_ == Step::kUndecided) return NoticeUndecided(reason);
+  if (!owned()) return NoticeUndecided(reason);
   parts_.observer->OnNotice(
       fmt::format("lost {}: {}; waiting for it to connect again. The VM runs until it needs a page "
                   "that has not arrived",
                   peer(), MessageOf(reason)));
   EnterPhase(Phase::kReconnecting);
   LimitRecovery();
+}
+
+// The memory first: whoever waits for a page that is here already, or is zero, goes on at once.
+void DestinationSession::TakeUp() {
+  absl::StatusOr<std::unique_ptr<GuestMemory>> memory = parts_.memory_factory->TakeOver(vm_);
+  if (!memory.ok()) return Fail(memory.status(), PeerErrorCode::kMemory);
+  memory_ = std::move(memory).value();
+  map_cursor_.assign(vm_.regions.size(), 0);
+  frozen_ = true;
+  MakeLaneEnds();
+  parts_.demand->Post([this] { fault_handler_->Start(); });
+  if (absl::Status status = Listen(); !status.ok()) {
+    return Fail(std::move(status), PeerErrorCode::kPrepare);
+  }
+  step_ = Step::kUndecided;  // Commit is said again, and tells whether the VM is to run
+  lost_at_ns_ = parts_.control->NowNanos();
+  parts_.observer->OnListening(parts_.transport->address());
+  EnterPhase(Phase::kReconnecting);
+  Report();
+  if (owned()) return LimitRecovery();
+  NoticeUndecided(absl::UnavailableError("the command was started again"));
 }
 
 void DestinationSession::LimitRecovery() {

@@ -20,7 +20,11 @@ void DestinationSession::Start(Done done) {
   done_ = std::move(done);
   started_ns_ = parts_.control->NowNanos();
   step_ = Step::kDescribing;
-  if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
+  if (options_.resume.has_value()) {
+    id_ = options_.resume->id;
+    result_.migration_id = HexEncode(id_);
+    result_.owner = options_.resume->committed ? VmOwner::kDestination : VmOwner::kUndecided;
+  } else if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
@@ -41,17 +45,20 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (step_ != Step::kDescribing) return;
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
   vm_ = std::move(vm).value();
+  if (options_.resume.has_value()) return TakeUp();
   absl::Status status = ValidateLayout(vm_.layout());
   if (status.ok()) status = parts_.memory_factory->Check(vm_);
-  if (status.ok()) {
-    status = parts_.transport->Listen(guard_.Wrap(
-        [this](const Hello& hello, auto channel) { OnArrived(hello, std::move(channel)); }));
-  }
+  if (status.ok()) status = Listen();
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
   step_ = Step::kListening;
   parts_.observer->OnListening(parts_.transport->address());
   EnterPhase(Phase::kConnecting);
   Report();
+}
+
+absl::Status DestinationSession::Listen() {
+  return parts_.transport->Listen(guard_.Wrap(
+      [this](const Hello& hello, auto channel) { OnArrived(hello, std::move(channel)); }));
 }
 
 void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
@@ -173,16 +180,24 @@ bool DestinationSession::HandleMessage(Message& message) {
 
 void DestinationSession::OnOffer(const Offer& offer) {
   absl::Status status = ArmMemory(offer.layout);
+  if (status.ok()) {
+    status =
+        Annotate(parts_.journal->Keep(id_, options_.token, /*run=*/true, vm_), "write the journal");
+  }
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
-  fault_handler_ =
-      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), &gate_, &counters_, this);
-  bulk_receiver_ =
-      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), &gate_, &counters_, this);
+  MakeLaneEnds();
   step_ = Step::kJoining;
   parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
                                 options_.limits.connect_timeout_us,
                                 guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
   channel_->Send(Accepted{.vmm_version = vm_.vmm_version});
+}
+
+void DestinationSession::MakeLaneEnds() {
+  fault_handler_ =
+      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), &gate_, &counters_, this);
+  bulk_receiver_ =
+      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), &gate_, &counters_, this);
 }
 
 absl::Status DestinationSession::ArmMemory(const MemoryLayout& source_layout) {

@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/bulk_receiver.h"
@@ -41,8 +42,14 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     Journal* journal = nullptr;
     SessionObserver* observer = nullptr;
   };
+  // What a session that died after Loaded knew.
+  struct Resume {
+    MigrationId id{};
+    bool committed = false;  // it had heard Commit
+  };
   struct Options {
-    SessionToken token{};  // random, a new one for each session
+    SessionToken token{};          // random, a new one for each migration
+    std::optional<Resume> resume;  // takes that migration up again
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -112,6 +119,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   bool HandleMessage(Message& message);
   void OnOffer(const Offer& offer);
   absl::Status ArmMemory(const MemoryLayout& source_layout);
+  void MakeLaneEnds();
+  absl::Status Listen();
   void OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes> lanes);
   void UseLanes(const DestinationTransport::Lanes& lanes);
   void OnDescribedAgain(absl::StatusOr<VmDescription> vm);
@@ -134,6 +143,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
 
   // The connection is lost, or no good, after Loaded.
   void LoseLink(const absl::Status& reason);
+  // Goes on in place of a session that died after Loaded.
+  void TakeUp();
   void LimitRecovery();
   void LimitParting();
   void OnResume(std::unique_ptr<ControlChannel> channel);

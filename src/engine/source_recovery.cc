@@ -41,6 +41,18 @@ void SourceSession::LoseLink(absl::Status reason) {
   });
 }
 
+void SourceSession::TakeUp() {
+  token_ = options_.resume->token;
+  was_running_ = options_.resume->run;
+  committed_ns_ = parts_.control->NowNanos();
+  frozen_ns_ = committed_ns_;  // the downtime is the other side's to tell
+  lost_at_ns_ = committed_ns_;
+  destination_awaits_word_ = true;
+  step_ = Step::kReconnecting;
+  LimitRecovery();
+  TryLater();
+}
+
 void SourceSession::LimitRecovery() {
   const int64_t limit_us = options_.limits.recovery_timeout_us;
   if (limit_us == 0) return;

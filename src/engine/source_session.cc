@@ -27,10 +27,12 @@ void SourceSession::Start(Done done) {
   FAULTLINE_CHECK(step_ == Step::kIdle);
   done_ = std::move(done);
   started_ns_ = parts_.control->NowNanos();
-  EnterPhase(Phase::kConnecting);
+  EnterPhase(options_.resume.has_value() ? Phase::kReconnecting : Phase::kConnecting);
   Report();
   step_ = Step::kDescribing;
-  if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
+  if (options_.resume.has_value()) {
+    result_.owner = VmOwner::kDestination;
+  } else if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
@@ -50,6 +52,7 @@ void SourceSession::EnterPhase(Phase phase) {
 void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (step_ != Step::kDescribing) return;
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
+  vm_ = *vm;
   was_running_ = vm->running;
   layout_ = vm->layout();
   destination_vmm_ = vm->vmm_version;
@@ -59,6 +62,7 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   absl::StatusOr<std::unique_ptr<SourceMemory>> memory = parts_.memory_factory->Open(*vm);
   if (!memory.ok()) return Fail(memory.status(), PeerErrorCode::kPrepare);
   memory_ = std::move(memory).value();
+  if (options_.resume.has_value()) return TakeUp();
   step_ = Step::kConnecting;
   Hello hello;
   hello.role = ConnectionRole::kControl;
@@ -124,6 +128,8 @@ void SourceSession::OnWelcome(const Welcome& welcome) {
 
 void SourceSession::OnAccepted(const Accepted& accepted) {
   destination_vmm_ = accepted.vmm_version;
+  absl::Status kept = parts_.journal->Keep(options_.id, token_, was_running_, vm_);
+  if (!kept.ok()) return Fail(Annotate(kept, "write the journal"), PeerErrorCode::kInternal);
   step_ = Step::kJoining;
   parts_.transport->OpenLanes(options_.id, token_, layout_, options_.limits.connect_timeout_us,
                               guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
@@ -162,7 +168,8 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kVmm);
   const int64_t now_ns = parts_.control->NowNanos();
   frozen_ns_ = vm->stopped_at_ns != 0 ? vm->stopped_at_ns : now_ns;
-  was_running_ = vm->running;  // its operator may have stopped or started it meanwhile
+  // Its operator may have stopped or started it meanwhile.
+  const bool run_changed = std::exchange(was_running_, vm->running) != vm->running;
   step_ = Step::kSaving;
   deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
     Fail(absl::DeadlineExceededError(fmt::format("{} did not load the VM within {} s", peer(),
@@ -176,6 +183,9 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
                 PeerErrorCode::kPrepare);
   }
   absl::Status status = parts_.journal->Record(JournalPhase::kFrozen);
+  if (status.ok() && run_changed) {
+    status = parts_.journal->Keep(options_.id, token_, was_running_, vm_);
+  }
   if (!status.ok()) return Fail(status, PeerErrorCode::kInternal);
   EnterPhase(Phase::kHandingOver);
   parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));

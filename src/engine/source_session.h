@@ -11,6 +11,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/back_off.h"
@@ -44,9 +45,15 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     Journal* journal = nullptr;
     SessionObserver* observer = nullptr;
   };
+  // What a session that died after the handover knew.
+  struct Resume {
+    SessionToken token{};
+    bool run = true;  // as in Commit
+  };
   struct Options {
     MigrationId id{};
     bool quit_source = false;
+    std::optional<Resume> resume;  // takes that migration up again
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -118,6 +125,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
 
   // The connection is lost, or no good, after the handover.
   void LoseLink(absl::Status reason);
+  // Goes on in place of a session that died after the handover.
+  void TakeUp();
   void LimitRecovery();
   void NoteFailedTry(const absl::Status& reason);
   void TryLater();
@@ -161,6 +170,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   bool destination_awaits_word_ = false;
   bool peer_loaded_ = false;  // Loaded came while this side was giving up
 
+  VmDescription vm_;
   MemoryLayout layout_;
   std::string destination_vmm_;
   std::unique_ptr<SourceMemory> memory_;
