@@ -149,11 +149,14 @@ std::string FailureText(const Outcome& outcome) {
                          ? "The VM is the source's (this host): it is as it was before."
                          : "The VM is the source's; nothing of it is left on this host.");
     case VmOwner::kDestination:
-      return text + (outcome.role == Role::kSource
-                         ? "The VM is the destination's: look there. Keep the QEMU here paused: it "
-                           "holds the memory that has not arrived, and must never run again."
-                         : "The VM is the destination's (this host). Keep its QEMU: it waits for "
-                           "the memory that has not arrived. Keep the source's QEMU paused.");
+      return text +
+             (outcome.role == Role::kSource
+                  ? "The VM is the destination's: look there. Keep the QEMU here paused: it "
+                    "holds the memory that has not arrived, and must never run again. 'faultline "
+                    "migrate --resume' goes on."
+                  : "The VM is the destination's (this host). Keep its QEMU: it waits for "
+                    "the memory that has not arrived. Keep the source's QEMU paused. 'faultline "
+                    "receive --resume' goes on.");
     case VmOwner::kUndecided:
       return text +
              "This host holds the VM, loaded and paused, and does not know whether the source gave "

@@ -26,8 +26,8 @@ class HookArmer : public MemoryArmer {
   absl::Status Release() override;
 
  private:
-  const std::string path_;
-  const int timeout_ms_;
+  std::string path_;
+  int timeout_ms_;
   std::optional<HookClient> client_;  // from Attach on
 };
 

@@ -83,6 +83,7 @@ TEST(ReportTextTest, AFailureSaysWhoseTheVmIs) {
     outcome.result.owner = VmOwner::kDestination;
     EXPECT_THAT(FailureText(outcome), HasSubstr("The VM is the destination's"));
     EXPECT_THAT(FailureText(outcome), HasSubstr("paused"));
+    EXPECT_THAT(FailureText(outcome), HasSubstr("--resume"));
   }
   outcome.result.owner = VmOwner::kUndecided;
   EXPECT_THAT(FailureText(outcome), HasSubstr("does not know"));

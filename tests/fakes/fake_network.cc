@@ -32,6 +32,15 @@ void FakeNetwork::CutHalf(bool source_hears) {
   }
 }
 
+void FakeNetwork::CutUnheard() {
+  for (const auto& weak : connections_) {
+    if (auto connection = weak.lock()) {
+      connection->half_open = true;
+      Break(connection, /*source_hears=*/false, /*destination_hears=*/false);
+    }
+  }
+}
+
 void FakeNetwork::Mend() {
   refusing_ = false;
   stalled_ = false;

@@ -48,6 +48,8 @@ class FakeNetwork {
   // Breaks every connection, and only one side hears of it: the other goes on with connections that
   // have no other end any more.
   void CutHalf(bool source_hears);
+  // Breaks every connection, and nobody hears of it: both ends are dead.
+  void CutUnheard();
   // From now on nothing arrives, and nobody hears why. Mend delivers what waited.
   void Stall() { stalled_ = true; }
   void Mend();
