@@ -16,8 +16,8 @@ using ::testing::AllOf;
 using ::testing::HasSubstr;
 using ::testing::SizeIs;
 
-const std::string kIdA = "a" + std::string(31, '1');
-const std::string kIdB = "b" + std::string(31, '2');
+const std::string kFirstId = "a" + std::string(31, '1');
+const std::string kSecondId = "b" + std::string(31, '2');
 
 class SessionRecordTest : public ::testing::Test {
  protected:
@@ -49,8 +49,8 @@ class SessionRecordTest : public ::testing::Test {
 };
 
 TEST_F(SessionRecordTest, ComesBackAndIsPrivate) {
-  Leave(kIdA, Role::kSource, "4 committed\n");
-  const std::string path = directory_->PathOf(kIdA, Role::kSource, "command");
+  Leave(kFirstId, Role::kSource, "4 committed\n");
+  const std::string path = directory_->PathOf(kFirstId, Role::kSource, "command");
   ASSERT_TRUE(WriteRecord(path, {.endpoint = "tcp://host:7",
                                  .qmp_path = "/run/q",
                                  .hook_path = "",
@@ -61,7 +61,7 @@ TEST_F(SessionRecordTest, ComesBackAndIsPrivate) {
                   .ok());
   absl::StatusOr<Unfinished> found = FindUnfinished(*directory_, Role::kSource, "");
   ASSERT_TRUE(found.ok()) << found.status();
-  EXPECT_EQ(found->migration_id, kIdA);
+  EXPECT_EQ(found->migration_id, kFirstId);
   EXPECT_EQ(found->record.endpoint, "tcp://host:7");
   EXPECT_EQ(found->record.qmp_path, "/run/q");
   EXPECT_EQ(found->record.compress, "lz4");
@@ -76,40 +76,40 @@ TEST_F(SessionRecordTest, ComesBackAndIsPrivate) {
 
 TEST_F(SessionRecordTest, OnlyWhatWasHandedOverCanBeTakenUp) {
   EXPECT_THAT(Refusal(Role::kSource), AllOf(HasSubstr("nothing to take up"), HasSubstr(base_)));
-  Leave(kIdA, Role::kSource, "2 frozen\n");
+  Leave(kFirstId, Role::kSource, "2 frozen\n");
   EXPECT_THAT(Refusal(Role::kSource), HasSubstr("nothing to take up"));
   EXPECT_THAT(Refusal(Role::kSource, "a1"), HasSubstr("the VM is the source's"));
-  Leave(kIdA, Role::kSource, "4 committed\n5 completed\n");
+  Leave(kFirstId, Role::kSource, "4 committed\n5 completed\n");
   EXPECT_THAT(Refusal(Role::kSource, "a1"), HasSubstr("it has completed"));
-  Leave(kIdA, Role::kSource, "3 loaded\n");
+  Leave(kFirstId, Role::kSource, "3 loaded\n");
   EXPECT_FALSE(FindUnfinished(*directory_, Role::kSource, "").ok());
   // A destination that does not know whose the VM is has to hear it.
-  Leave(kIdA, Role::kDestination, "3 loaded\n");
+  Leave(kFirstId, Role::kDestination, "3 loaded\n");
   EXPECT_TRUE(FindUnfinished(*directory_, Role::kDestination, "").ok());
-  Leave(kIdA, Role::kDestination, "3 loaded\n6 rolled-back\n");
+  Leave(kFirstId, Role::kDestination, "3 loaded\n6 rolled-back\n");
   EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("stayed with the source"));
 }
 
 TEST_F(SessionRecordTest, SeveralHaveToBeTold) {
-  Leave(kIdA, Role::kSource, "4 committed\n");
-  Leave(kIdB, Role::kSource, "4 committed\n");
-  EXPECT_THAT(Refusal(Role::kSource), AllOf(HasSubstr(kIdA), HasSubstr(kIdB)));
-  EXPECT_EQ(FindUnfinished(*directory_, Role::kSource, "b")->migration_id, kIdB);
+  Leave(kFirstId, Role::kSource, "4 committed\n");
+  Leave(kSecondId, Role::kSource, "4 committed\n");
+  EXPECT_THAT(Refusal(Role::kSource), AllOf(HasSubstr(kFirstId), HasSubstr(kSecondId)));
+  EXPECT_EQ(FindUnfinished(*directory_, Role::kSource, "b")->migration_id, kSecondId);
   EXPECT_THAT(Refusal(Role::kSource, "c"), HasSubstr("begins with 'c'"));
   EXPECT_FALSE(FindInRunDirectory(base_ + "/run", Role::kSource, "xyz").ok());
 }
 
 TEST_F(SessionRecordTest, AJournalUnderItsFirstNameIsNotASecondMigration) {
-  Leave(kIdA, Role::kDestination, "4 committed\n", kIdB);
-  Leave(kIdB, Role::kDestination, "4 committed\n");
+  Leave(kFirstId, Role::kDestination, "4 committed\n", kSecondId);
+  Leave(kSecondId, Role::kDestination, "4 committed\n");
   EXPECT_THAT(*ListUnfinished(*directory_, Role::kDestination), SizeIs(1));
 }
 
 TEST_F(SessionRecordTest, FilesThatCannotBeReadAreLeftOut) {
-  Leave(kIdA, Role::kSource, "4 committed\n");
-  std::ofstream(directory_->PathOf(kIdA, Role::kSource, "command")) << "not JSON";
+  Leave(kFirstId, Role::kSource, "4 committed\n");
+  std::ofstream(directory_->PathOf(kFirstId, Role::kSource, "command")) << "not JSON";
   EXPECT_THAT(*ListUnfinished(*directory_, Role::kSource), SizeIs(0));
-  std::ofstream(directory_->PathOf(kIdB, Role::kSource, "journal")) << "not a journal";
+  std::ofstream(directory_->PathOf(kSecondId, Role::kSource, "journal")) << "not a journal";
   EXPECT_THAT(Refusal(Role::kSource, "b"), HasSubstr("journal"));
 }
 
