@@ -72,6 +72,13 @@ ExitStatus Migrate(const CommandParts& parts, const MigrateCommand& command, uin
   if (!record.ok()) return UsageError(record.status(), "migrate");
   absl::StatusOr<MigrateOptions> options = ToOptions(command, *record);
   if (!options.ok()) return UsageError(options.status(), "migrate");
+  if (resume == nullptr) {
+    absl::StatusOr<RunDirectory> directory = RunDirectory::Open(command.run_directory);
+    // One that cannot be used is told with all that belongs to a command that fails.
+    absl::Status free =
+        directory.ok() ? CheckNoneUnfinished(*directory, record->qmp_path) : absl::OkStatus();
+    if (!free.ok()) return UsageError(free, "migrate");
+  }
   HostSettings settings;
   settings.role = Role::kSource;
   settings.record = *record;

@@ -107,6 +107,19 @@ absl::StatusOr<std::vector<Unfinished>> ListUnfinished(const RunDirectory& direc
   return unfinished;
 }
 
+absl::Status CheckNoneUnfinished(const RunDirectory& directory, const std::string& qmp_path) {
+  ASSIGN_OR_RETURN(std::vector<Unfinished> all, ListUnfinished(directory, Role::kSource));
+  for (const Unfinished& one : all) {
+    if (one.record.qmp_path != qmp_path) continue;
+    return absl::FailedPreconditionError(fmt::format(
+        "migration {0} has handed the VM behind '{1}' over, and its memory has not all "
+        "followed: 'faultline migrate --resume {0}' goes on with it. If that VM is lost "
+        "and this is another one, remove '{2}'",
+        one.migration_id, qmp_path, one.journal_path));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Unfinished> FindInRunDirectory(const std::string& path, Role role,
                                               const std::string& id) {
   if (!id.empty()) RETURN_IF_ERROR(CheckId(id));

@@ -99,6 +99,16 @@ TEST_F(SessionRecordTest, SeveralHaveToBeTold) {
   EXPECT_FALSE(FindInRunDirectory(base_ + "/run", Role::kSource, "xyz").ok());
 }
 
+TEST_F(SessionRecordTest, ASecondMigrationOfTheSameVmIsRefused) {
+  EXPECT_TRUE(CheckNoneUnfinished(*directory_, "/q").ok());
+  Leave(kFirstId, Role::kSource, "4 committed\n");
+  EXPECT_THAT(MessageOf(CheckNoneUnfinished(*directory_, "/q")),
+              AllOf(HasSubstr("migrate --resume " + kFirstId), HasSubstr("remove '")));
+  EXPECT_TRUE(CheckNoneUnfinished(*directory_, "/another").ok());
+  Leave(kFirstId, Role::kSource, "4 committed\n5 completed\n");
+  EXPECT_TRUE(CheckNoneUnfinished(*directory_, "/q").ok());
+}
+
 TEST_F(SessionRecordTest, AJournalUnderItsFirstNameIsNotASecondMigration) {
   Leave(kFirstId, Role::kDestination, "4 committed\n", kSecondId);
   Leave(kSecondId, Role::kDestination, "4 committed\n");

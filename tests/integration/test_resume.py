@@ -1,11 +1,14 @@
 """A command that is killed after the handover is started again with --resume, and the VM's memory is
 right in the end."""
 
+import json
 import os
 import random
 import signal
 import time
 
+from rig import paths
+from rig.process import run
 from rig.recovery import SLOW, RecoveryCase
 
 SEED = int(os.environ.get("FAULTLINE_SEED", "1"))
@@ -134,6 +137,16 @@ class WrongUse(RecoveryCase):
         self.assert_works(destination)
         for name in ("receive", "migrate"):
             self.assert_refused(self.resume(name), 2, "nothing to take up")
+
+    def test_unfinished_is_listed_and_blocks_a_second_migration(self):
+        source, _ = self.killed()
+        listed = run(paths.FAULTLINE, "status", "--json", *self.run_directory)
+        rows = [json.loads(line) for line in listed.splitlines()]
+        self.assertEqual({"source", "destination"}, {row["role"] for row in rows})
+        self.assertEqual({"unfinished"}, {row["phase"] for row in rows})
+        self.assertIn("migrate --resume", run(paths.FAULTLINE, "status", *self.run_directory))
+        again = self.send(source, 1, extra=self.run_directory)
+        self.assert_refused(again, 2, "migrate --resume " + rows[0]["id"])
 
     def killed(self):
         source, destination, receive, migrate, _ = self.post_copy(extra=self.run_directory)
