@@ -81,8 +81,9 @@ typedef enum faultline_status {
   FAULTLINE_STATUS_FORCE_INT = 0x7fffffff
 } faultline_status;
 
-/* The sides and phases of a migration; both sides go through the phases in this order, and a
- * failure jumps to FAILED. */
+/* The sides and phases of a migration; both sides go through the first six in this order, and a
+ * failure jumps to FAILED. RECONNECTING comes between the handover and the end, and the phase that
+ * it interrupted follows it. */
 typedef enum faultline_phase {
   FAULTLINE_PHASE_CONNECTING = 1,   /* source: connecting; destination: listening */
   FAULTLINE_PHASE_PREPARING = 2,    /* the guest runs on the source */
@@ -91,6 +92,7 @@ typedef enum faultline_phase {
   FAULTLINE_PHASE_POST_COPY = 5,    /* the guest runs on the destination */
   FAULTLINE_PHASE_COMPLETED = 6,
   FAULTLINE_PHASE_FAILED = 7,
+  FAULTLINE_PHASE_RECONNECTING = 8, /* the guest runs until it needs a page that has not arrived */
   FAULTLINE_PHASE_FORCE_INT = 0x7fffffff
 } faultline_phase;
 
@@ -181,6 +183,7 @@ typedef struct faultline_statistics {
   /* Source: memory that was packed before it was pushed, and what it became. */
   uint64_t bytes_packed_in;
   uint64_t bytes_packed_out;
+  uint64_t reconnects; /* connections lost after the handover and made again */
 } faultline_statistics;
 
 /* From a fault's arrival in the library to its page's installation (destination). */
@@ -212,6 +215,7 @@ typedef struct faultline_result {
   faultline_latency fault_latency;
   uint64_t bytes_packed_in; /* as in faultline_statistics */
   uint64_t bytes_packed_out;
+  uint64_t reconnects;
 } faultline_result;
 
 /* Events, for both sides; each may be NULL. Nothing waits for what they do. */
@@ -313,6 +317,9 @@ typedef struct faultline_options {
   const char* tls_psk_file;
   /* Source, certificates: the name that the destination's must bear; NULL: the host in `uri`. */
   const char* tls_hostname;
+  /* For how long a connection that was lost after the handover is made again before the session
+   * has failed, in milliseconds; 0: for ever. */
+  uint64_t recovery_timeout_ms;
 } faultline_options;
 
 /* One side of one migration. */

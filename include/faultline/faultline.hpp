@@ -126,6 +126,7 @@ struct Options {
   std::string tls_dir;  // empty, and so the next two: NULL
   std::string tls_psk_file;
   std::string tls_hostname;
+  std::uint64_t recovery_timeout_ms = 0;
 };
 
 namespace internal {
@@ -146,6 +147,7 @@ inline faultline_options ToC(const Options& options) {
   if (!options.tls_dir.empty()) c.tls_dir = options.tls_dir.c_str();
   if (!options.tls_psk_file.empty()) c.tls_psk_file = options.tls_psk_file.c_str();
   if (!options.tls_hostname.empty()) c.tls_hostname = options.tls_hostname.c_str();
+  c.recovery_timeout_ms = options.recovery_timeout_ms;
   for (std::size_t i = 0; i < options.migration_id.size(); ++i) {
     c.migration_id[i] = options.migration_id[i];
   }

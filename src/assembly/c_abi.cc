@@ -110,6 +110,16 @@ absl::StatusOr<faultline_destination_callbacks> ReadCallbacks(
   return callbacks;
 }
 
+absl::StatusOr<int64_t> ReadRecoveryTimeoutUs(const faultline_options& options) {
+  constexpr uint64_t kMost = uint64_t{1} << 50;  // in microseconds it still is a time
+  if (options.recovery_timeout_ms <= kMost) {
+    return static_cast<int64_t>(options.recovery_timeout_ms) * 1000;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("options: recovery_timeout_ms is {}; give a time, or 0 for no limit",
+                  options.recovery_timeout_ms));
+}
+
 absl::StatusOr<MigrationId> ReadId(const faultline_options& options) {
   MigrationId id{};
   std::copy(std::begin(options.migration_id), std::end(options.migration_id), id.begin());
@@ -150,6 +160,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
   parts.tls = ReadTls(options);
   parts.bandwidth = options.bandwidth_bytes_per_second;
   ASSIGN_OR_RETURN(parts.compression, ReadCompression(options));
+  ASSIGN_OR_RETURN(parts.recovery_timeout_us, ReadRecoveryTimeoutUs(options));
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeSourceSession(std::move(parts)));
   return std::make_unique<faultline_session>(std::move(kept), std::move(session));
@@ -177,6 +188,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartDestination(
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.tls = ReadTls(options);
+  ASSIGN_OR_RETURN(parts.recovery_timeout_us, ReadRecoveryTimeoutUs(options));
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeDestinationSession(std::move(parts)));
   return std::make_unique<faultline_session>(std::move(kept), std::move(session));
@@ -265,7 +277,7 @@ const char* faultline_status_name(faultline_status status) {
 }
 
 const char* faultline_phase_name(faultline_phase phase) {
-  if (phase > FAULTLINE_PHASE_FAILED) return "?";
+  if (phase > FAULTLINE_PHASE_RECONNECTING) return "?";
   return faultline::PhaseName(static_cast<faultline::Phase>(phase));
 }
 

@@ -22,6 +22,7 @@ faultline_statistics ToC(const ProgressSnapshot& snapshot) {
   statistics.post_copy_us = snapshot.post_copy_us;
   statistics.bytes_packed_in = snapshot.bytes_packed_in;
   statistics.bytes_packed_out = snapshot.bytes_packed_out;
+  statistics.reconnects = snapshot.reconnects;
   return statistics;
 }
 
@@ -46,6 +47,7 @@ faultline_result ToC(const SessionResult& ended) {
                           ended.fault_latency_us.p999,  ended.fault_latency_us.max};
   result.bytes_packed_in = ended.last.bytes_packed_in;
   result.bytes_packed_out = ended.last.bytes_packed_out;
+  result.reconnects = ended.last.reconnects;
   return result;
 }
 

@@ -37,6 +37,10 @@ class DestinationRunner : public Session {
     parts.observer = observer;
     DestinationSession::Options options;
     options.token = token_;
+    if (parts_.resume.has_value()) {
+      options.resume = {.id = parts_.resume->id, .committed = parts_.resume_committed};
+    }
+    options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));
     return loops_.Run(session_.get());
   }
@@ -62,7 +66,11 @@ absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts
   ASSIGN_OR_RETURN(Endpoint endpoint,
                    SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kDestination));
   SessionToken token;
-  RETURN_IF_ERROR(FillRandom(&token));
+  if (parts.resume.has_value()) {
+    token = parts.resume->token;
+  } else {
+    RETURN_IF_ERROR(FillRandom(&token));
+  }
   return std::make_unique<DestinationRunner>(std::move(parts), std::move(endpoint), token);
 }
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "assembly/sessions.h"
@@ -30,8 +31,11 @@ struct SourceParts {
   Compression compression = Compression::kAuto;
   bool quit_source = false;
   int64_t connect_timeout_us = 10'000'000;
-  int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
-  std::string push_order;  // a name (prefetch/push_orders.h); empty: the default
+  int64_t poll_us = 0;              // how long the demand thread looks for more before it sleeps
+  std::string push_order;           // a name (prefetch/push_orders.h); empty: the default
+  int64_t recovery_timeout_us = 0;  // 0: no limit
+  // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
+  std::optional<KeptMigration> resume;
   Journal* journal = nullptr;
 };
 
@@ -41,7 +45,10 @@ struct DestinationParts {
   std::string uri;
   bool insecure = false;
   TlsChoice tls;
-  int64_t poll_us = 0;  // as above
+  int64_t poll_us = 0;                  // as above
+  int64_t recovery_timeout_us = 0;      // 0: no limit
+  std::optional<KeptMigration> resume;  // as in SourceParts
+  bool resume_committed = false;        // the journal has kCommitted
   Journal* journal = nullptr;
 };
 

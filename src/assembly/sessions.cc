@@ -10,6 +10,8 @@
 #include "memory/uffd_guest_memory_factory.h"
 #include "vmm/qemu/qemu_destination_vmm.h"
 #include "vmm/qemu/qemu_source_vmm.h"
+#include "vmm/qemu/resumed_destination_vmm.h"
+#include "vmm/qemu/resumed_source_vmm.h"
 
 namespace faultline {
 namespace {
@@ -43,6 +45,9 @@ class HookMemoryFactory : public GuestMemoryFactory {
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override {
     return factory_.Arm(vm);
   }
+  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override {
+    return factory_.TakeOver(vm);
+  }
 
  private:
   HookArmer armer_;
@@ -55,7 +60,12 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
                                                             Journal* journal) {
   SourceParts parts;
   ASSIGN_OR_RETURN(parts.id, ParseMigrationId(options.migration_id));
-  parts.vmm = [options](Executor& control) {
+  parts.resume = options.resume;
+  parts.vmm = [options](Executor& control) -> std::unique_ptr<SourceVmm> {
+    if (options.resume.has_value()) {
+      return std::make_unique<ResumedSourceVmm>(options.qmp_path, options.resume->regions,
+                                                &control);
+    }
     return std::make_unique<QemuSourceVmm>(
         QemuSourceOptions{.qmp_path = options.qmp_path, .journal_path = options.journal_path},
         &control);
@@ -69,6 +79,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.connect_timeout_us = options.connect_timeout_ms * 1000;
   parts.poll_us = options.poll_us;
   parts.push_order = options.push_order;
+  parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   return MakeSourceSession(std::move(parts));
 }
@@ -76,7 +87,13 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
 absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions& options,
                                                             Journal* journal) {
   DestinationParts parts;
-  parts.vmm = [options](Executor& control) {
+  parts.resume = options.resume;
+  parts.resume_committed = options.resume_committed;
+  parts.vmm = [options](Executor& control) -> std::unique_ptr<DestinationVmm> {
+    if (options.resume.has_value()) {
+      return std::make_unique<ResumedDestinationVmm>(options.qmp_path, options.resume->regions,
+                                                     &control);
+    }
     return std::make_unique<QemuDestinationVmm>(
         QemuDestinationOptions{.qmp_path = options.qmp_path,
                                .journal_path = [options] { return options.journal_path; }},
@@ -89,6 +106,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.insecure = options.insecure;
   parts.poll_us = options.poll_us;
   parts.tls = options.tls;
+  parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   return MakeDestinationSession(std::move(parts));
 }

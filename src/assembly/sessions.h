@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,6 +20,8 @@ struct TlsChoice {
   std::string directory;  // certificates in QEMU's layout
   std::string psk_path;   // or a file of pre-shared keys
   std::string hostname;   // source: whom the destination's certificate names; empty: the URI's host
+
+  bool given() const { return !directory.empty() || !psk_path.empty() || !hostname.empty(); }
 };
 
 struct MigrateOptions {
@@ -34,6 +37,10 @@ struct MigrateOptions {
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;
   int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
+  // For how long a connection lost after the handover is made again; 0: no limit.
+  int64_t recovery_timeout_us = 0;
+  // Takes a migration up again whose command died after the handover; its journal is `journal`.
+  std::optional<KeptMigration> resume;
 };
 
 struct ReceiveOptions {
@@ -43,7 +50,10 @@ struct ReceiveOptions {
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;     // plain TCP beyond loopback
   TlsChoice tls;
-  int64_t poll_us = 0;  // as above
+  int64_t poll_us = 0;                  // as in MigrateOptions
+  int64_t recovery_timeout_us = 0;      // as in MigrateOptions
+  std::optional<KeptMigration> resume;  // as in MigrateOptions
+  bool resume_committed = false;        // the journal has kCommitted
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

@@ -39,7 +39,11 @@ class SourceRunner : public Session {
     SourceSession::Options options;
     options.id = parts_.id;
     options.quit_source = parts_.quit_source;
+    if (parts_.resume.has_value()) {
+      options.resume = {.token = parts_.resume->token, .run = parts_.resume->run};
+    }
     options.limits.connect_timeout_us = parts_.connect_timeout_us;
+    options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<SourceSession>(std::move(parts), std::move(options));
     return loops_.Run(session_.get());
   }

@@ -43,6 +43,25 @@ absl::StatusOr<uint64_t> ParseRate(std::string_view text) {
       "'{}' is not a rate: give bytes a second (500M, 100MiB) or bits a second (1Gbit)", text));
 }
 
+absl::StatusOr<int64_t> ParseDurationUs(std::string_view text) {
+  struct Unit {
+    std::string_view suffix;
+    double us;
+  };
+  static constexpr std::array kUnits = {Unit{"s", 1e6}, Unit{"min", 60e6}, Unit{"h", 3600e6}};
+  double number = 0;
+  auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  std::string_view suffix(end, static_cast<size_t>(text.data() + text.size() - end));
+  if (error == std::errc() && number > 0) {
+    for (const Unit& unit : kUnits) {
+      double us = number * unit.us;
+      if (suffix == unit.suffix && us >= 1 && us < 1e18) return static_cast<int64_t>(us);
+    }
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("'{}' is not a time: give seconds, minutes or hours (90s, 10min, 2h)", text));
+}
+
 std::string FormatBytes(uint64_t bytes) {
   static constexpr std::array<std::string_view, 5> kUnits = {"B", "KiB", "MiB", "GiB", "TiB"};
   double value = static_cast<double>(bytes);

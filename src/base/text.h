@@ -15,6 +15,9 @@ namespace faultline {
 // with Kbit, Mbit, Gbit, bit. "1Gbit" is 125,000,000. Errors name the text and the accepted forms.
 absl::StatusOr<uint64_t> ParseRate(std::string_view text);
 
+// A time: a number with s, min or h. "90s" is 90,000,000 us. Errors name the text and the forms.
+absl::StatusOr<int64_t> ParseDurationUs(std::string_view text);
+
 // "512.0 MiB", "4.0 KiB", "17 B".
 std::string FormatBytes(uint64_t bytes);
 

@@ -76,13 +76,35 @@ void AddTls(CLI::App* command, TlsChoice* choice) {
       ->type_name("FILE");
 }
 
+void AddRecoveryTimeout(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--recovery-timeout", *value,
+                   "for how long a connection that is lost after the handover is made again before "
+                   "the command gives up: 90s, 10min, 2h (default: no limit)")
+      ->type_name("TIME");
+}
+
+// `--resume`, or `--resume ID`.
+void AddResume(CLI::App* command, const char* dead, std::string* id, bool* resume) {
+  command
+      ->add_option_function<std::vector<std::string>>(
+          "--resume",
+          [id, resume](const std::vector<std::string>& values) {
+            *resume = true;
+            if (!values.empty()) *id = values.front();
+          },
+          fmt::format("take a migration up again whose {} died after the handover; where it was "
+                      "going and all else is known, and may be given anew",
+                      dead))
+      ->expected(0, 1)
+      ->type_name("[ID]");
+}
+
 CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
   CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
   command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
-      ->required()
       ->type_name("tcp://HOST:PORT");
   command->add_option("--qmp", options->qmp, "the QMP monitor of the QEMU that runs the VM")
-      ->required()
       ->type_name("unix:PATH");
   command->add_option("--hook", options->hook, "the hook's socket; post-copy needs none here")
       ->type_name("unix:PATH");
@@ -117,6 +139,8 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                     "memory");
   command->add_flag("--quit-source", options->quit_source,
                     "end the source QEMU when all memory has arrived (otherwise it stays paused)");
+  AddRecoveryTimeout(command, &options->recovery_timeout);
+  AddResume(command, "'faultline migrate'", &options->resume_id, &options->resume);
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
   AddRunDirectory(command, &options->run_directory);
   command->footer(
@@ -133,7 +157,6 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
       "Take a VM over from another host: into a QEMU that waits (--qmp and --hook), or into one "
       "that is started (-- qemu-system-x86_64 ARGS...)");
   command->add_option("--listen", options->listen_uri, "where to wait for the source; port 0: any")
-      ->required()
       ->type_name("tcp://ADDR:PORT");
   command->add_option("--qmp", options->qmp, "the QMP monitor of a QEMU with '-incoming defer'")
       ->type_name("unix:PATH");
@@ -146,6 +169,8 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
                     "memory");
   command->add_flag("--json", options->json,
                     "one JSON object a line on stdout, the first one says the port");
+  AddRecoveryTimeout(command, &options->recovery_timeout);
+  AddResume(command, "'faultline receive'", &options->resume_id, &options->resume);
   AddHookLibrary(command, &options->hook_library);
   AddRunDirectory(command, &options->run_directory);
   command->footer(

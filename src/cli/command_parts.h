@@ -28,6 +28,8 @@ struct CommandParts {
       make_receive;
   // Creates a journal at a path that does not exist yet.
   std::function<absl::StatusOr<std::unique_ptr<Journal>>(const JournalFile&)> create_journal;
+  // Goes on with a journal that is there.
+  std::function<absl::StatusOr<std::unique_ptr<Journal>>(const JournalFile&)> open_journal;
   // The hidden `guardian` subcommand: its arguments; returns when its work is over.
   std::function<absl::Status(const std::vector<std::string>&)> run_guardian;
   // Looks at the certificates in a folder, or where migrations look if it is empty.

@@ -19,6 +19,10 @@ absl::StatusOr<std::unique_ptr<Journal>> CreateJournal(const JournalFile& file) 
                              file.role == Role::kSource ? "source" : "destination");
 }
 
+absl::StatusOr<std::unique_ptr<Journal>> OpenJournal(const JournalFile& file) {
+  return FileJournal::Open(file.path, kStateDirectory);
+}
+
 }  // namespace
 }  // namespace faultline
 
@@ -27,6 +31,7 @@ int main(int argc, char** argv) {
       .make_migrate = faultline::MakeMigrateSession,
       .make_receive = faultline::MakeReceiveSession,
       .create_journal = faultline::CreateJournal,
+      .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineTls,
       .examine_vm = faultline::ExamineVm,

@@ -11,7 +11,7 @@ namespace faultline {
 namespace {
 
 absl::StatusOr<Compression> ParseCompression(const std::string& text) {
-  if (text == "auto") return Compression::kAuto;
+  if (text.empty() || text == "auto") return Compression::kAuto;
   if (text == "off") return Compression::kOff;
   if (text == "lz4") return Compression::kLz4;
   if (text == "zstd") return Compression::kZstd;
@@ -19,16 +19,21 @@ absl::StatusOr<Compression> ParseCompression(const std::string& text) {
       fmt::format("--compress: '{}' is not known; give auto, off, lz4 or zstd", text));
 }
 
-absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
-  MigrateOptions options;
-  if (command.mode != "postcopy") {
-    return absl::InvalidArgumentError(
-        fmt::format("--mode {} is not in this release: leave --mode out, or give --mode postcopy",
-                    command.mode));
+// What the command was told, or, where it takes a migration up again, the one before.
+absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfinished* resume) {
+  SessionRecord record;
+  if (resume != nullptr) record = resume->record;
+  if (!command.to_uri.empty()) record.endpoint = command.to_uri;
+  if (record.endpoint.empty()) {
+    return absl::InvalidArgumentError("--to is required: where 'faultline receive' listens");
   }
-  RETURN_IF_ERROR(CheckUri(command.to_uri, "--to"));
-  options.to_uri = command.to_uri;
-  ASSIGN_OR_RETURN(options.qmp_path, ParseSocketPath(command.qmp, "--qmp"));
+  RETURN_IF_ERROR(CheckUri(record.endpoint, "--to"));
+  if (!command.qmp.empty()) {
+    ASSIGN_OR_RETURN(record.qmp_path, ParseSocketPath(command.qmp, "--qmp"));
+  }
+  if (record.qmp_path.empty()) {
+    return absl::InvalidArgumentError("--qmp is required: the monitor of the QEMU with the VM");
+  }
   if (!command.hook.empty()) {
     // Post-copy needs no hook on the source; a wrong path is told all the same.
     RETURN_IF_ERROR(ParseSocketPath(command.hook, "--hook").status());
@@ -36,33 +41,65 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command) {
   if (!command.bandwidth.empty()) {
     absl::StatusOr<uint64_t> rate = ParseRate(command.bandwidth);
     if (!rate.ok()) return Annotate(rate.status(), "--bandwidth");
-    options.bandwidth_bytes_per_second = *rate;
+    record.bandwidth_bytes_per_second = *rate;
   }
-  ASSIGN_OR_RETURN(options.compression, ParseCompression(command.compress));
-  options.push_order = command.push_order;
+  if (!command.compress.empty()) record.compress = command.compress;
+  if (!command.push_order.empty()) record.push_order = command.push_order;
+  record.insecure = record.insecure || command.insecure;
+  if (command.tls.given()) record.tls = AbsolutePaths(command.tls);
+  record.quit_source = record.quit_source || command.quit_source;
+  return record;
+}
+
+absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command,
+                                         const SessionRecord& record) {
+  MigrateOptions options;
+  if (command.mode != "postcopy") {
+    return absl::InvalidArgumentError(
+        fmt::format("--mode {} is not in this release: leave --mode out, or give --mode postcopy",
+                    command.mode));
+  }
+  options.to_uri = record.endpoint;
+  options.qmp_path = record.qmp_path;
+  options.bandwidth_bytes_per_second = record.bandwidth_bytes_per_second;
+  ASSIGN_OR_RETURN(options.compression, ParseCompression(record.compress));
+  options.push_order = record.push_order;
   options.poll_us = command.poll_us;
-  options.insecure = command.insecure;
-  options.tls = command.tls;
-  options.quit_source = command.quit_source;
+  options.insecure = record.insecure;
+  options.tls = record.tls;
+  options.quit_source = record.quit_source;
+  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
   return options;
 }
 
-}  // namespace
-
-ExitStatus RunMigrate(const CommandParts& parts, const MigrateCommand& command,
-                      uint64_t started_us) {
-  absl::StatusOr<MigrateOptions> options = ToOptions(command);
+ExitStatus Migrate(const CommandParts& parts, const MigrateCommand& command, uint64_t started_us,
+                   const Unfinished* resume) {
+  absl::StatusOr<SessionRecord> record = ToRecord(command, resume);
+  if (!record.ok()) return UsageError(record.status(), "migrate");
+  absl::StatusOr<MigrateOptions> options = ToOptions(command, *record);
   if (!options.ok()) return UsageError(options.status(), "migrate");
+  if (resume == nullptr) {
+    absl::StatusOr<RunDirectory> directory = RunDirectory::Open(command.run_directory);
+    // One that cannot be used is told with all that belongs to a command that fails.
+    absl::Status free =
+        directory.ok() ? CheckNoneUnfinished(*directory, record->qmp_path) : absl::OkStatus();
+    if (!free.ok()) return UsageError(free, "migrate");
+  }
   HostSettings settings;
   settings.role = Role::kSource;
-  settings.endpoint = command.to_uri;
+  settings.record = *record;
+  settings.resume = resume;
   settings.run_directory = command.run_directory;
   settings.json = command.json;
   settings.started_us = started_us;
   SessionHost host(settings);
   if (absl::Status opened = host.Open(parts); !opened.ok()) return host.Fail(opened);
   options->migration_id = host.migration_id();
-  options->journal_path = host.journal_path();
+  if (resume != nullptr) {
+    options->resume = resume->journal.kept;
+  } else {
+    options->journal_path = host.journal_path();
+  }
   absl::StatusOr<std::unique_ptr<Session>> session = parts.make_migrate(*options, host.journal());
   if (!session.ok()) {
     return absl::IsInvalidArgument(session.status()) ? host.Refuse(session.status())
@@ -70,6 +107,17 @@ ExitStatus RunMigrate(const CommandParts& parts, const MigrateCommand& command,
   }
   SessionResult result = host.Run(session->get());
   return host.Finish(result);
+}
+
+}  // namespace
+
+ExitStatus RunMigrate(const CommandParts& parts, const MigrateCommand& command,
+                      uint64_t started_us) {
+  if (!command.resume) return Migrate(parts, command, started_us, nullptr);
+  absl::StatusOr<Unfinished> unfinished =
+      FindInRunDirectory(command.run_directory, Role::kSource, command.resume_id);
+  if (!unfinished.ok()) return UsageError(unfinished.status(), "migrate");
+  return Migrate(parts, command, started_us, &*unfinished);
 }
 
 }  // namespace faultline

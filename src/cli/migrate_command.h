@@ -17,8 +17,11 @@ struct MigrateCommand {
   std::string hook;
   std::string mode = "postcopy";
   std::string bandwidth;
-  std::string compress = "auto";
-  std::string push_order;
+  std::string compress;          // empty: auto
+  std::string push_order;        // empty: the default
+  std::string recovery_timeout;  // empty: no limit
+  std::string resume_id;         // the first digits; empty: the only one
+  bool resume = false;
   std::string run_directory;
   int64_t poll_us = 0;
   bool insecure = false;

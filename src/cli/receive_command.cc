@@ -21,30 +21,54 @@ namespace {
 constexpr int kQemuStartTimeoutMs = 120'000;
 constexpr int kQemuHelpTimeoutMs = 10'000;
 
-absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command) {
-  ReceiveOptions options;
-  RETURN_IF_ERROR(CheckUri(command.listen_uri, "--listen"));
-  options.listen_uri = command.listen_uri;
-  options.poll_us = command.poll_us;
-  options.insecure = command.insecure;
-  options.tls = command.tls;
+absl::StatusOr<SessionRecord> ToRecord(const ReceiveCommand& command, const Unfinished* resume) {
+  SessionRecord record;
+  if (resume != nullptr) record = resume->record;
+  if (!command.listen_uri.empty()) record.endpoint = command.listen_uri;
+  if (record.endpoint.empty()) {
+    return absl::InvalidArgumentError("--listen is required: where to wait for the source");
+  }
+  RETURN_IF_ERROR(CheckUri(record.endpoint, "--listen"));
+  record.insecure = record.insecure || command.insecure;
+  if (command.tls.given()) record.tls = AbsolutePaths(command.tls);
   bool has_sockets = !command.qmp.empty() || !command.hook.empty();
   if (command.has_qemu_command) {
-    if (has_sockets) {
+    if (has_sockets || resume != nullptr) {
       return absl::InvalidArgumentError(
-          "--qmp and --hook are for a QEMU that runs already: leave them out, or leave out '--' "
-          "and what follows it");
+          "--qmp, --hook and --resume are for a QEMU that runs already: leave them out, or leave "
+          "out '--' and what follows it");
     }
     RETURN_IF_ERROR(CheckQemuCommand(command.qemu_command));
-    return options;
+    return record;
   }
-  if (command.qmp.empty() || command.hook.empty()) {
+  if (!command.qmp.empty()) {
+    ASSIGN_OR_RETURN(record.qmp_path, ParseSocketPath(command.qmp, "--qmp"));
+  }
+  if (!command.hook.empty()) {
+    ASSIGN_OR_RETURN(record.hook_path, ParseSocketPath(command.hook, "--hook"));
+  }
+  if (record.qmp_path.empty() || record.hook_path.empty()) {
     return absl::InvalidArgumentError(
         "tell where the destination QEMU is: --qmp unix:PATH and --hook unix:PATH of one that "
         "waits with '-incoming defer', or '-- qemu-system-x86_64 ARGS...' to start one");
   }
-  ASSIGN_OR_RETURN(options.qmp_path, ParseSocketPath(command.qmp, "--qmp"));
-  ASSIGN_OR_RETURN(options.hook_path, ParseSocketPath(command.hook, "--hook"));
+  return record;
+}
+
+absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const SessionRecord& record,
+                                         const Unfinished* resume) {
+  ReceiveOptions options;
+  options.listen_uri = record.endpoint;
+  options.qmp_path = record.qmp_path;
+  options.hook_path = record.hook_path;
+  options.poll_us = command.poll_us;
+  options.insecure = record.insecure;
+  options.tls = record.tls;
+  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
+  if (resume != nullptr) {
+    options.resume = resume->journal.kept;
+    options.resume_committed = resume->journal.committed;
+  }
   return options;
 }
 
@@ -104,6 +128,7 @@ ExitStatus StartQemuAndReceive(const CommandParts& parts, const ReceiveCommand& 
   QemuSockets sockets = SocketsOf(*host);
   options.qmp_path = sockets.qmp_path;
   options.hook_path = sockets.hook_path;
+  host->RecordSockets(options.qmp_path, options.hook_path);
   // What the session would refuse is refused before a QEMU is started.
   absl::Status fit = parts.make_receive(options, host->journal()).status();
   if (!fit.ok()) return RefuseOrFail(host, fit);
@@ -129,15 +154,16 @@ ExitStatus StartQemuAndReceive(const CommandParts& parts, const ReceiveCommand& 
   return exit_status;
 }
 
-}  // namespace
-
-ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
-                      uint64_t started_us) {
-  absl::StatusOr<ReceiveOptions> options = ToOptions(command);
+ExitStatus Receive(const CommandParts& parts, const ReceiveCommand& command, uint64_t started_us,
+                   const Unfinished* resume) {
+  absl::StatusOr<SessionRecord> record = ToRecord(command, resume);
+  if (!record.ok()) return UsageError(record.status(), "receive");
+  absl::StatusOr<ReceiveOptions> options = ToOptions(command, *record, resume);
   if (!options.ok()) return UsageError(options.status(), "receive");
   HostSettings settings;
   settings.role = Role::kDestination;
-  settings.endpoint = command.listen_uri;
+  settings.record = *record;
+  settings.resume = resume;
   settings.run_directory = command.run_directory;
   settings.json = command.json;
   settings.started_us = started_us;
@@ -150,6 +176,17 @@ ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
   if (!session.ok()) return RefuseOrFail(&host, session.status());
   SessionResult result = host.Run(session->get());
   return host.Finish(result);
+}
+
+}  // namespace
+
+ExitStatus RunReceive(const CommandParts& parts, const ReceiveCommand& command,
+                      uint64_t started_us) {
+  if (!command.resume) return Receive(parts, command, started_us, nullptr);
+  absl::StatusOr<Unfinished> unfinished =
+      FindInRunDirectory(command.run_directory, Role::kDestination, command.resume_id);
+  if (!unfinished.ok()) return UsageError(unfinished.status(), "receive");
+  return Receive(parts, command, started_us, &*unfinished);
 }
 
 }  // namespace faultline

@@ -17,6 +17,9 @@ struct ReceiveCommand {
   std::string qmp;
   std::string hook;
   std::string hook_library;
+  std::string recovery_timeout;  // empty: no limit
+  std::string resume_id;         // the first digits; empty: the only one
+  bool resume = false;
   std::string run_directory;
   std::vector<std::string> qemu_command;  // what stood after "--"
   int64_t poll_us = 0;

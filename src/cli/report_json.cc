@@ -18,6 +18,7 @@ void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
   o["pages_absent"] = snapshot.pages_absent;
   o["pages_discarded"] = snapshot.pages_discarded;
   o["faults"] = snapshot.faults;
+  o["reconnects"] = snapshot.reconnects;
   o["bytes_total"] = snapshot.bytes_total;
   o["bytes_wire"] = snapshot.bytes_wire;
   o["bytes_packed_in"] = snapshot.bytes_packed_in;

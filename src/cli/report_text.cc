@@ -104,6 +104,8 @@ std::string PhaseSentence(Phase phase) {
       return "completed";
     case Phase::kFailed:
       return "failed";
+    case Phase::kReconnecting:
+      return "reconnecting (the VM runs until it needs a page that has not arrived)";
   }
   return "?";
 }
@@ -125,6 +127,10 @@ std::string Summary(const Outcome& outcome) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
                         FormatBytes(last.bytes_packed_out));
   }
+  if (last.reconnects > 0) {
+    text += fmt::format("\n  the connection was lost and made again {}",
+                        last.reconnects == 1 ? "once" : fmt::format("{} times", last.reconnects));
+  }
   const HistogramSummary& latency = result.fault_latency_us;
   if (outcome.role == Role::kDestination && latency.count > 0) {
     text += fmt::format("\n  {} faults served: half within {}, 99% within {}, the slowest {}",
@@ -143,11 +149,14 @@ std::string FailureText(const Outcome& outcome) {
                          ? "The VM is the source's (this host): it is as it was before."
                          : "The VM is the source's; nothing of it is left on this host.");
     case VmOwner::kDestination:
-      return text + (outcome.role == Role::kSource
-                         ? "The VM is the destination's: look there. Keep the QEMU here paused: it "
-                           "holds the memory that has not arrived, and must never run again."
-                         : "The VM is the destination's (this host). Keep its QEMU: it waits for "
-                           "the memory that has not arrived. Keep the source's QEMU paused.");
+      return text +
+             (outcome.role == Role::kSource
+                  ? "The VM is the destination's: look there. Keep the QEMU here paused: it "
+                    "holds the memory that has not arrived, and must never run again. 'faultline "
+                    "migrate --resume' goes on."
+                  : "The VM is the destination's (this host). Keep its QEMU: it waits for "
+                    "the memory that has not arrived. Keep the source's QEMU paused. 'faultline "
+                    "receive --resume' goes on.");
     case VmOwner::kUndecided:
       return text +
              "This host holds the VM, loaded and paused, and does not know whether the source gave "

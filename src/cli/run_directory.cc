@@ -16,6 +16,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "runtime/journal/file_journal.h"
 
 namespace faultline {
 namespace {
@@ -123,7 +124,13 @@ void RunDirectory::RemoveOld() const {
   for (const SessionFile& file : *ended) {
     struct stat info;
     if (stat(file.path.c_str(), &info) < 0 || now - info.st_mtime < kKeepEndedSeconds) continue;
-    for (const char* kind : {"journal", "json"}) {
+    // Its command has failed, but the migration can be taken up again as long as both hosts live.
+    absl::StatusOr<JournalContent> journal =
+        ReadJournal(PathOf(file.migration_id, file.role, "journal"));
+    if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted) {
+      continue;
+    }
+    for (const char* kind : {"journal", "json", "command"}) {
       (void)unlink(PathOf(file.migration_id, file.role, kind).c_str());
     }
   }

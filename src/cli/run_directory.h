@@ -1,7 +1,8 @@
 // Where running migrations of one user on this host can be found.
 //
-// Files are ID.ROLE.KIND: .sock answers `status` and `cancel`, .journal says who owns the VM, .json
-// is the last object of a migration that has ended.
+// Files are ID.ROLE.KIND: .sock answers `status` and `cancel`, .journal says who owns the VM and
+// what another process needs to go on, .command what the command was told, .json is the last object
+// of a migration that has ended.
 #ifndef FAULTLINE_CLI_RUN_DIRECTORY_H_
 #define FAULTLINE_CLI_RUN_DIRECTORY_H_
 
@@ -28,12 +29,12 @@ class RunDirectory {
   static absl::StatusOr<RunDirectory> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
-  // `kind` without a dot: "sock", "journal", "json", "qemu.log".
+  // `kind` without a dot: "sock", "journal", "command", "json", "qemu.log".
   std::string PathOf(const std::string& migration_id, Role role, const std::string& kind) const;
   // All files of one kind, in the order of their names.
   absl::StatusOr<std::vector<SessionFile>> List(const std::string& kind) const;
   // Removes what migrations left that ended more than a day ago: only where the .json says that
-  // they ended. Failures are ignored: it is tidying.
+  // they ended, and nothing is left to take up. Failures are ignored: it is tidying.
   void RemoveOld() const;
 
  private:

@@ -13,7 +13,8 @@
 
 namespace faultline {
 
-SessionHost::SessionHost(const HostSettings& settings) : settings_(settings) {}
+SessionHost::SessionHost(const HostSettings& settings)
+    : settings_(settings), record_(settings.record) {}
 
 SessionHost::~SessionHost() = default;
 
@@ -36,19 +37,48 @@ absl::Status SessionHost::Open(const CommandParts& parts) {
 
   ASSIGN_OR_RETURN(RunDirectory run_directory, RunDirectory::Open(settings_.run_directory));
   run_directory_ = std::make_unique<RunDirectory>(std::move(run_directory));
-  ASSIGN_OR_RETURN(migration_id_, MakeMigrationId());
-  ASSIGN_OR_RETURN(journal_, parts.create_journal({journal_path(), settings_.role, migration_id_}));
+  RETURN_IF_ERROR(OpenJournal(parts));
   SessionState state;
   state.role = settings_.role;
   state.migration_id = migration_id_;
-  state.id_agreed = settings_.role == Role::kSource;
-  state.endpoint = settings_.endpoint;
+  state.id_agreed = settings_.role == Role::kSource || settings_.resume != nullptr;
+  state.endpoint = record_.endpoint;
   board_ = std::make_unique<StatusBoard>(state);
   ASSIGN_OR_RETURN(
       server_, StatusServer::Start(run_directory_->PathOf(migration_id_, settings_.role, "sock"),
                                    board_.get(), cancel_.get()));
   if (settings_.role == Role::kSource) reporter_->Started(migration_id_);
   return absl::OkStatus();
+}
+
+absl::Status SessionHost::OpenJournal(const CommandParts& parts) {
+  if (settings_.resume == nullptr) {
+    ASSIGN_OR_RETURN(migration_id_, MakeMigrationId());
+    ASSIGN_OR_RETURN(journal_,
+                     parts.create_journal({journal_path(), settings_.role, migration_id_}));
+  } else {
+    migration_id_ = settings_.resume->migration_id;
+    ASSIGN_OR_RETURN(journal_, parts.open_journal({journal_path(), settings_.role, migration_id_}));
+    // The name from before it was agreed, which the one before could not remove any more.
+    const std::string& first_id = settings_.resume->journal.migration_id;
+    if (first_id != migration_id_) {
+      (void)unlink(run_directory_->PathOf(first_id, settings_.role, "journal").c_str());
+    }
+  }
+  return WriteRecord(run_directory_->PathOf(migration_id_, settings_.role, "command"), record_);
+}
+
+// After the start a record that cannot be written is no reason to fail.
+void SessionHost::KeepRecord() {
+  absl::Status written =
+      WriteRecord(run_directory_->PathOf(migration_id_, settings_.role, "command"), record_);
+  if (!written.ok()) log_->warn("{}", MessageOf(written));
+}
+
+void SessionHost::RecordSockets(const std::string& qmp_path, const std::string& hook_path) {
+  record_.qmp_path = qmp_path;
+  record_.hook_path = hook_path;
+  KeepRecord();
 }
 
 std::string SessionHost::journal_path() const {
@@ -88,7 +118,11 @@ ExitStatus SessionHost::Finish(const SessionResult& result) {
 ExitStatus SessionHost::Fail(const absl::Status& status) {
   SessionResult result;
   result.status = status;
-  return End(result, ExitStatus::kFailed);
+  if (settings_.resume != nullptr) {
+    result.owner =
+        settings_.resume->journal.committed ? VmOwner::kDestination : VmOwner::kUndecided;
+  }
+  return End(result, ExitStatusOf(result));
 }
 
 ExitStatus SessionHost::Refuse(const absl::Status& status) {
@@ -108,7 +142,7 @@ ExitStatus SessionHost::End(const SessionResult& result, ExitStatus exit_status)
     outcome.result.migration_id = migration_id_;
   }
   if (outcome.result.transport.empty()) {
-    outcome.result.transport = settings_.endpoint.substr(0, settings_.endpoint.find("://"));
+    outcome.result.transport = record_.endpoint.substr(0, record_.endpoint.find("://"));
   }
   WriteEnded(outcome);
   if (run_directory_ != nullptr) run_directory_->RemoveOld();
@@ -120,12 +154,16 @@ ExitStatus SessionHost::End(const SessionResult& result, ExitStatus exit_status)
 
 void SessionHost::WriteEnded(const Outcome& outcome) {
   if (run_directory_ == nullptr || migration_id_.empty()) return;
-  if (board_ == nullptr || !board_->Get().id_agreed) {
+  if (settings_.resume == nullptr && (board_ == nullptr || !board_->Get().id_agreed)) {
     // No migration ever was: nothing that anybody could ask for.
     (void)unlink(journal_path().c_str());
+    (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
     return;
   }
   if (!first_journal_path_.empty()) (void)unlink(first_journal_path_.c_str());
+  if (outcome.result.status.ok() || outcome.result.owner == VmOwner::kSource) {
+    (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
+  }
   std::string path = run_directory_->PathOf(migration_id_, settings_.role, "json");
   FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   std::string line = ToLine(OutcomeJson(outcome)) + "\n";
@@ -142,6 +180,8 @@ void SessionHost::OnSignal(const std::string& name) {
 }
 
 void SessionHost::OnListening(const std::string& address) {
+  record_.endpoint = address;
+  KeepRecord();
   board_->SetEndpoint(address);
   reporter_->Listening(address, listening_extra_);
 }
@@ -156,7 +196,9 @@ void SessionHost::OnPhase(Phase phase, const std::string& migration_id) {
 // The source named the migration: the files that carry the provisional id get its name.
 void SessionHost::AdoptId(const std::string& migration_id) {
   first_journal_path_ = journal_path();
+  (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
   migration_id_ = migration_id;
+  KeepRecord();
   absl::Status moved =
       server_->MoveTo(run_directory_->PathOf(migration_id_, settings_.role, "sock"));
   if (!moved.ok()) log_->warn("{}", MessageOf(moved));

@@ -12,6 +12,7 @@
 #include "cli/exit_status.h"
 #include "cli/reporter.h"
 #include "cli/run_directory.h"
+#include "cli/session_record.h"
 #include "cli/signal_watcher.h"
 #include "cli/status_board.h"
 #include "cli/status_server.h"
@@ -20,7 +21,9 @@ namespace faultline {
 
 struct HostSettings {
   Role role = Role::kSource;
-  std::string endpoint;       // --to or --listen
+  SessionRecord record;  // what the command was told; its endpoint is --to or --listen
+  // The migration that is taken up again; null: a new one.
+  const Unfinished* resume = nullptr;
   std::string run_directory;  // empty: the default one
   bool json = false;
   uint64_t started_us = 0;  // the command's start, on MonotonicUs's clock
@@ -34,7 +37,8 @@ class SessionHost final : private SessionObserver {
   ~SessionHost() override;
 
   // Takes signals, opens the run directory, serves the status socket, creates the journal. A
-  // destination gets a provisional id, until the source tells it the right one.
+  // destination gets a provisional id, until the source tells it the right one. A migration that is
+  // taken up again has its id and its journal.
   absl::Status Open(const CommandParts& parts);
 
   const RunDirectory& run_directory() const { return *run_directory_; }
@@ -44,6 +48,8 @@ class SessionHost final : private SessionObserver {
   // From the first request to stop, by a signal or from another shell.
   const CancelSwitch& cancel() const { return *cancel_; }
   spdlog::logger* log() const { return log_.get(); }
+  // The sockets of a QEMU that this command starts.
+  void RecordSockets(const std::string& qmp_path, const std::string& hook_path);
   // Added to a destination's "listening" object.
   void AddToListening(const OutputJson& extra) { listening_extra_ = extra; }
 
@@ -63,7 +69,9 @@ class SessionHost final : private SessionObserver {
   void OnNotice(const std::string& text) override;
 
   void OnSignal(const std::string& name);
+  absl::Status OpenJournal(const CommandParts& parts);
   void AdoptId(const std::string& migration_id);
+  void KeepRecord();
   void WriteEnded(const Outcome& outcome);
   SessionResult ResultOfException(const std::string& what) const;
   ExitStatus End(const SessionResult& result, ExitStatus exit_status);
@@ -71,6 +79,7 @@ class SessionHost final : private SessionObserver {
   const HostSettings settings_;
   // Set when the story has been told and only stdout's reader is waited for.
   std::atomic<int> final_status_{-1};
+  SessionRecord record_;
   std::string migration_id_;
   std::string first_journal_path_;  // under the provisional id; empty while that is the only name
   OutputJson listening_extra_ = OutputJson::object();

@@ -53,7 +53,7 @@ class StatusBoard {
 
 // From the handover on, a migration cannot be cancelled.
 inline bool PastHandover(Phase phase) {
-  return phase == Phase::kPostCopy || phase == Phase::kCompleted;
+  return phase == Phase::kPostCopy || phase == Phase::kReconnecting || phase == Phase::kCompleted;
 }
 
 }  // namespace faultline

@@ -8,6 +8,7 @@
 
 #include "base/text.h"
 #include "cli/report_text.h"
+#include "cli/session_record.h"
 #include "cli/status_server.h"
 #include "cli/usage.h"
 
@@ -44,6 +45,32 @@ std::string EndedRow(const OutputJson& outcome) {
   return fmt::format("{:<32}  {:<11}  {:<12}  the VM is the {}'s{}\n", TextOf(outcome, "id"),
                      TextOf(outcome, "role"), TextOf(outcome, "event"), TextOf(outcome, "vm_owner"),
                      TextOf(outcome, "error").empty() ? "" : ": " + TextOf(outcome, "error"));
+}
+
+// Migrations whose command has died after the handover.
+std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
+                           const std::vector<RunningSession>& running, bool json) {
+  std::string text;
+  for (Role role : {Role::kSource, Role::kDestination}) {
+    absl::StatusOr<std::vector<Unfinished>> all = ListUnfinished(directory, role);
+    if (!all.ok()) continue;
+    for (const Unfinished& one : *all) {
+      bool runs = std::any_of(running.begin(), running.end(), [&](const RunningSession& session) {
+        return session.file.migration_id == one.migration_id && session.file.role == role;
+      });
+      if (runs || !IdMatches(id, one.migration_id)) continue;
+      const char* command = role == Role::kSource ? "migrate" : "receive";
+      text += json ? ToLine({{"id", one.migration_id},
+                             {"role", RoleName(role)},
+                             {"endpoint", one.record.endpoint},
+                             {"phase", "unfinished"}}) +
+                         "\n"
+                   : fmt::format("{:<32}  {:<11}  {:<12}  'faultline {} --resume {}' goes on\n",
+                                 one.migration_id, RoleName(role), "unfinished", command,
+                                 one.migration_id);
+    }
+  }
+  return text;
 }
 
 // What migrations that have ended left, of those that `id` names.
@@ -110,6 +137,7 @@ ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bo
     if (!IdMatches(id, session.file.migration_id)) continue;
     text += json ? ToLine(session.state) + "\n" : Row(session.state);
   }
+  text += UnfinishedText(*directory, id, *running, json);
   if (!text.empty()) {
     if (!json) {
       text = fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", "ID", "ROLE",

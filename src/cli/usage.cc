@@ -7,6 +7,7 @@
 #include <cstring>
 #include <iterator>
 
+#include "base/text.h"
 #include "cli/report_json.h"
 
 namespace faultline {
@@ -53,6 +54,12 @@ absl::Status CheckUri(const std::string& uri, const std::string& option) {
   }
   return absl::InvalidArgumentError(
       fmt::format("{} '{}': give tcp://HOST:PORT, with a port from 0 to 65535", option, uri));
+}
+
+absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text) {
+  if (text.empty()) return 0;
+  absl::StatusOr<int64_t> us = ParseDurationUs(text);
+  return us.ok() ? us : Annotate(us.status(), "--recovery-timeout");
 }
 
 }  // namespace faultline

@@ -26,6 +26,7 @@ void BulkReceiver::Start(PushReceiver* receiver) {
 
 void BulkReceiver::Stop() {
   resume_timer_.reset();
+  SetOutOfMemory(false);  // nothing waits for room any more
   if (receiver_ != nullptr) std::exchange(receiver_, nullptr)->Stop();
 }
 

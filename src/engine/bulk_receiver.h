@@ -22,7 +22,8 @@ class BulkReceiver : public PushReceiver::Listener {
                TransferCounters* counters, TransferListener* listener);
 
   void Start(PushReceiver* receiver);
-  // Nothing happens after this returns.
+  // Nothing happens after this returns, until the next Start. A run that could not be put in yet is
+  // dropped.
   void Stop();
 
   bool OnRun(PageRun run, std::span<const std::byte> bytes) override;

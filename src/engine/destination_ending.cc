@@ -8,12 +8,10 @@
 namespace faultline {
 
 void DestinationSession::OnChannelClosed(absl::Status reason) {
-  if (channel_lost_ || step_ >= Step::kDiscarding) return;
-  channel_lost_ = true;
+  if (step_ >= Step::kDiscarding) return;
+  if (step_ >= Step::kUndecided) return LoseLink(reason);
   watch_.reset();
-  if (step_ == Step::kClosing) return;
-  if (step_ == Step::kParting) return End();
-  if (step_ == Step::kUndecided) return NoticeUndecided(reason);
+  channel_.reset();
   Fail(absl::Status(reason.code(), fmt::format("lost {}: {}", peer(), MessageOf(reason))),
        PeerErrorCode::kInternal);
 }
@@ -43,13 +41,11 @@ void DestinationSession::OutcomeListener::OnChannelClosed(absl::Status) {}
 // Whoever knows the token is the source, and it speaks on a new connection only after it gave the
 // first one up. It may have to say it again where its word was heard, but not this side's answer.
 void DestinationSession::OnOutcome(const Message& outcome) {
-  if (owned() || step_ >= Step::kDiscarding) return;
-  channel_lost_ = true;
+  auto* error = std::get_if<PeerError>(&outcome);
+  if (error == nullptr || owned() || step_ >= Step::kDiscarding) return;
   watch_.reset();
-  if (auto* commit = std::get_if<Commit>(&outcome); commit && step_ == Step::kUndecided) {
-    return OnCommit(*commit);
-  }
-  if (auto* error = std::get_if<PeerError>(&outcome)) OnSourceGaveUp(*error);
+  channel_.reset();
+  OnSourceGaveUp(*error);
 }
 
 void DestinationSession::Cancel(const std::string& reason) {
@@ -65,7 +61,7 @@ void DestinationSession::Cancel(const std::string& reason) {
                     reason));
     return;
   }
-  if (step_ == Step::kUndecided && !channel_lost_ && !source_silent_) {
+  if (step_ == Step::kUndecided && channel_ != nullptr && !source_silent_) {
     parts_.observer->OnNotice(
         fmt::format("{}: the source is deciding whose the VM is; cancel there", reason));
     return;
@@ -77,15 +73,17 @@ void DestinationSession::Cancel(const std::string& reason) {
 void DestinationSession::Fail(absl::Status status, PeerErrorCode code) {
   if (step_ >= Step::kClosing) return;
   lane_timer_.reset();
+  recovery_timer_.reset();
   if (broken_.ok()) broken_ = std::move(status);
   result_.status = broken_;
-  if (channel_ != nullptr && !channel_lost_) {
+  if (channel_ != nullptr) {
     channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
   }
   // The source has been told; what it decides comes as a message.
-  if (step_ == Step::kUndecided) return;
+  if (step_ == Step::kUndecided && !owned()) return;
   if (step_ == Step::kTakingOver) return LimitTakeOver();
-  if (owned()) return End();
+  // A VM that another process has loaded is not thrown away for what this one cannot do.
+  if (owned() || options_.resume.has_value()) return End();
   DiscardVm();
 }
 
@@ -111,6 +109,7 @@ void DestinationSession::End() {
   deadline_.reset();
   watch_.reset();
   lane_timer_.reset();
+  recovery_timer_.reset();
   report_timer_.reset();
   // One after the other: the bulk thread posts to the demand thread.
   parts_.bulk->Post([this] {
@@ -144,7 +143,7 @@ void DestinationSession::Finish() {
 void DestinationSession::Report() {
   ProgressSnapshot snapshot = Snapshot();
   parts_.observer->OnProgress(snapshot);
-  if (step_ == Step::kRunning) {
+  if (step_ == Step::kRunning && lanes_up_) {
     channel_->Send(Progress{.pages_missing = snapshot.pages_missing,
                             .pages_demand = snapshot.pages_demand,
                             .pages_pushed = snapshot.pages_pushed});
@@ -167,6 +166,7 @@ ProgressSnapshot DestinationSession::Snapshot() const {
   snapshot.pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed);
   snapshot.pages_discarded = counters_.pages_discarded.load(std::memory_order_relaxed);
   snapshot.faults = counters_.faults.load(std::memory_order_relaxed);
+  snapshot.reconnects = reconnects_;
   snapshot.bytes_wire = parts_.transport->bytes_wire();
   snapshot.elapsed_us = static_cast<uint64_t>(now_ns - started_ns_) / 1000;
   if (committed_ns_ != 0) {

@@ -8,25 +8,24 @@
 namespace faultline {
 
 void DestinationSession::OnCommit(const Commit& commit) {
-  // With the control channel the lanes go too: the one loss has been told already.
-  if (!lane_failure_.ok() && !channel_lost_) Fail(lane_failure_, PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   source_downtime_us_ = commit.downtime_us;
   step_ = Step::kTakingOver;
-  if (watch_ != nullptr) watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
+  watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   result_.owner = VmOwner::kDestination;
   if (absl::Status status = parts_.journal->Record(JournalPhase::kCommitted); !status.ok()) {
     parts_.observer->OnNotice("the handover could not be recorded here: " + MessageOf(status));
   }
-  const bool run = commit.run && !channel_lost_ && broken_.ok();
+  const bool run = commit.run && broken_.ok();
   parts_.vmm->TakeOver(run, guard_.Wrap([this, run](absl::Status status) {
     vm_runs_ = run && status.ok();
     OnTakenOver(status);
   }));
-  if (channel_lost_ || !broken_.ok()) LimitTakeOver();
+  if (!broken_.ok()) return LimitTakeOver();
+  if (!lane_failure_.ok()) LoseLink(lane_failure_);
 }
 
-// Without its memory's source the VM may hang in the middle of being taken over.
+// Where its memory cannot be brought in, the VM may hang in the middle of being taken over.
 void DestinationSession::LimitTakeOver() {
   deadline_ = parts_.control->RunAfter(options_.limits.handover_timeout_us, [this] {
     OnTakenOver(absl::DeadlineExceededError("the VMM does not answer"));
@@ -44,15 +43,10 @@ void DestinationSession::OnTakenOver(absl::Status status) {
   }
   const int64_t now_ns = parts_.control->NowNanos();
   result_.downtime_us = source_downtime_us_ + static_cast<uint64_t>(now_ns - committed_ns_) / 1000;
-  EnterPhase(Phase::kPostCopy);
+  if (lanes_up_) EnterPhase(Phase::kPostCopy);
   if (!broken_.ok()) return Fail(broken_, PeerErrorCode::kMemory);
-  if (channel_lost_) {
-    return Fail(absl::UnavailableError(
-                    "the connection to the source was lost during the handover; the VM is here, "
-                    "paused, and its memory is still on the source"),
-                PeerErrorCode::kInternal);
-  }
-  channel_->Send(Running{.downtime_us = result_.downtime_us});
+  // On a connection that is made again it is said in its place.
+  if (lanes_up_ || resumed_.told) channel_->Send(Running{.downtime_us = result_.downtime_us});
   if (absl::Status durable = parts_.journal->MakeDurable(); !durable.ok()) {
     parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
                               MessageOf(durable));
@@ -103,11 +97,11 @@ void DestinationSession::UpdatePause() {
 
 void DestinationSession::OnLaneFailed(absl::Status status) {
   parts_.control->Post([this, status] {
-    if (!lane_failure_.ok() || step_ >= Step::kClosing) return;
+    if (!lanes_up_ || !lane_failure_.ok() || step_ >= Step::kClosing) return;
     lane_failure_ = status;
     lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
-      // With the control channel the lanes go too: the one loss has been told already.
-      if (channel_lost_) return;
+      if (step_ == Step::kUndecided) return;  // the source decides, which may have seen it too
+      if (owned()) return LoseLink(lane_failure_);
       Fail(lane_failure_, PeerErrorCode::kInternal);
     });
   });
@@ -152,14 +146,18 @@ void DestinationSession::FinishVmm() {
   }));
 }
 
-// Nothing more is needed from the source, which may be gone by now.
+// Nothing more is needed from the source, but it is told so.
 void DestinationSession::Part() {
-  if (channel_lost_) return End();
+  step_ = Step::kParting;
+  if (lanes_up_ || resumed_.told) return SendEnd();
+  LimitParting();
+}
+
+void DestinationSession::SendEnd() {
   if (!result_.status.ok()) {
     channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
     return End();
   }
-  step_ = Step::kParting;
   deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
   channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
                            .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),

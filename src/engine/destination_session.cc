@@ -20,7 +20,11 @@ void DestinationSession::Start(Done done) {
   done_ = std::move(done);
   started_ns_ = parts_.control->NowNanos();
   step_ = Step::kDescribing;
-  if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
+  if (options_.resume.has_value()) {
+    id_ = options_.resume->id;
+    result_.migration_id = HexEncode(id_);
+    result_.owner = options_.resume->committed ? VmOwner::kDestination : VmOwner::kUndecided;
+  } else if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
@@ -29,8 +33,7 @@ void DestinationSession::Start(Done done) {
 }
 
 std::string DestinationSession::peer() const {
-  return channel_ == nullptr ? "the source"
-                             : fmt::format("the source at {}", channel_->peer_name());
+  return peer_name_.empty() ? "the source" : "the source at " + peer_name_;
 }
 
 void DestinationSession::EnterPhase(Phase phase) {
@@ -42,12 +45,10 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (step_ != Step::kDescribing) return;
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
   vm_ = std::move(vm).value();
+  if (options_.resume.has_value()) return TakeUp();
   absl::Status status = ValidateLayout(vm_.layout());
   if (status.ok()) status = parts_.memory_factory->Check(vm_);
-  if (status.ok()) {
-    status = parts_.transport->Listen(guard_.Wrap(
-        [this](const Hello& hello, auto channel) { OnArrived(hello, std::move(channel)); }));
-  }
+  if (status.ok()) status = Listen();
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
   step_ = Step::kListening;
   parts_.observer->OnListening(parts_.transport->address());
@@ -55,9 +56,22 @@ void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   Report();
 }
 
+absl::Status DestinationSession::Listen() {
+  return parts_.transport->Listen(guard_.Wrap(
+      [this](const Hello& hello, auto channel) { OnArrived(hello, std::move(channel)); }));
+}
+
 void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
-  if (hello.role == ConnectionRole::kOutcome) {
-    if (hello.migration_id != id_) return;
+  if (hello.role != ConnectionRole::kControl) {
+    const bool known = hello.migration_id == id_ && hello.token == options_.token;
+    const bool resumes = hello.role == ConnectionRole::kResume;
+    if (!known || (resumes && (step_ < Step::kUndecided || step_ > Step::kParting))) {
+      channel->Send(
+          PeerError{.code = PeerErrorCode::kToken,
+                    .text = "this connection belongs to no migration that is under way here"});
+      return;
+    }
+    if (resumes) return OnResume(std::move(channel));
     outcome_listener_ = std::make_unique<OutcomeListener>(this, std::move(channel));
     return;
   }
@@ -69,11 +83,17 @@ void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlCh
   step_ = Step::kGreeted;
   id_ = hello.migration_id;
   result_.migration_id = HexEncode(id_);
-  channel_ = std::move(channel);
-  StartWatch(options_.limits.silence_preparing_us);
+  TakeChannel(std::move(channel), options_.limits.silence_preparing_us);
   EnterPhase(Phase::kPreparing);
   channel_->Send(Welcome{.version = kProtocolVersionMax, .token = options_.token});
   channel_->Start(this);
+}
+
+void DestinationSession::TakeChannel(std::unique_ptr<ControlChannel> channel,
+                                     int64_t silence_max_us) {
+  channel_ = std::move(channel);
+  peer_name_ = channel_->peer_name();
+  StartWatch(silence_max_us);
 }
 
 void DestinationSession::StartWatch(int64_t silence_max_us) {
@@ -85,10 +105,9 @@ void DestinationSession::StartWatch(int64_t silence_max_us) {
 void DestinationSession::OnSilent(int64_t silent_us) {
   absl::Status reason =
       absl::DeadlineExceededError(fmt::format("no word for {} ms", silent_us / 1000));
-  if (step_ != Step::kUndecided) return OnChannelClosed(reason);
+  if (step_ != Step::kUndecided || resumed_.connected) return OnChannelClosed(reason);
   // Impatience would decide nothing, and the word may come yet.
-  source_silent_ = true;
-  NoticeUndecided(reason);
+  if (!std::exchange(source_silent_, true)) NoticeUndecided(reason);
   StartWatch(options_.limits.silence_post_copy_us);
 }
 
@@ -103,6 +122,10 @@ void DestinationSession::OnMessage(Message message) {
   source_silent_ = false;
   if (std::holds_alternative<Heartbeat>(message)) return;
   if (auto* error = std::get_if<PeerError>(&message)) {
+    // A source that connects again has committed: the VM cannot be its own.
+    if (step_ == Step::kUndecided && resumed_.connected) {
+      return LoseLink(absl::AbortedError(error->text));
+    }
     channel_->Send(Goodbye{});  // it knows now that this side knows
     return OnSourceGaveUp(*error);
   }
@@ -141,8 +164,11 @@ bool DestinationSession::HandleMessage(Message& message) {
       return check(OnDeviceStateEnd(*end));
     }
   }
-  if (auto* commit = std::get_if<Commit>(&message); commit && step_ == Step::kUndecided) {
-    OnCommit(*commit);
+  if (auto* commit = std::get_if<Commit>(&message)) {
+    if (step_ != Step::kUndecided && (!resumed_.connected || resumed_.committed)) return false;
+    resumed_.committed = resumed_.connected;
+    if (step_ == Step::kUndecided) OnCommit(*commit);
+    TellMissing();
     return true;
   }
   if (std::holds_alternative<Goodbye>(message) && step_ == Step::kParting) {
@@ -154,17 +180,25 @@ bool DestinationSession::HandleMessage(Message& message) {
 
 void DestinationSession::OnOffer(const Offer& offer) {
   absl::Status status = ArmMemory(offer.layout);
+  if (status.ok()) {
+    status =
+        Annotate(parts_.journal->Keep(id_, options_.token, /*run=*/true, vm_), "write the journal");
+  }
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
-  InstallGate* gate = vm_.guest_may_discard ? &gate_ : nullptr;
-  fault_handler_ =
-      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), gate, &counters_, this);
-  bulk_receiver_ =
-      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), gate, &counters_, this);
+  MakeLaneEnds();
   step_ = Step::kJoining;
   parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
                                 options_.limits.connect_timeout_us,
                                 guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
   channel_->Send(Accepted{.vmm_version = vm_.vmm_version});
+}
+
+void DestinationSession::MakeLaneEnds() {
+  InstallGate* gate = vm_.guest_may_discard ? &gate_ : nullptr;
+  fault_handler_ =
+      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), gate, &counters_, this);
+  bulk_receiver_ =
+      std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), gate, &counters_, this);
 }
 
 absl::Status DestinationSession::ArmMemory(const MemoryLayout& source_layout) {
@@ -181,12 +215,17 @@ absl::Status DestinationSession::ArmMemory(const MemoryLayout& source_layout) {
 void DestinationSession::OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes> lanes) {
   if (step_ != Step::kJoining) return;
   if (!lanes.ok()) return Fail(lanes.status(), PeerErrorCode::kTimeout);
-  lanes_ = *lanes;
+  parts_.demand->Post([this] { fault_handler_->Start(); });
   // The source answers from its freeze on; the VMM's first touches wait for it.
-  parts_.demand->Post([this] { fault_handler_->Start(lanes_.reader); });
-  parts_.bulk->Post([this] { bulk_receiver_->Start(lanes_.push); });
+  UseLanes(*lanes);
   step_ = Step::kChecking;
   parts_.vmm->DescribeAgain(guard_.Wrap([this](auto vm) { OnDescribedAgain(std::move(vm)); }));
+}
+
+void DestinationSession::UseLanes(const DestinationTransport::Lanes& lanes) {
+  lanes_up_ = true;
+  parts_.demand->Post([this, reader = lanes.reader] { fault_handler_->Connect(reader); });
+  parts_.bulk->Post([this, push = lanes.push] { bulk_receiver_->Start(push); });
 }
 
 void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {

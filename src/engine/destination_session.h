@@ -3,7 +3,7 @@
 //
 // Before Loaded was sent every failure ends with the VM gone here. Between Loaded and Commit only
 // the source can say whose the VM is: it stays paused here until the source has said so. After
-// Commit it is this side's.
+// Commit it is this side's, and a connection that is lost is waited for until it is made again.
 //
 // Thread safety: lives on the control executor's thread, except where a method says otherwise.
 #ifndef FAULTLINE_ENGINE_DESTINATION_SESSION_H_
@@ -11,6 +11,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "engine/bulk_receiver.h"
@@ -41,8 +42,14 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     Journal* journal = nullptr;
     SessionObserver* observer = nullptr;
   };
+  // What a session that died after Loaded knew.
+  struct Resume {
+    MigrationId id{};
+    bool committed = false;  // it had heard Commit
+  };
   struct Options {
-    SessionToken token{};  // random, a new one for each session
+    SessionToken token{};          // random, a new one for each migration
+    std::optional<Resume> resume;  // takes that migration up again
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -82,7 +89,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     kEnded,
   };
 
-  // Hears a later connection of the source that only tells how it ended.
+  // Hears a later connection of the source that only tells that the VM stays there.
   class OutcomeListener : public ControlChannel::Listener {
    public:
     OutcomeListener(DestinationSession* session, std::unique_ptr<ControlChannel> channel);
@@ -94,6 +101,13 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     const std::unique_ptr<ControlChannel> channel_;
   };
 
+  // What has happened on a connection that takes the migration up again; all false once it has.
+  struct Resumed {
+    bool connected = false;
+    bool committed = false;  // Commit has been repeated on it
+    bool told = false;       // what is missing, or that nothing is
+  };
+
   bool owned() const { return result_.owner == VmOwner::kDestination; }
   std::string peer() const;
   void EnterPhase(Phase phase);
@@ -101,10 +115,14 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   // Each step and what ends it.
   void OnDescribed(absl::StatusOr<VmDescription> vm);
   void OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel);
+  void TakeChannel(std::unique_ptr<ControlChannel> channel, int64_t silence_max_us);
   bool HandleMessage(Message& message);
   void OnOffer(const Offer& offer);
   absl::Status ArmMemory(const MemoryLayout& source_layout);
+  void MakeLaneEnds();
+  absl::Status Listen();
   void OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes> lanes);
+  void UseLanes(const DestinationTransport::Lanes& lanes);
   void OnDescribedAgain(absl::StatusOr<VmDescription> vm);
   void OnFrozen(const Frozen& frozen);
   absl::Status OnAllocatedRanges(const AllocatedRanges& message);
@@ -121,6 +139,17 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void OnDisarmed(absl::Status status);
   void FinishVmm();
   void Part();
+  void SendEnd();
+
+  // The connection is lost, or no good, after Loaded.
+  void LoseLink(const absl::Status& reason);
+  // Goes on in place of a session that died after Loaded.
+  void TakeUp();
+  void LimitRecovery();
+  void LimitParting();
+  void OnResume(std::unique_ptr<ControlChannel> channel);
+  void TellMissing();
+  void OnLanesJoinedAgain(absl::StatusOr<DestinationTransport::Lanes> lanes);
 
   void StartWatch(int64_t silence_max_us);
   void OnSilent(int64_t silent_us);
@@ -148,8 +177,13 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   int64_t started_ns_ = 0;
   int64_t committed_ns_ = 0;
   uint64_t source_downtime_us_ = 0;
-  bool channel_lost_ = false;
+  std::string peer_name_;
   bool source_silent_ = false;
+  bool lanes_up_ = false;        // they were given out and not stopped since
+  bool lanes_stopping_ = false;  // on their threads
+  Resumed resumed_;
+  int64_t lost_at_ns_ = 0;
+  uint64_t reconnects_ = 0;
   absl::Status lane_failure_;
   absl::Status broken_;  // what failed first
   bool vmm_loaded_ = false;
@@ -167,7 +201,6 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   uint64_t data_pages_ = 0;
   uint64_t device_state_bytes_ = 0;
   std::vector<uint64_t> map_cursor_;  // per region: pages before it have their state
-  DestinationTransport::Lanes lanes_;
 
   InstallGate gate_;
   TransferCounters counters_;
@@ -175,12 +208,13 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   std::unique_ptr<FaultHandler> fault_handler_;  // demand thread
   std::unique_ptr<BulkReceiver> bulk_receiver_;  // bulk thread
 
-  std::unique_ptr<ControlChannel> channel_;
-  std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first
+  std::unique_ptr<ControlChannel> channel_;  // null while there is no connection
+  std::unique_ptr<PeerWatch> watch_;         // after channel_: goes first
   std::unique_ptr<OutcomeListener> outcome_listener_;
   std::unique_ptr<Timer> deadline_;
   std::unique_ptr<Timer> report_timer_;
   std::unique_ptr<Timer> lane_timer_;
+  std::unique_ptr<Timer> recovery_timer_;
   LifetimeGuard guard_;
 };
 

@@ -24,11 +24,40 @@ FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate*
   in_flight_.reserve(kInFlightExpected);
 }
 
-void FaultHandler::Start(PageReader* reader) {
-  FAULTLINE_CHECK(reader_ == nullptr);
-  reader_ = reader;
-  reader_->Start(this);
+void FaultHandler::Start() {
+  FAULTLINE_CHECK(!started_);
+  started_ = true;
   memory_->StartEvents(this);
+}
+
+void FaultHandler::Connect(PageReader* reader) {
+  FAULTLINE_CHECK(started_ && reader_ == nullptr);
+  reader_ = reader;
+  reader_failed_ = false;
+  reader_->Start(this);
+  // What nobody waits for comes with the push.
+  absl::erase_if(in_flight_, [this](const auto& entry) {
+    return entry.second.read_ns == kNobodyWaits && !IsDeferredAnswer(entry.first);
+  });
+  std::vector<PageId> here;
+  for (const auto& [page, request] : in_flight_) {
+    if (IsDeferredAnswer(page)) continue;
+    const bool is_missing = memory_->table().Get(page) == PageState::kMissing;
+    (is_missing ? wanted_ : here).push_back(page);
+  }
+  // What was pushed meanwhile needs no answer from the source; whoever waits for a page that was
+  // pushed as zeros has had none.
+  for (PageId page : here) AnswerFault(page);
+  // Who has waited longest comes first.
+  std::ranges::sort(wanted_, {}, [this](PageId page) {
+    return std::pair(in_flight_.find(page)->second.read_ns, page);
+  });
+  SendWanted();
+}
+
+void FaultHandler::Disconnect() {
+  fetching_rest_ = false;
+  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
 }
 
 absl::Status FaultHandler::Disarm() {
@@ -55,9 +84,8 @@ void FaultHandler::Drain() {
 
 void FaultHandler::Stop() {
   retry_timer_.reset();
-  if (reader_ == nullptr) return;
-  std::exchange(reader_, nullptr)->Stop();
-  memory_->StopEvents();
+  if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
+  if (std::exchange(started_, false)) memory_->StopEvents();
 }
 
 void FaultHandler::OnEventsReady() {
@@ -111,7 +139,8 @@ void FaultHandler::AnswerFault(PageId page) {
 }
 
 void FaultHandler::SendWanted() {
-  if (!wanted_.empty() && !reader_failed_) {
+  // Without a reader they are remembered in in_flight_.
+  if (!wanted_.empty() && reader_ != nullptr && !reader_failed_) {
     reader_->Read(wanted_);
     const int64_t now_ns = executor_->NowNanos();
     for (PageId page : wanted_) {

@@ -27,9 +27,14 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
                TransferCounters* counters, TransferListener* listener);
 
-  // Begins to read events and to ask `reader` for what they need. The allocation map may still be
-  // on its way: a page that it will call absent is fetched, and comes as zeros.
-  void Start(PageReader* reader);
+  // Begins to read events. What they need of the source waits until there is a reader.
+  void Start();
+  // Asks `reader` from now on, first for all that somebody waits for and that was asked for in
+  // vain. The allocation map may still be on its way: a page that it will call absent is fetched,
+  // and comes as zeros.
+  void Connect(PageReader* reader);
+  // The demand lane is no more: stops the reader. Faults are read on, and wait for the next one.
+  void Disconnect();
   // The source pushes nothing more: asks for every page that is missing still.
   void FetchRest();
   // Every page is present: ends fault handling for good. Who waits is woken. The demand lane stays
@@ -81,9 +86,10 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   TransferCounters* const counters_;
   TransferListener* const listener_;
 
-  PageReader* reader_ = nullptr;  // null unless started
-  bool failed_ = false;           // the memory: nothing is read or installed any more
+  bool started_ = false;
+  PageReader* reader_ = nullptr;  // null unless connected
   bool reader_failed_ = false;
+  bool failed_ = false;  // the memory: nothing is read or installed any more
   bool out_of_memory_ = false;
   bool disarmed_ = false;
   MemoryEvents events_;         // reused

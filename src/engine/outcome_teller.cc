@@ -5,7 +5,7 @@
 namespace faultline {
 
 OutcomeTeller::OutcomeTeller(Executor* executor, SourceTransport* transport,
-                             const SessionLimits& limits, const Hello& hello, Message outcome)
+                             const SessionLimits& limits, const Hello& hello, PeerError outcome)
     : executor_(executor),
       transport_(transport),
       limits_(limits),

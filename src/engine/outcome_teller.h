@@ -1,4 +1,5 @@
-// Tells a destination how the migration ended, on a new connection, after the first one was lost.
+// Tells a destination that the VM stays with the source, on a new connection, after the first one
+// was lost.
 #ifndef FAULTLINE_ENGINE_OUTCOME_TELLER_H_
 #define FAULTLINE_ENGINE_OUTCOME_TELLER_H_
 
@@ -20,10 +21,9 @@ class OutcomeTeller : public ControlChannel::Listener {
   // `told`: the destination has answered.
   using Done = std::function<void(bool told)>;
 
-  // `executor` and `transport` outlive it. `hello` has the role kOutcome; `outcome` is Commit or
-  // PeerError.
+  // `executor` and `transport` outlive it. `hello` has the role kOutcome; `outcome` is a PeerError.
   OutcomeTeller(Executor* executor, SourceTransport* transport, const SessionLimits& limits,
-                const Hello& hello, Message outcome);
+                const Hello& hello, PeerError outcome);
 
   // `done` runs once, later, unless this is destroyed before (but not from within `done`).
   void Start(Done done);
@@ -41,7 +41,7 @@ class OutcomeTeller : public ControlChannel::Listener {
   SourceTransport* const transport_;
   const SessionLimits limits_;
   const Hello hello_;
-  const Message outcome_;
+  const PeerError outcome_;
   Done done_;  // empty once called
   int tries_ = 0;
   std::unique_ptr<ControlChannel> channel_;

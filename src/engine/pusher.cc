@@ -22,6 +22,9 @@ void Pusher::OnDemand(PageId page) {
 
 void Pusher::Stop() {
   if (lane_ != nullptr) std::exchange(lane_, nullptr)->Stop();
+  while (demanded_.TryPop()) continue;
+  next_ = {};
+  finished_ = false;
 }
 
 void Pusher::OnLaneWritable() { Fill(); }

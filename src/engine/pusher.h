@@ -20,11 +20,13 @@ class Pusher : public PushLane::Listener {
   // `failed` is called on the bulk thread when the lane breaks.
   Pusher(std::unique_ptr<PushOrder> order, Failed failed);
 
-  // Pushes what `map` holds of `memory` over `lane`. All outlive the pusher's use.
+  // Pushes what `map` holds of `memory` over `lane`. All are left alone after Stop, and another
+  // Start may follow it.
   void Start(PushLane* lane, const SourceMemory* memory, const AllocationMap* map);
   // The peer needed `page` just now. One thread at a time, any; also before Start. A hint that does
   // not fit in is lost: the page is pushed all the same.
   void OnDemand(PageId page);
+  // Forgets what was demanded and not looked at yet: the answer may have been lost with the lane.
   void Stop();
 
   void OnLaneWritable() override;

@@ -13,7 +13,8 @@ struct SessionLimits {
   // soon, so that the VM can go on where it was.
   int64_t silence_preparing_us = 10'000'000;
   int64_t silence_frozen_us = 1'500'000;
-  int64_t silence_post_copy_us = 60'000'000;
+  // After the handover it only means that a new connection is made.
+  int64_t silence_post_copy_us = 5'000'000;
   // From the VM's stop to the handover; beyond it the migration is given up.
   int64_t handover_timeout_us = 10'000'000;
   // Once every page of a guest that may discard is there: how long events are read before the
@@ -22,8 +23,17 @@ struct SessionLimits {
   // A peer that gives up closes its lanes too, and they may end before its reason has come.
   int64_t lane_failure_grace_us = 100'000;
   int64_t goodbye_timeout_us = 10'000'000;
+  // How long a destination that has everything waits for a source whose connection was lost.
+  int64_t parting_timeout_us = 30'000'000;
+  // Reconnecting after the handover: the pause before a try doubles from the first to the longest,
+  // and begins anew once pages have come.
+  int64_t reconnect_pause_first_us = 100'000;
+  int64_t reconnect_pause_max_us = 5'000'000;
+  int64_t reconnect_try_us = 3'000'000;
+  // For how long both sides try before the migration has failed; 0: for ever.
+  int64_t recovery_timeout_us = 0;
   int64_t progress_interval_us = 200'000;
-  // Telling a destination whose connection was lost how the migration ended.
+  // Telling a destination whose connection was lost that the VM stays with the source.
   int64_t outcome_retry_us = 500'000;
   int outcome_tries_max = 20;
   // Offered device state beyond this is refused.

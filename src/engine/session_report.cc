@@ -18,6 +18,8 @@ const char* PhaseName(Phase phase) {
       return "completed";
     case Phase::kFailed:
       return "failed";
+    case Phase::kReconnecting:
+      return "reconnecting";
   }
   return "?";
 }

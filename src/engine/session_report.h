@@ -17,7 +17,8 @@ enum class VmOwner : uint8_t {
   kUndecided = 3,  // destination only: loaded, and the source's decision did not arrive
 };
 
-// Both sides go through these in this order; a failure jumps to kFailed.
+// Both sides go through the first six in this order; a failure jumps to kFailed. kReconnecting
+// comes between the handover and the end, and the phase that it interrupted follows it.
 enum class Phase : uint8_t {
   kConnecting = 1,   // source: connecting; destination: listening
   kPreparing = 2,    // VM runs on the source
@@ -26,6 +27,7 @@ enum class Phase : uint8_t {
   kPostCopy = 5,     // VM runs on the destination
   kCompleted = 6,
   kFailed = 7,
+  kReconnecting = 8,  // the connection was lost: the VM runs until it needs a missing page
 };
 
 const char* PhaseName(Phase phase);    // "post-copy"
@@ -41,6 +43,7 @@ struct ProgressSnapshot {
   uint64_t pages_pushed = 0;     // installed because they were pushed
   uint64_t pages_discarded = 0;  // given up by the guest meanwhile
   uint64_t faults = 0;           // events read (destination)
+  uint64_t reconnects = 0;       // connections that were lost after the handover and made again
   uint64_t bytes_total = 0;      // of all regions
   uint64_t bytes_wire = 0;
   uint64_t bytes_packed_in = 0;   // source: memory that was packed before it was pushed,

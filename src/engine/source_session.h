@@ -2,17 +2,21 @@
 // destination has all of it.
 //
 // Until Commit has been recorded in the journal every failure ends with the VM back at work here;
-// from then on this side never starts it again.
+// from then on this side never starts it again, and a connection that is lost is made again.
 //
 // Thread safety: lives on the control executor's thread, except where a method says otherwise.
 #ifndef FAULTLINE_ENGINE_SOURCE_SESSION_H_
 #define FAULTLINE_ENGINE_SOURCE_SESSION_H_
 
 #include <functional>
+#include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 
+#include "engine/back_off.h"
 #include "engine/lifetime_guard.h"
+#include "engine/missing_pages.h"
 #include "engine/outcome_teller.h"
 #include "engine/peer_watch.h"
 #include "engine/pusher.h"
@@ -41,9 +45,15 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     Journal* journal = nullptr;
     SessionObserver* observer = nullptr;
   };
+  // What a session that died after the handover knew.
+  struct Resume {
+    SessionToken token{};
+    bool run = true;  // as in Commit
+  };
   struct Options {
     MigrationId id{};
     bool quit_source = false;
+    std::optional<Resume> resume;  // takes that migration up again
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -62,21 +72,29 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
  private:
   enum class Step : uint8_t {
     kIdle,
-    kDescribing,   // waiting for the VMM's description
-    kConnecting,   // waiting for the connection
-    kGreeting,     // waiting for Welcome
-    kOffered,      // waiting for Accepted
-    kJoining,      // waiting for the lanes, and for Ready
-    kFreezing,     // waiting for the VM to stand still
-    kSaving,       // waiting for the device state
-    kLoading,      // waiting for Loaded
-    kCommitted,    // waiting for Running
-    kRunning,      // waiting for Completed
-    kRetiring,     // waiting for the VMM to be let go
-    kRollingBack,  // waiting for the VM to run here again
-    kTelling,      // waiting for the destination's answer to how it ended
-    kEnding,       // waiting for the lanes to stop
+    kDescribing,    // waiting for the VMM's description
+    kConnecting,    // waiting for the connection
+    kGreeting,      // waiting for Welcome
+    kOffered,       // waiting for Accepted
+    kJoining,       // waiting for the lanes, and for Ready
+    kFreezing,      // waiting for the VM to stand still
+    kSaving,        // waiting for the device state
+    kLoading,       // waiting for Loaded
+    kCommitted,     // waiting for Running
+    kRunning,       // waiting for Completed
+    kReconnecting,  // waiting for a connection in place of the one that was lost
+    kResuming,      // waiting to hear what is missing, then for the lanes
+    kRetiring,      // waiting for the VMM to be let go
+    kRollingBack,   // waiting for the VM to run here again
+    kTelling,       // waiting for the destination's answer to how it ended
+    kEnding,        // waiting for the lanes to stop
     kEnded,
+  };
+
+  // What has happened on a connection that resumes.
+  struct Resuming {
+    bool welcomed = false;    // and Commit was sent
+    bool list_ended = false;  // what is missing is known
   };
 
   bool committed() const { return result_.owner == VmOwner::kDestination; }
@@ -86,6 +104,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   // Each step and what ends it.
   void OnDescribed(absl::StatusOr<VmDescription> vm);
   void OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
+  void TakeChannel(std::unique_ptr<ControlChannel> channel, int64_t silence_max_us);
   void OnWelcome(const Welcome& welcome);
   void OnAccepted(const Accepted& accepted);
   void OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes);
@@ -93,13 +112,28 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnFrozen(absl::StatusOr<VmDescription> vm);
   void ReadAllocationMap();
   void OnMapRead(absl::StatusOr<AllocationMap> map);
+  void PushIfReady();
   void SendAllocationMap();
   void OnDeviceState(std::span<const std::byte> bytes);
   void OnSaved(absl::Status status);
   void CommitHandover();
+  void SendCommit();
+  bool HandlePostCopy(const Message& message);
   void OnRunning(const Running& running);
   void OnProgressMessage(const Progress& progress);
   void OnCompleted(const Completed& completed);
+
+  // The connection is lost, or no good, after the handover.
+  void LoseLink(absl::Status reason);
+  // Goes on in place of a session that died after the handover.
+  void TakeUp();
+  void LimitRecovery();
+  void NoteFailedTry(const absl::Status& reason);
+  void TryLater();
+  void OnReconnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
+  bool HandleResuming(const Message& message);
+  void OnMissingKnown(const StillMissingEnd& end);
+  void OnLanesReopened(absl::StatusOr<SourceTransport::Lanes> lanes);
 
   void OnLaneFailed(const absl::Status& status);
   // Ends the migration with `status`: rolls back before the handover, gives up after it.
@@ -108,6 +142,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void MakeSureItKnows();
   void NoteAnswer(const Message& message);
   void TellOutcome();
+  void EndUntold();
   void End();
   void Finish();
 
@@ -128,15 +163,24 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   int64_t committed_ns_ = 0;
   bool was_running_ = false;
   bool channel_open_ = false;
+  std::string peer_name_;
+  bool lanes_up_ = false;  // they were given out and not stopped since
   absl::Status lane_failure_;
   // It has all it needs to load the VM, and nothing from it shows that it knows how it ended.
   bool destination_awaits_word_ = false;
   bool peer_loaded_ = false;  // Loaded came while this side was giving up
 
+  VmDescription vm_;
   MemoryLayout layout_;
   std::string destination_vmm_;
   std::unique_ptr<SourceMemory> memory_;
-  AllocationMap map_;
+  AllocationMap map_;                      // empty until it was read
+  std::unique_ptr<MissingPages> missing_;  // null until a connection was made again
+  AllocationMap push_map_;                 // the pusher's, between its Start and Stop
+  bool map_asked_ = false;
+  bool pushing_ = false;
+  bool destination_has_map_ = false;
+  bool destination_runs_ = false;
   uint64_t device_state_bytes_ = 0;
   SessionToken token_{};
   SourceTransport::Lanes lanes_;
@@ -144,11 +188,20 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   Progress peer_progress_;
   bool peer_reports_ = false;
 
+  Resuming resuming_;
+  BackOff back_off_;
+  int64_t lost_at_ns_ = 0;
+  std::string last_try_;  // why the last try to connect again failed
+  uint64_t missing_before_ = std::numeric_limits<uint64_t>::max();  // at the last connection
+  uint64_t reconnects_ = 0;
+
   std::unique_ptr<ControlChannel> channel_;
   std::unique_ptr<PeerWatch> watch_;  // after channel_: goes first
   std::unique_ptr<Timer> deadline_;
   std::unique_ptr<Timer> report_timer_;
   std::unique_ptr<Timer> lane_timer_;
+  std::unique_ptr<Timer> retry_timer_;
+  std::unique_ptr<Timer> recovery_timer_;
   std::unique_ptr<OutcomeTeller> teller_;
   LifetimeGuard guard_;
 };

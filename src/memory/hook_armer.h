@@ -21,11 +21,13 @@ class HookArmer : public MemoryArmer {
   absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
                                   const FileDescriptor& page_state_memfd,
                                   uint64_t features) override;
+  // The regions' files must be those that were armed, in the same order.
+  absl::StatusOr<TakenMemory> Take(std::span<const RamRegion> regions) override;
   absl::Status Release() override;
 
  private:
-  const std::string path_;
-  const int timeout_ms_;
+  std::string path_;
+  int timeout_ms_;
   std::optional<HookClient> client_;  // from Attach on
 };
 

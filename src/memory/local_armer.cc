@@ -68,4 +68,8 @@ absl::StatusOr<ArmedMemory> LocalArmer::Arm(std::span<const RamRegion> regions,
   return ArmedMemory{std::move(uffd), *std::move(armed)};
 }
 
+absl::StatusOr<TakenMemory> LocalArmer::Take(std::span<const RamRegion> /*regions*/) {
+  return absl::UnimplementedError("memory of this very process cannot have been armed by another");
+}
+
 }  // namespace faultline

@@ -21,6 +21,8 @@ class LocalArmer : public MemoryArmer {
   absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
                                   const FileDescriptor& page_state_memfd,
                                   uint64_t features) override;
+  // Nothing outlives this process.
+  absl::StatusOr<TakenMemory> Take(std::span<const RamRegion> regions) override;
   absl::Status Release() override { return absl::OkStatus(); }
 
  private:

@@ -24,6 +24,12 @@ struct ArmedMemory {
   std::vector<ArmedRange> regions;  // one for each region asked for, in that order
 };
 
+// What an engine before this one had armed.
+struct TakenMemory {
+  ArmedMemory armed;
+  FileDescriptor page_state_memfd;
+};
+
 // Control thread, except Release.
 class MemoryArmer {
  public:
@@ -37,6 +43,8 @@ class MemoryArmer {
   virtual absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
                                           const FileDescriptor& page_state_memfd,
                                           uint64_t features) = 0;
+  // What another process armed by Arm, and died: the regions must be the same ones.
+  virtual absl::StatusOr<TakenMemory> Take(std::span<const RamRegion> regions) = 0;
   // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
   virtual absl::Status Release() = 0;
 };

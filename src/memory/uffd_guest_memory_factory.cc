@@ -73,6 +73,19 @@ absl::StatusOr<FileUsers> FindUsers(std::span<const RamRegion> regions) {
   return FindFileUsers(files);
 }
 
+// A page lands and is noted in two steps, and the process may have died between them. Landing is
+// atomic, so what the file has of a page that is called missing is the whole page.
+absl::Status NoteLandedPages(const VmDescription& vm, PageTable* table) {
+  for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+    ASSIGN_OR_RETURN(RamFileKind kind, KindOfRamFile(vm.regions[region].file));
+    ASSIGN_OR_RETURN(PageRangeSet data, ReadDataPages(vm.regions[region], kind));
+    data.ForEach([&](PageRange range) {
+      table->ChangeMissing({region, range.first, range.count()}, PageState::kInstalled);
+    });
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::StatusOr<FileUsers> UffdGuestMemoryFactory::CheckHost(const VmDescription& vm) {
@@ -116,6 +129,24 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
     return empty;
   }
   return *std::move(memory);
+}
+
+absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::TakeOver(
+    const VmDescription& vm) {
+  RETURN_IF_ERROR(ValidateLayout(vm.layout()));
+  ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
+  ASSIGN_OR_RETURN(TakenMemory taken, armer_->Take(vm.regions));
+  ASSIGN_OR_RETURN(PageStateMemfd page_state,
+                   PageStateMemfd::Adopt(std::move(taken.page_state_memfd), vm.layout()));
+  ASSIGN_OR_RETURN(
+      std::unique_ptr<UffdMemory> memory,
+      UffdMemory::Make(vm.regions, std::move(taken.armed), std::move(page_state), poller_, armer_));
+  RETURN_IF_ERROR(NoteLandedPages(vm, &memory->table()));
+  // The one before may have read faults that it never answered.
+  for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+    RETURN_IF_ERROR(memory->Wake({region, 0, vm.regions[region].layout.page_count()}));
+  }
+  return memory;
 }
 
 }  // namespace faultline

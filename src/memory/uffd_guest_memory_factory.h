@@ -26,6 +26,7 @@ class UffdGuestMemoryFactory : public GuestMemoryFactory {
 
   absl::Status Check(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override;
+  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override;
 
  private:
   // Everything but emptiness: files, who else uses them, room.

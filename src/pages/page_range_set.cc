@@ -64,4 +64,20 @@ std::optional<PageRange> PageRangeSet::FindFrom(uint64_t page) const {
   return PageRange{it->first, it->second};
 }
 
+PageRangeSet Intersection(const PageRangeSet& a, const PageRangeSet& b) {
+  PageRangeSet both;
+  std::optional<PageRange> of_a = a.FindFrom(0);
+  std::optional<PageRange> of_b = b.FindFrom(0);
+  while (of_a && of_b) {
+    const uint64_t first = std::max(of_a->first, of_b->first);
+    const uint64_t end = std::min(of_a->end, of_b->end);
+    if (first < end) both.Add(first, end);
+    // The one that ends first has nothing more to give.
+    const bool a_ends_first = of_a->end < of_b->end;
+    if (a_ends_first || of_a->end == of_b->end) of_a = a.FindFrom(of_a->end);
+    if (!a_ends_first) of_b = b.FindFrom(of_b->end);
+  }
+  return both;
+}
+
 }  // namespace faultline

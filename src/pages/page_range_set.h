@@ -43,6 +43,9 @@ class PageRangeSet {
   uint64_t page_count_ = 0;
 };
 
+// The pages that are in both.
+PageRangeSet Intersection(const PageRangeSet& a, const PageRangeSet& b);
+
 }  // namespace faultline
 
 #endif  // FAULTLINE_PAGES_PAGE_RANGE_SET_H_

@@ -87,6 +87,58 @@ void ReadZero(const char* field, uint64_t value, WireReader& reader) {
   if (value != 0) reader.Fail(field, fmt::format("is {}, it must be 0", value));
 }
 
+bool ReadFlag(const char* field, WireReader& reader) {
+  uint8_t flag = reader.U8(field);
+  if (flag > 1) reader.Fail(field, fmt::format("is {}, neither 0 nor 1", flag));
+  return flag == 1;
+}
+
+uint64_t ReadPageCount(const char* field, WireReader& reader) {
+  uint64_t pages = reader.U64(field);
+  if (pages > kRegionsMax * kPagesPerRegionMax) {
+    reader.Fail(field, fmt::format("is {}, more pages than a VM can have", pages));
+  }
+  return pages;
+}
+
+void WriteRanges(RegionIndex region, const std::vector<PageRange>& ranges, WireWriter& writer) {
+  FAULTLINE_CHECK(region < kRegionsMax);
+  FAULTLINE_CHECK(ranges.size() <= kRangesPerMessageMax);
+  writer.U32(region);
+  writer.U32(static_cast<uint32_t>(ranges.size()));
+  for (const PageRange& range : ranges) {
+    writer.U64(range.first);
+    writer.U64(range.end);
+  }
+}
+
+void ReadRanges(RegionIndex* region, std::vector<PageRange>* ranges, WireReader& reader) {
+  *region = reader.U32("region");
+  if (*region >= kRegionsMax) {
+    reader.Fail("region", fmt::format("is {}, there are at most {}", *region, kRegionsMax));
+  }
+  uint32_t count = reader.U32("ranges.count");
+  if (count > kRangesPerMessageMax || count * size_t{16} > reader.bytes_left()) {
+    reader.Fail("ranges.count", fmt::format("is {}; the message has room for {}, at most {} are "
+                                            "allowed",
+                                            count, reader.bytes_left() / 16, kRangesPerMessageMax));
+    return;
+  }
+  ranges->reserve(count);
+  uint64_t end_before = 0;
+  for (uint32_t i = 0; i < count && reader.ok(); ++i) {
+    PageRange range;
+    range.first = reader.U64("ranges.first");
+    range.end = reader.U64("ranges.end");
+    if (range.first < end_before || range.end <= range.first || range.end > kPagesPerRegionMax) {
+      reader.Fail("ranges", fmt::format("has range {} as [{}, {}), after a range that ends at {}",
+                                        i, range.first, range.end, end_before));
+    }
+    end_before = range.end;
+    ranges->push_back(range);
+  }
+}
+
 // --- One Write and one Read for each message, in the order of their wire types ---
 
 void Write(const Hello& hello, WireWriter& writer) {
@@ -112,7 +164,7 @@ void Read(Hello* hello, WireReader& reader) {
   }
   uint8_t role = reader.U8("role");
   if (role < static_cast<uint8_t>(ConnectionRole::kControl) ||
-      role > static_cast<uint8_t>(ConnectionRole::kOutcome)) {
+      role > static_cast<uint8_t>(ConnectionRole::kResume)) {
     reader.Fail("role", fmt::format("is {}, which is no role", role));
   }
   hello->role = static_cast<ConnectionRole>(role);
@@ -183,51 +235,17 @@ void Write(const Frozen& frozen, WireWriter& writer) { WriteLayout(frozen.layout
 void Read(Frozen* frozen, WireReader& reader) { frozen->layout = ReadLayout(reader); }
 
 void Write(const AllocatedRanges& allocated, WireWriter& writer) {
-  FAULTLINE_CHECK(allocated.region < kRegionsMax);
-  FAULTLINE_CHECK(allocated.ranges.size() <= kRangesPerMessageMax);
-  writer.U32(allocated.region);
-  writer.U32(static_cast<uint32_t>(allocated.ranges.size()));
-  for (const PageRange& range : allocated.ranges) {
-    writer.U64(range.first);
-    writer.U64(range.end);
-  }
+  WriteRanges(allocated.region, allocated.ranges, writer);
 }
 
 void Read(AllocatedRanges* allocated, WireReader& reader) {
-  allocated->region = reader.U32("region");
-  if (allocated->region >= kRegionsMax) {
-    reader.Fail("region",
-                fmt::format("is {}, there are at most {}", allocated->region, kRegionsMax));
-  }
-  uint32_t count = reader.U32("ranges.count");
-  if (count > kRangesPerMessageMax || count * size_t{16} > reader.bytes_left()) {
-    reader.Fail("ranges.count", fmt::format("is {}; the message has room for {}, at most {} are "
-                                            "allowed",
-                                            count, reader.bytes_left() / 16, kRangesPerMessageMax));
-    return;
-  }
-  allocated->ranges.reserve(count);
-  uint64_t end_before = 0;
-  for (uint32_t i = 0; i < count && reader.ok(); ++i) {
-    PageRange range;
-    range.first = reader.U64("ranges.first");
-    range.end = reader.U64("ranges.end");
-    if (range.first < end_before || range.end <= range.first || range.end > kPagesPerRegionMax) {
-      reader.Fail("ranges", fmt::format("has range {} as [{}, {}), after a range that ends at {}",
-                                        i, range.first, range.end, end_before));
-    }
-    end_before = range.end;
-    allocated->ranges.push_back(range);
-  }
+  ReadRanges(&allocated->region, &allocated->ranges, reader);
 }
 
 void Write(const AllocationMapEnd& end, WireWriter& writer) { writer.U64(end.data_pages); }
 
 void Read(AllocationMapEnd* end, WireReader& reader) {
-  end->data_pages = reader.U64("data_pages");
-  if (end->data_pages > kRegionsMax * kPagesPerRegionMax) {
-    reader.Fail("data_pages", fmt::format("is {}, more pages than a VM can have", end->data_pages));
-  }
+  end->data_pages = ReadPageCount("data_pages", reader);
 }
 
 void Write(const DeviceState& state, WireWriter& writer) {
@@ -258,9 +276,7 @@ void Write(const Commit& commit, WireWriter& writer) {
 }
 
 void Read(Commit* commit, WireReader& reader) {
-  uint8_t run = reader.U8("run");
-  if (run > 1) reader.Fail("run", fmt::format("is {}, neither 0 nor 1", run));
-  commit->run = run == 1;
+  commit->run = ReadFlag("run", reader);
   commit->downtime_us = reader.U64("downtime_us");
 }
 
@@ -303,12 +319,31 @@ void Read(Heartbeat*, WireReader&) {}
 void Write(const Ready&, WireWriter&) {}
 void Read(Ready*, WireReader&) {}
 
+void Write(const StillMissing& missing, WireWriter& writer) {
+  WriteRanges(missing.region, missing.ranges, writer);
+}
+
+void Read(StillMissing* missing, WireReader& reader) {
+  ReadRanges(&missing->region, &missing->ranges, reader);
+}
+
+void Write(const StillMissingEnd& end, WireWriter& writer) {
+  writer.U64(end.missing_pages);
+  writer.U8(end.map_complete ? 1 : 0);
+}
+
+void Read(StillMissingEnd* end, WireReader& reader) {
+  end->missing_pages = ReadPageCount("missing_pages", reader);
+  end->map_complete = ReadFlag("map_complete", reader);
+}
+
 // --- All messages ---
 
 constexpr std::array<const char*, kMessageTypes> kNames = {
     "Hello",           "Welcome",          "PeerError",   "Offer",          "Accepted",  "Frozen",
     "AllocatedRanges", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded",    "Commit",
-    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat", "Ready"};
+    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat", "Ready",
+    "StillMissing",    "StillMissingEnd"};
 
 // The most payload bytes that make sense for a type; a header that promises more is refused before
 // anything is buffered for it. kHandshakeBytesMax leaves later versions room to add fields.
@@ -321,7 +356,8 @@ constexpr std::array<uint32_t, kMessageTypes> kPayloadBytesMax = {
     kMessagePayloadBytesMax, kSmallBytesMax,       kDeviceStateChunkBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
-    kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax};
+    kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
+    kMessagePayloadBytesMax, kSmallBytesMax};
 
 // A message that is added to the variant is added here too.
 static_assert(kNames.back() != nullptr && kPayloadBytesMax.back() != 0);

@@ -29,12 +29,14 @@ enum class ConnectionRole : uint8_t {
   kControl = 1,
   kDemand = 2,
   kBulk = 3,
-  // A control connection that only tells how a migration ended whose first one was lost.
+  // A control connection that only tells that a migration whose first one was lost is given up.
   kOutcome = 4,
+  // A control connection that takes a handed-over migration up again whose last one was lost.
+  kResume = 5,
 };
 
-// First bytes of every connection, source to destination. For kDemand, kBulk and kOutcome the token
-// is the one that the destination gave in Welcome; for kControl it is zero.
+// First bytes of every connection, source to destination. The token is the one that the destination
+// gave in Welcome; for kControl it is zero.
 struct Hello {
   uint16_t version_min = kProtocolVersionMin;
   uint16_t version_max = kProtocolVersionMax;
@@ -124,14 +126,16 @@ struct Loaded {
   friend bool operator==(const Loaded&, const Loaded&) = default;
 };
 
-// source -> destination: the handover. The VM is the destination's.
+// source -> destination: the handover. The VM is the destination's. Also the first word after
+// Welcome on a connection that resumes: the destination may have heard it before.
 struct Commit {
   bool run = true;           // false: it was paused, leave it so
   uint64_t downtime_us = 0;  // so far, on the source's clock
   friend bool operator==(const Commit&, const Commit&) = default;
 };
 
-// destination -> source: the VM runs here (or stands paused, as asked).
+// destination -> source: the VM runs here (or stands paused, as asked). Said again on a connection
+// that resumes.
 struct Running {
   uint64_t downtime_us = 0;  // in all: Commit's figure and what the destination added
   friend bool operator==(const Running&, const Running&) = default;
@@ -169,10 +173,26 @@ struct Ready {
   friend bool operator==(const Ready&, const Ready&) = default;
 };
 
+// destination -> source, on a connection that resumes, as many as needed: pages that are missing
+// still. What no message names has arrived, or is not wanted any more.
+struct StillMissing {
+  RegionIndex region = 0;
+  std::vector<PageRange> ranges;  // ascending, separate
+  friend bool operator==(const StillMissing&, const StillMissing&) = default;
+};
+
+// destination -> source: those were all; the lanes may connect.
+struct StillMissingEnd {
+  uint64_t missing_pages = 0;  // that StillMissing named in all
+  bool map_complete = false;  // AllocationMapEnd has come; if not, the map is wanted from its start
+  friend bool operator==(const StillMissingEnd&, const StillMissingEnd&) = default;
+};
+
 // In the order of their wire types, which start at 1 (codec.cc).
-using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
-                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
-                             Progress, Completed, Goodbye, Heartbeat, Ready>;
+using Message =
+    std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                 AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
+                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);

@@ -4,8 +4,12 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
+#include "pages/memory_layout.h"
+#include "protocol/messages.h"
+#include "seams/vm_description.h"
 
 namespace faultline {
 
@@ -19,11 +23,39 @@ enum class JournalPhase : uint8_t {
   kRolledBack = 6,  // the VM is the source's, for good
 };
 
+// A RAM block as another process finds it again: a file's path, and what tells that it is that file
+// still.
+struct KeptRegion {
+  RegionLayout layout;
+  std::string path;
+  uint64_t file_offset_bytes = 0;
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  friend bool operator==(const KeptRegion&, const KeptRegion&) = default;
+};
+
+// What another process needs to take a migration up again when this one has died after the
+// handover.
+struct KeptMigration {
+  MigrationId id{};
+  SessionToken token{};
+  bool run = true;  // as in Commit
+  std::vector<KeptRegion> regions;
+  friend bool operator==(const KeptMigration&, const KeptMigration&) = default;
+};
+
 class Journal {
  public:
   virtual ~Journal() = default;
   // Adds a record; fast (memory-backed), survives this process. Control thread.
   virtual absl::Status Record(JournalPhase phase) = 0;
+  // Keeps what it takes to go on with the VM's migration in another process; the last call counts.
+  // As fast and as lasting as Record. Does nothing where no other process could go on.
+  virtual absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
+                            const VmDescription& vm) {
+    (void)id, (void)token, (void)run, (void)vm;
+    return absl::OkStatus();
+  }
   // Makes what was recorded survive the host. May take milliseconds. Control thread.
   virtual absl::Status MakeDurable() = 0;
 };

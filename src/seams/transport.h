@@ -1,8 +1,12 @@
 // Setting up the connections of one migration.
 //
 // All methods are called on the control executor's thread and return at once; callbacks run there.
-// The lanes that they give out belong to the transport, live as long as it does, and are used on
-// their own executors' threads (demand, bulk).
+// The lanes that they give out belong to the transport, live until it gives out the next ones or
+// ends, and are used on their own executors' threads (demand, bulk).
+//
+// A migration whose connections were lost opens new ones: OpenLanes and ExpectLanes may be called
+// again at any time. What an earlier call has not given out yet is dropped without a word; what it
+// has given out must have been stopped.
 #ifndef FAULTLINE_SEAMS_TRANSPORT_H_
 #define FAULTLINE_SEAMS_TRANSPORT_H_
 
@@ -33,8 +37,8 @@ class SourceTransport {
   using LanesOpen = std::function<void(absl::StatusOr<Lanes>)>;
 
   virtual ~SourceTransport() = default;
-  // Opens a control connection and sends `hello` (role kControl or kOutcome); the peer's answer is
-  // the channel's first message. DeadlineExceeded after `timeout_us`.
+  // Opens a control connection and sends `hello` (role kControl, kOutcome or kResume); the peer's
+  // answer is the channel's first message. DeadlineExceeded after `timeout_us`.
   virtual void Connect(const Hello& hello, int64_t timeout_us, Connected done) = 0;
   // Opens the demand and the bulk lane and joins them to the migration with `token`.
   virtual void OpenLanes(const MigrationId& id, const SessionToken& token,
@@ -52,8 +56,9 @@ class DestinationTransport {
     PageReader* reader = nullptr;
     PushReceiver* push = nullptr;
   };
-  // A connection whose Hello (role kControl or kOutcome) was well-formed, of a common version, and
-  // for kOutcome carried the token. The listener answers it (Welcome, or PeerError and close).
+  // A connection whose Hello (role kControl, kOutcome or kResume) was well-formed and of a common
+  // version. Whether its id and token are right is the listener's to see. The listener answers it
+  // (Welcome, or PeerError and close).
   using Arrived = std::function<void(Hello, std::unique_ptr<ControlChannel>)>;
   using LanesOpen = std::function<void(absl::StatusOr<Lanes>)>;
 

@@ -199,6 +199,7 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
   options_.flags = FAULTLINE_ALLOW_INSECURE | FAULTLINE_GUEST_MAY_DISCARD;
   options_.bandwidth_bytes_per_second = 1000;
   options_.compression = FAULTLINE_COMPRESSION_LZ4;
+  options_.recovery_timeout_ms = 1500;
   options_.migration_id[3] = 7;
   options_.tls_dir = "/certificates";
   options_.tls_hostname = "vm-host";
@@ -207,6 +208,7 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
     EXPECT_TRUE(parts.insecure);
     EXPECT_EQ(parts.bandwidth, 1000u);
     EXPECT_EQ(parts.compression, Compression::kLz4);
+    EXPECT_EQ(parts.recovery_timeout_us, 1'500'000);
     EXPECT_EQ(parts.id[3], 7);
     EXPECT_EQ(parts.tls.directory, "/certificates");
     EXPECT_EQ(parts.tls.psk_path, "");
@@ -326,18 +328,20 @@ TEST_F(CAbiTest, EventsStatisticsAndResultArrive) {
     return [this](SessionObserver* observer, std::future<std::string>) {
       observer->OnListening("tcp://127.0.0.1:5");
       observer->OnPhase(Phase::kPostCopy, "abcd");
-      observer->OnProgress({.phase = Phase::kPostCopy, .pages_missing = 12});
+      observer->OnProgress({.phase = Phase::kPostCopy, .pages_missing = 12, .reconnects = 2});
       observer->OnNotice("a notice");
       faultline_statistics statistics = Initialized<faultline_statistics>();
       faultline_session_statistics(session_, &statistics);
       EXPECT_EQ(statistics.pages_missing, 12u);
       EXPECT_EQ(statistics.phase, FAULTLINE_PHASE_POST_COPY);
+      EXPECT_EQ(statistics.reconnects, 2u);
       SessionResult result;
       result.owner = VmOwner::kDestination;
       result.transport = "tcp";
       result.migration_id = std::string(100, 'f');  // longer than the field: cut
       result.fault_latency_us.p99 = 42;
       result.last.pages_demand = 3;
+      result.last.reconnects = 4;
       return result;
     };
   };
@@ -349,6 +353,8 @@ TEST_F(CAbiTest, EventsStatisticsAndResultArrive) {
   EXPECT_STREQ(result.transport, "tcp");
   EXPECT_EQ(std::strlen(result.migration_id), sizeof result.migration_id - 1);
   EXPECT_EQ(result.pages_demand, 3u);
+  EXPECT_EQ(result.reconnects, 4u);
+  EXPECT_STREQ(faultline_phase_name(FAULTLINE_PHASE_RECONNECTING), "reconnecting");
   faultline_statistics statistics = Initialized<faultline_statistics>();
   faultline_session_statistics(session_, &statistics);
   EXPECT_EQ(statistics.phase, FAULTLINE_PHASE_COMPLETED);

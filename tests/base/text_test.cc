@@ -13,6 +13,18 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
+TEST(ParseDurationUs, TakesSecondsMinutesAndHours) {
+  EXPECT_EQ(*ParseDurationUs("90s"), 90'000'000);
+  EXPECT_EQ(*ParseDurationUs("0.5s"), 500'000);
+  EXPECT_EQ(*ParseDurationUs("10min"), 600'000'000);
+  EXPECT_EQ(*ParseDurationUs("2h"), 7'200'000'000);
+  for (const char* text : {"", "s", "90", "0s", "-1s", "1ms", "10 min", "1e30h"}) {
+    absl::StatusOr<int64_t> us = ParseDurationUs(text);
+    ASSERT_FALSE(us.ok()) << text;
+    EXPECT_NE(MessageOf(us.status()).find("90s"), std::string::npos);
+  }
+}
+
 TEST(ParseRate, TakesBytesAndBits) {
   EXPECT_EQ(*ParseRate("1"), 1u);
   EXPECT_EQ(*ParseRate("100000"), 100000u);

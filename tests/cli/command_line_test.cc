@@ -82,6 +82,7 @@ TEST_F(CommandLineTest, BadUsageEndsWithTwoAndOneSentence) {
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--bandwidth", "fast"}, "is not a rate"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--compress", "zip"},
        "auto, off, lz4 or zstd"},
+      {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--recovery-timeout", "9"}, "90s, 10min"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "tcp:1.2.3.4:5"}, "only unix sockets"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "unix:"}, "unix socket's path"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--", "qemu"}, "only 'faultline receive'"},

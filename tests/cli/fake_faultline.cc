@@ -22,6 +22,7 @@
 #include <thread>
 
 #include "cli/command_line.h"
+#include "runtime/journal/file_journal.h"
 
 namespace faultline {
 namespace {
@@ -162,6 +163,10 @@ absl::StatusOr<std::unique_ptr<Journal>> CreateJournal(const JournalFile& file) 
   return std::make_unique<FileMarker>(file.path);
 }
 
+absl::StatusOr<std::unique_ptr<Journal>> OpenJournal(const JournalFile& file) {
+  return FileJournal::Open(file.path, "/nonexistent");
+}
+
 absl::Status RunGuardian(const std::vector<std::string>& arguments) {
   if (arguments.size() == 2) return absl::OkStatus();
   return absl::InvalidArgumentError("the fake guardian wants two arguments");
@@ -188,6 +193,7 @@ int main(int argc, char** argv) {
       .make_migrate = faultline::MakeMigrate,
       .make_receive = faultline::MakeReceive,
       .create_journal = faultline::CreateJournal,
+      .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineFakeTls,
       .examine_vm = faultline::ExamineVm,

@@ -59,6 +59,20 @@ TEST(ReportTextTest, NothingIsPromisedWhileNothingMoves) {
   EXPECT_EQ(estimator.remaining_us(), std::nullopt);
 }
 
+TEST(ReportTextTest, ALostConnectionIsSeen) {
+  ProgressSnapshot lost = At(3'000'000, 600, 1 << 20);
+  lost.phase = Phase::kReconnecting;
+  ProgressEstimator estimator;
+  estimator.Add(At(2'000'000, 700, 1 << 20));
+  estimator.Add(lost);
+  EXPECT_EQ(ProgressLine(lost, estimator), "reconnecting  40.0% present  1,234,567 faults  3.00 s");
+  Outcome outcome;
+  outcome.result.last.reconnects = 1;
+  EXPECT_THAT(Summary(outcome), HasSubstr("lost and made again once"));
+  outcome.result.last.reconnects = 3;
+  EXPECT_THAT(Summary(outcome), HasSubstr("lost and made again 3 times"));
+}
+
 TEST(ReportTextTest, AFailureSaysWhoseTheVmIs) {
   Outcome outcome;
   outcome.result.status = absl::UnavailableError("gone");
@@ -69,6 +83,7 @@ TEST(ReportTextTest, AFailureSaysWhoseTheVmIs) {
     outcome.result.owner = VmOwner::kDestination;
     EXPECT_THAT(FailureText(outcome), HasSubstr("The VM is the destination's"));
     EXPECT_THAT(FailureText(outcome), HasSubstr("paused"));
+    EXPECT_THAT(FailureText(outcome), HasSubstr("--resume"));
   }
   outcome.result.owner = VmOwner::kUndecided;
   EXPECT_THAT(FailureText(outcome), HasSubstr("does not know"));

@@ -82,6 +82,26 @@ TEST_F(RunDirectoryTest, OnlyWhatEndedLongAgoIsTidiedAway) {
   EXPECT_TRUE(std::filesystem::exists(unfinished));
 }
 
+// Both hosts may still be there: then --resume wants its journal.
+TEST_F(RunDirectoryTest, WhatCanBeTakenUpAgainIsNotTidiedAway) {
+  RunDirectory directory = *RunDirectory::Open(base_ + "/run");
+  utimbuf old{.actime = time(nullptr) - 100000, .modtime = time(nullptr) - 100000};
+  for (const char* id : {kIdA, kIdB}) {
+    const std::string journal = directory.PathOf(id, Role::kSource, "journal");
+    std::ofstream(journal) << "faultline-journal 1 " << id << " source\n4 committed\n"
+                           << (id == std::string(kIdB) ? "5 completed\n" : "");
+    for (const char* kind : {"json", "command"}) {
+      std::ofstream(directory.PathOf(id, Role::kSource, kind)) << "";
+    }
+    ASSERT_EQ(utime(directory.PathOf(id, Role::kSource, "json").c_str(), &old), 0);
+  }
+  directory.RemoveOld();
+  for (const char* kind : {"journal", "json", "command"}) {
+    EXPECT_TRUE(std::filesystem::exists(directory.PathOf(kIdA, Role::kSource, kind))) << kind;
+    EXPECT_FALSE(std::filesystem::exists(directory.PathOf(kIdB, Role::kSource, kind))) << kind;
+  }
+}
+
 TEST(MigrationIdTest, IsRandom) {
   absl::StatusOr<std::string> first = MakeMigrationId();
   absl::StatusOr<std::string> second = MakeMigrationId();

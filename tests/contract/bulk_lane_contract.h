@@ -211,6 +211,50 @@ TEST_P(BulkLaneContract, StopWithARunUnderWay) {
   EXPECT_FALSE(notes_.failure().has_value());
 }
 
+// After a lost connection: the ends of the first lanes are at rest, and new ones are opened.
+TEST_P(BulkLaneContract, LanesAreOpenedAgain) {
+  for (int round = 0; round < 3; ++round) {
+    SCOPED_TRACE(round);
+    lanes_outcome_.reset();
+    source_lanes_outcome_.reset();
+    OpenLanes();
+    RunNotes notes(&memory_);
+    MakePusher(std::vector<PageRun>(50, PageRun{0, 2000, 32}));
+    world_->RunOn(Place::kBulk, [&] { receiver_->Start(&notes); });
+    StartPusher();
+    ASSERT_TRUE(world_->WaitUntil([&] { return notes.runs().size() >= 2; }));
+    world_->RunOn(Place::kSourceDemand, [&] { exporter_->Stop(); });
+    world_->RunOn(Place::kSourceBulk, [&] { push_->Stop(); });
+    world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
+    world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
+    EXPECT_FALSE(pusher_->failure().has_value());
+  }
+}
+
+// What one call has not given out yet is dropped by the next.
+TEST_P(BulkLaneContract, OpeningIsBegunAgainBeforeItIsDone) {
+  ExpectLanes();
+  auto half = world_->ConnectRaw(ConnectionRole::kDemand);
+  half->Send(BytesOf(HelloFor(ConnectionRole::kDemand)));
+  ASSERT_TRUE(world_->WaitUntil([&] { return !half->Received().empty(); }));
+  ExpectLanes();
+  ASSERT_TRUE(world_->WaitUntil([&] { return half->Closed(); }));
+  world_->RunOn(Place::kSourceControl, [&] {
+    world_->source().OpenLanes(kId, kToken, TestLayout(), kTimeoutUs,
+                               [](auto) { ADD_FAILURE() << "it was begun again"; });
+    world_->source().OpenLanes(kId, kToken, TestLayout(), kTimeoutUs, [this](auto lanes) {
+      std::lock_guard lock(lanes_mutex_);
+      source_lanes_outcome_ = lanes.status();
+      if (!lanes.ok()) return;
+      exporter_ = lanes->exporter;
+      push_ = lanes->push;
+    });
+  });
+  ASSERT_TRUE(world_->WaitUntil([&] { return lanes_outcome() && source_lanes_outcome(); }));
+  EXPECT_TRUE(lanes_outcome()->ok()) << *lanes_outcome();
+  EXPECT_TRUE(source_lanes_outcome()->ok()) << *source_lanes_outcome();
+}
+
 }  // namespace faultline::contract
 
 #endif  // FAULTLINE_TESTS_CONTRACT_BULK_LANE_CONTRACT_H_

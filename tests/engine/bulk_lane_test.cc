@@ -118,6 +118,19 @@ TEST_F(BulkReceiverTest, StopEndsTheWaiting) {
   clock_.AdvanceBy(1'000'000);
   EXPECT_EQ(receiver_.offers, 1);
   EXPECT_TRUE(receiver_.stopped);
+  // Nothing waits for room any more, so nobody may be kept waiting for it.
+  EXPECT_EQ(listener_.out_of_memory, (std::vector<bool>{true, false}));
+}
+
+TEST_F(BulkReceiverTest, GoesOnWithAnotherLane) {
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  bulk_.Stop();
+  ManualReceiver next;
+  bulk_.Start(&next);
+  next.Push({0, 2, 4}, Filled(4, 8));
+  EXPECT_TRUE(next.taken);
+  EXPECT_EQ(Value(3), 7);
+  EXPECT_EQ(Value(5), 8);
 }
 
 // Takes a few runs, then no more until it is drained.
@@ -189,6 +202,21 @@ TEST_F(PusherTest, NothingToPush) {
   map_ = AllocationMap(1);
   pusher_.Start(&lane_, &memory_, &map_);
   EXPECT_EQ(lane_.finished, 1);
+}
+
+TEST_F(PusherTest, GoesOnWithAnotherLaneAndAnotherMap) {
+  pusher_.Start(&lane_, &memory_, &map_);
+  lane_.MakeRoom(1);
+  pusher_.OnDemand({0, 9});  // the answer may be lost with the lane
+  pusher_.Stop();
+  ManualLane next;
+  AllocationMap rest(1);
+  rest[0].Add(6, 10);
+  pusher_.Start(&next, &memory_, &rest);
+  next.MakeRoom(10);
+  EXPECT_EQ(next.pushed, (std::vector<PageRun>{{0, 6, 4}}));
+  EXPECT_EQ(next.finished, 1);
+  EXPECT_EQ(lane_.pushed.size(), 1u);
 }
 
 TEST_F(PusherTest, ReportsALaneThatBreaks) {

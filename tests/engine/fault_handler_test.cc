@@ -9,7 +9,10 @@ namespace {
 
 class FaultHandlerTest : public LaneTest {
  protected:
-  void Serve() { handler_.Start(&reader_); }
+  void Serve() {
+    handler_.Start();
+    handler_.Connect(&reader_);
+  }
   // Touches a page and lets the handler hear of it.
   void Touch(uint64_t page) {
     memory_.Touch({0, page}, [this, page](const std::vector<std::byte>& bytes) {
@@ -327,6 +330,71 @@ TEST_F(FaultHandlerTest, ReportsAnInstallationThatFails) {
   EXPECT_NE(MessageOf(listener_.failure).find("install page 7 of RAM block 'ram'"),
             std::string::npos);
   EXPECT_EQ(StateOf(7), PageState::kMissing);
+}
+
+TEST_F(FaultHandlerTest, ANewLaneIsAskedForWhatIsWaitedFor) {
+  Serve();
+  Touch(9);
+  clock_.AdvanceBy(100);
+  Touch(7);
+  Touch(8);
+  reader_.Answer({0, 8}, 5);
+  reader_.Fail(absl::UnavailableError("reset by peer"));
+  Touch(3);
+  handler_.Disconnect();
+  EXPECT_TRUE(reader_.stopped);
+  Touch(4);
+  Touch(8);
+  EXPECT_EQ(Seen(8), 5);
+  ManualReader next;
+  handler_.Connect(&next);
+  // Who has waited longest comes first.
+  EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 9}, {0, 3}, {0, 4}, {0, 7}}));
+  next.Answer({0, 4}, 6);
+  EXPECT_EQ(Seen(4), 6);
+  EXPECT_EQ(reader_.asked.size(), 3u);
+}
+
+TEST_F(FaultHandlerTest, ANewLaneIsNotAskedForWhatHasCome) {
+  Serve();
+  Touch(1);
+  Touch(2);
+  Touch(3);
+  SetState(1, PageState::kInstalled);  // it was pushed
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1, ENOSPC);
+  reader_.Answer({0, 2}, 6);  // it has come, and waits for room
+  handler_.FetchRest();
+  handler_.Disconnect();
+  ManualReader next;
+  handler_.Connect(&next);
+  EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 3}}));
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_EQ(Seen(2), 6);
+}
+
+// A page that is pushed as zeros is not put in, so nobody was woken by it.
+TEST_F(FaultHandlerTest, WhoWaitsForAPageThatWasPushedAsZerosIsNotForgotten) {
+  Serve();
+  Touch(1);
+  Touch(2);
+  SetState(1, PageState::kAbsent);
+  handler_.Disconnect();
+  EXPECT_EQ(Seen(1), -1);
+  ManualReader next;
+  handler_.Connect(&next);
+  EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 2}}));
+  EXPECT_EQ(Seen(1), 0);
+}
+
+TEST_F(FaultHandlerTest, WithoutALaneZerosAreGivenOut) {
+  handler_.Start();
+  SetState(5, PageState::kAbsent);
+  Touch(5);
+  EXPECT_EQ(Seen(5), 0);
+  Touch(6);
+  EXPECT_EQ(Seen(6), -1);
+  handler_.Connect(&reader_);
+  EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 6}}));
 }
 
 }  // namespace

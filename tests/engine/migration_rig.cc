@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "fakes/borrowed_guest_memory.h"
 #include "fakes/fake_push_order.h"
 
 namespace faultline {
@@ -48,8 +49,17 @@ class MigrationRig::GuestFactory : public GuestMemoryFactory {
   absl::Status Check(const VmDescription&) override { return rig_->check_failure; }
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override {
     if (!rig_->arm_failure.ok()) return rig_->arm_failure;
-    auto memory = std::make_unique<FakeGuestMemory>(vm.layout(), &rig_->destination_threads.demand);
-    rig_->guest = memory.get();
+    rig_->guest_memory_ =
+        std::make_unique<FakeGuestMemory>(vm.layout(), &rig_->destination_threads.demand);
+    rig_->guest = rig_->guest_memory_.get();
+    return std::make_unique<BorrowedGuestMemory>(rig_->guest);
+  }
+  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override {
+    if (!rig_->arm_failure.ok()) return rig_->arm_failure;
+    auto memory = std::make_unique<BorrowedGuestMemory>(rig_->guest);
+    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+      RETURN_IF_ERROR(memory->Wake({region, 0, vm.regions[region].layout.page_count()}));
+    }
     return memory;
   }
 

@@ -80,7 +80,7 @@ class MigrationRig {
   absl::Status map_failure;          // of its allocation map
   absl::Status check_failure;        // of the destination's memory, before anybody came
   absl::Status arm_failure;          // of the destination's memory
-  FakeGuestMemory* guest = nullptr;  // once armed; the destination session's
+  FakeGuestMemory* guest = nullptr;  // once armed; outlives the destination's session
   SessionLimits limits;
 
   std::optional<SessionResult> source_result, destination_result;
@@ -88,6 +88,7 @@ class MigrationRig {
  private:
   class SourceFactory;
   class GuestFactory;
+  std::unique_ptr<FakeGuestMemory> guest_memory_;
 
  public:
   std::unique_ptr<SourceMemoryFactory> source_factory;

@@ -149,6 +149,7 @@ TEST(MigrationTest, EndsCleanlyWhateverIsSlow) {
 
 TEST(MigrationTest, TheSourceMayGoOnceEverythingHasArrived) {
   MigrationRig rig;
+  rig.limits.recovery_timeout_us = 50'000'000;
   rig.destination_vmm.Script("Finish", {.delay_us = 5000});
   rig.destination_vmm.OnCall([&](const std::string& name) {
     if (name == "Finish") rig.network.Cut();
@@ -161,6 +162,7 @@ TEST(MigrationTest, TheSourceMayGoOnceEverythingHasArrived) {
   rig.ExpectMemoryMoved();
   EXPECT_EQ(rig.source_result->owner, VmOwner::kDestination);
   EXPECT_FALSE(rig.source_result->status.ok());  // nobody told it
+  EXPECT_TRUE(rig.destination_observer.Noticed("all memory has arrived"));
 }
 
 TEST(MigrationTest, OutOfMemoryPausesTheVmUntilThereIsRoom) {

@@ -23,7 +23,7 @@ void FakeControlChannel::Send(const Message& message) {
   if (fate == FakeFate::kDrop) return;
   if (fate == FakeFate::kCut) return socket_->network()->Cut();
   FakeSocket::Bytes bytes;
-  EncodeMessage(message, &bytes);
+  EncodeMessage(socket_->network()->Rewrite(message), &bytes);
   socket_->Send(std::move(bytes), fate == FakeFate::kCutAfter);
 }
 

@@ -88,6 +88,11 @@ void FakeGuestMemory::KillVm() {
   Notify();
 }
 
+void FakeGuestMemory::MoveTo(Executor* executor) {
+  std::lock_guard lock(mutex_);
+  executor_ = executor;
+}
+
 bool FakeGuestMemory::IsPresent(PageId page) const {
   std::lock_guard lock(mutex_);
   return At(page).present;

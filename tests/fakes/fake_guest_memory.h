@@ -54,6 +54,9 @@ class FakeGuestMemory : public GuestMemory {
   // From now on every ReadEvents fails and every Install returns kGone.
   void KillVm();
 
+  // Another process takes it over: its listener lives on `executor`.
+  void MoveTo(Executor* executor);
+
   // --- what became of it ---
 
   bool IsPresent(PageId page) const;
@@ -99,7 +102,7 @@ class FakeGuestMemory : public GuestMemory {
   void Notify();
 
   const MemoryLayout layout_;
-  Executor* const executor_;
+  Executor* executor_;
   std::vector<uint64_t> table_memory_;
   std::unique_ptr<PageTable> table_;
 

@@ -83,6 +83,7 @@ void FakePageExporter::Answer(PageId page) {
   } else {
     socket_->Send(FrameOf({PageFrameKind::kZero, run}));
   }
+  socket_->network()->NotePages(run);
   listener_->OnDemand(page);
 }
 
@@ -164,6 +165,7 @@ bool FakePushLane::TryPush(PageRun run) {
   const bool zero = IsZero(data);
   if (zero) data.clear();
   socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, data));
+  socket_->network()->NotePages(run);
   bytes_sent_ += kPageFrameBytes + data.size();
   return true;
 }

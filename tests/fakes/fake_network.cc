@@ -31,6 +31,24 @@ void FakeNetwork::StallUntil(ConnectionRole role, int to, int64_t until_ns) {
   }
 }
 
+void FakeNetwork::CutHalf(bool source_hears) {
+  for (const auto& weak : connections_) {
+    if (auto connection = weak.lock()) {
+      connection->half_open = true;
+      Break(connection, source_hears, !source_hears);
+    }
+  }
+}
+
+void FakeNetwork::CutUnheard() {
+  for (const auto& weak : connections_) {
+    if (auto connection = weak.lock()) {
+      connection->half_open = true;
+      Break(connection, /*source_hears=*/false, /*destination_hears=*/false);
+    }
+  }
+}
+
 void FakeNetwork::Mend() {
   refusing_ = false;
   stalled_ = false;
@@ -71,12 +89,17 @@ FakeFate FakeNetwork::FateOf(const Message& message, bool from_source) {
   return control_hook_ ? control_hook_(message, from_source) : FakeFate::kDeliver;
 }
 
-void FakeNetwork::Break(const std::shared_ptr<Connection>& connection) {
+void FakeNetwork::Break(const std::shared_ptr<Connection>& connection, bool source_hears,
+                        bool destination_hears) {
   for (int side = 0; side < 2; ++side) {
     End& end = connection->ends[side];
     end.flights.clear();
     end.bytes_in_flight = 0;
     end.paused = false;
+    if (side == 0 ? !source_hears : !destination_hears) {
+      end.timer.reset();
+      continue;
+    }
     Flight flight;
     flight.at_ns = clock_->now_ns();
     flight.close = absl::UnavailableError("the connection broke (fake network cut)");
@@ -86,6 +109,7 @@ void FakeNetwork::Break(const std::shared_ptr<Connection>& connection) {
 }
 
 void FakeNetwork::Queue(const std::shared_ptr<Connection>& connection, int to, Flight flight) {
+  if (connection->half_open) return;
   End& end = connection->ends[to];
   if (!end.flights.empty() && !end.flights.back().close.ok()) return;  // already closed
   int64_t start_ns = clock_->now_ns();

@@ -10,10 +10,12 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
 #include "fakes/manual_executor.h"
+#include "pages/page_types.h"
 #include "protocol/messages.h"
 
 namespace faultline {
@@ -44,6 +46,11 @@ class FakeNetwork {
   void Cut();
   // Breaks the connections of one role only.
   void Cut(ConnectionRole role);
+  // Breaks every connection, and only one side hears of it: the other goes on with connections that
+  // have no other end any more.
+  void CutHalf(bool source_hears);
+  // Breaks every connection, and nobody hears of it: both ends are dead.
+  void CutUnheard();
   // From now on nothing arrives, and nobody hears why. Mend delivers what waited.
   void Stall() { stalled_ = true; }
   void Mend();
@@ -58,6 +65,11 @@ class FakeNetwork {
   // Per connection and direction; 0: no limit.
   void set_bandwidth_bytes_per_second(uint64_t rate) { bandwidth_ = rate; }
   void set_control_hook(ControlHook hook) { control_hook_ = std::move(hook); }
+  // What is sent in place of a control message; nothing: the message itself.
+  using Rewriter = std::function<std::optional<Message>(const Message&)>;
+  void set_rewriter(Rewriter rewriter) { rewriter_ = std::move(rewriter); }
+  // Told of every run of pages that the source's lanes send, data or zeros.
+  void set_page_hook(std::function<void(PageRun)> hook) { page_hook_ = std::move(hook); }
   // Bytes of pushed runs that may be under way.
   void set_push_window_bytes(uint64_t bytes) { push_window_bytes_ = bytes; }
   // A connection that speaks no protocol by itself, to send garbage on; null if nobody listens.
@@ -71,6 +83,12 @@ class FakeNetwork {
   absl::Status Listen(ManualExecutor* executor, Acceptor acceptor);
   void StopListening();
   FakeFate FateOf(const Message& message, bool from_source);
+  Message Rewrite(const Message& message) const {
+    return rewriter_ ? rewriter_(message).value_or(message) : message;
+  }
+  void NotePages(PageRun run) const {
+    if (page_hook_) page_hook_(run);
+  }
 
  private:
   friend class FakeSocket;
@@ -96,9 +114,11 @@ class FakeNetwork {
   struct Connection {
     ConnectionRole role{};
     std::array<End, 2> ends;
+    bool half_open = false;  // nothing that is sent on it arrives
   };
 
-  void Break(const std::shared_ptr<Connection>& connection);
+  void Break(const std::shared_ptr<Connection>& connection, bool source_hears = true,
+             bool destination_hears = true);
   void Queue(const std::shared_ptr<Connection>& connection, int to, Flight flight);
   // Sets the timer for the next flight towards `to`, if it may be delivered.
   void Arm(const std::shared_ptr<Connection>& connection, int to);
@@ -113,6 +133,8 @@ class FakeNetwork {
   std::map<ConnectionRole, std::array<int64_t, 2>> stalled_until_ns_;
   bool refusing_ = false;
   ControlHook control_hook_;
+  Rewriter rewriter_;
+  std::function<void(PageRun)> page_hook_;
   ManualExecutor* listener_ = nullptr;
   Acceptor acceptor_;
   std::vector<std::weak_ptr<Connection>> connections_;

@@ -71,7 +71,9 @@ std::unique_ptr<FakeSocket> FakeSourceTransport::Dial(const Hello& hello) {
 void FakeSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
                                     const MemoryLayout& layout, int64_t timeout_us,
                                     LanesOpen done) {
-  FAULTLINE_CHECK(control_->IsCurrent() && !opening_.has_value() && exporter_ == nullptr);
+  FAULTLINE_CHECK(control_->IsCurrent());
+  exporter_.reset();
+  push_.reset();
   opening_.emplace();
   opening_->layout = layout;
   opening_->done = std::move(done);
@@ -164,13 +166,13 @@ void FakeDestinationTransport::OnHello(uint64_t stranger, const FakeSocket::Byte
   if (!decoded.ok() || !std::holds_alternative<Hello>(decoded->message)) return;
   const auto& hello = std::get<Hello>(decoded->message);
   if (auto refusal = RefuseVersion(hello)) return socket->Send(BytesOf(*refusal));
-  if (hello.role != ConnectionRole::kControl &&
-      (!expected_.has_value() || hello.migration_id != expected_->id ||
-       hello.token != expected_->token)) {
-    return socket->Send(BytesOf(PeerError{
-        PeerErrorCode::kToken, "this connection belongs to no migration that is under way here"}));
-  }
   if (hello.role == ConnectionRole::kDemand || hello.role == ConnectionRole::kBulk) {
+    if (!expected_.has_value() || hello.migration_id != expected_->id ||
+        hello.token != expected_->token) {
+      return socket->Send(
+          BytesOf(PeerError{PeerErrorCode::kToken,
+                            "this connection belongs to no migration that is under way here"}));
+    }
     return JoinLane(hello, std::move(socket));
   }
   arrived_(hello, std::make_unique<FakeControlChannel>(control_, std::move(socket), false));
@@ -194,7 +196,9 @@ void FakeDestinationTransport::JoinLane(const Hello& hello, std::unique_ptr<Fake
 void FakeDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
                                            const MemoryLayout& layout, int64_t timeout_us,
                                            LanesOpen done) {
-  FAULTLINE_CHECK(control_->IsCurrent() && reader_ == nullptr && push_ == nullptr);
+  FAULTLINE_CHECK(control_->IsCurrent());
+  reader_.reset();
+  push_.reset();
   expected_.emplace();
   expected_->id = id;
   expected_->token = token;

@@ -85,6 +85,52 @@ TEST_F(HookArmerTest, RegionWithoutAFileIsRefused) {
   EXPECT_THAT(MessageOf(Arm().status()), AllOf(HasSubstr("'private'"), HasSubstr("share=on")));
 }
 
+// The first engine dies: with a fault read and not answered, one page put in and noted, and one put
+// in and not noted yet.
+TEST_F(HookArmerTest, TheNextEngineTakesOver) {
+  memory_ = Arm();
+  ASSERT_TRUE(memory_.ok()) << memory_.status();
+  (*memory_)->StartEvents(this);
+  target_->Write("read 1 " + std::to_string(7 * kPage + 5));
+  ASSERT_TRUE(loop_.RunUntil([&] { return !events_.faults.empty(); }));
+  std::vector<std::byte> bytes(kPage, std::byte{42});
+  ASSERT_EQ((*memory_)->Install({0, 3, 1}, bytes).outcome, InstallOutcome::kDone);
+  ASSERT_EQ((*memory_)->table().ChangeMissing({0, 3, 1}, PageState::kInstalled), 1u);
+  ASSERT_EQ((*memory_)->Install({0, 4, 1}, bytes).outcome, InstallOutcome::kDone);
+  ASSERT_EQ((*memory_)->table().ChangeMissing({0, 9, 1}, PageState::kAbsent), 1u);
+  (*memory_)->StopEvents();
+  memory_ = absl::CancelledError("dead");
+  armer_ = HookArmer(socket_path_, kTimeoutMs);  // its connection goes with it
+
+  UffdGuestMemoryFactory factory(&armer_, &loop_, {});
+  memory_ = factory.TakeOver(vm_);
+  ASSERT_TRUE(memory_.ok()) << memory_.status();
+  PageTable& table = (*memory_)->table();
+  EXPECT_EQ(table.Get({0, 3}), PageState::kInstalled);
+  EXPECT_EQ(table.Get({0, 4}), PageState::kInstalled);
+  EXPECT_EQ(table.Get({0, 9}), PageState::kAbsent);
+  EXPECT_EQ(table.missing_pages(), 2 * kMiB / kPage - 3);
+  events_.Clear();
+  (*memory_)->StartEvents(this);
+  ASSERT_TRUE(loop_.RunUntil([&] { return !events_.faults.empty(); }));
+  EXPECT_EQ(events_.faults.front(), (PageId{1, 7}));
+  EXPECT_EQ((*memory_)->Install({1, 7, 1}, bytes).outcome, InstallOutcome::kDone);
+  EXPECT_EQ(target_->ReadLine(kTimeoutMs), "byte 42");
+  EXPECT_EQ(target_->Ask("read 0 " + std::to_string(4 * kPage)), "byte 42");
+  EXPECT_TRUE((*memory_)->Disarm().ok());
+}
+
+TEST_F(HookArmerTest, OnlyTheSameMemoryIsTakenOver) {
+  UffdGuestMemoryFactory factory(&armer_, &loop_, {});
+  EXPECT_THAT(MessageOf(factory.TakeOver(vm_).status()), HasSubstr("not armed"));
+  memory_ = Arm();
+  ASSERT_TRUE(memory_.ok()) << memory_.status();
+  std::swap(vm_.regions[0], vm_.regions[1]);
+  EXPECT_THAT(MessageOf(factory.TakeOver(vm_).status()), HasSubstr("another memory"));
+  vm_.regions.pop_back();
+  EXPECT_THAT(MessageOf(factory.TakeOver(vm_).status()), HasSubstr("2 regions of RAM"));
+}
+
 TEST_F(HookArmerTest, NobodyThere) {
   HookArmer nobody(socket_path_ + "-none", kTimeoutMs);
   EXPECT_THAT(MessageOf(nobody.Attach().status()), HasSubstr(socket_path_ + "-none"));

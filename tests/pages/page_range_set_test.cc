@@ -86,5 +86,25 @@ TEST(PageRangeSet, ClearEmpties) {
   EXPECT_FALSE(pages.FindFrom(0).has_value());
 }
 
+TEST(PageRangeSet, IntersectionIsWhatBothHold) {
+  std::mt19937_64 random(7);
+  for (int round = 0; round < 200; ++round) {
+    PageRangeSet a, b, both;
+    for (uint64_t page = 0; page < 60; ++page) {
+      const bool in_a = random() % 3 != 0;
+      const bool in_b = random() % 2 != 0;
+      if (in_a) a.Add(page, page + 1);
+      if (in_b) b.Add(page, page + 1);
+      if (in_a && in_b) both.Add(page, page + 1);
+    }
+    EXPECT_EQ(Intersection(a, b), both);
+    EXPECT_EQ(Intersection(b, a), both);
+  }
+  PageRangeSet some;
+  some.Add(3, 9);
+  EXPECT_TRUE(Intersection(some, PageRangeSet()).empty());
+  EXPECT_EQ(Intersection(some, some), some);
+}
+
 }  // namespace
 }  // namespace faultline

@@ -74,7 +74,7 @@ TEST(CodecTest, EveryMessageComesBack) {
 }
 
 TEST(CodecTest, EveryEnumValueComesBack) {
-  for (uint8_t role = 1; role <= 4; ++role) {
+  for (uint8_t role = 1; role <= 5; ++role) {
     Hello hello;
     hello.role = static_cast<ConnectionRole>(role);
     EXPECT_TRUE(DecodeMessage(Encode(hello))->message == Message(hello));
@@ -171,7 +171,7 @@ TEST(CodecTest, HelloIsChecked) {
   ExpectRefused(with(4, 0, 2), "Hello", "version_max");
   ExpectRefused(with(4, 2, 2), "Hello", "version_max");
   ExpectRefused(with(8, 0, 1), "Hello", "role");
-  ExpectRefused(with(8, 5, 1), "Hello", "role");
+  ExpectRefused(with(8, 6, 1), "Hello", "role");
   EXPECT_TRUE(DecodeMessage(with(10, 0xffff, 2)).ok()) << "reserved for later versions";
 }
 
@@ -249,6 +249,23 @@ TEST(CodecTest, AllocatedRangesAreChecked) {
   AllocatedRanges most;
   for (uint64_t i = 0; i < kRangesPerMessageMax; ++i) most.ranges.push_back({2 * i, 2 * i + 1});
   EXPECT_TRUE(DecodeMessage(Encode(most))->message == Message(most));
+}
+
+TEST(CodecTest, StillMissingIsChecked) {
+  const std::vector<std::byte> good = Encode(StillMissing{1, {{2, 5}, {7, 9}}});
+  auto with = [&](size_t at, uint64_t value, int width) {
+    std::vector<std::byte> bytes = good;
+    Store(bytes, kMessageHeaderBytes + at, value, width);
+    return bytes;
+  };
+  ExpectRefused(with(0, kRegionsMax, 4), "StillMissing", "region");
+  ExpectRefused(with(4, 0xffffffff, 4), "StillMissing", "ranges.count");
+  ExpectRefused(with(24, 4, 8), "StillMissing", "ranges");
+  std::vector<std::byte> end = Encode(StillMissingEnd{3, false});
+  Store(end, kMessageHeaderBytes + 8, 2, 1);
+  ExpectRefused(end, "StillMissingEnd", "map_complete");
+  Store(end, kMessageHeaderBytes, ~uint64_t{0}, 8);
+  ExpectRefused(end, "StillMissingEnd", "missing_pages");
 }
 
 TEST(CodecTest, NumbersAndFlagsAreChecked) {

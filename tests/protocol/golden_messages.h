@@ -54,6 +54,10 @@ inline std::vector<GoldenMessage> GoldenMessages() {
       {"Goodbye", Goodbye{}, "1000000000000000"},
       {"Heartbeat", Heartbeat{}, "1100000000000000"},
       {"Ready", Ready{}, "1200000000000000"},
+      {"StillMissing", StillMissing{1, {{2, 5}, {7, 9}}},
+       "130000002800000001000000020000000200000000000000050000000000000007000000"
+       "000000000900000000000000"},
+      {"StillMissingEnd", StillMissingEnd{0x1234, true}, "1400000009000000341200000000000001"},
   };
 }
 

@@ -12,6 +12,7 @@
 #include <string_view>
 
 #include "base/text.h"
+#include "runtime/journal/kept_line.h"
 
 namespace faultline {
 namespace {
@@ -78,6 +79,33 @@ absl::Status FileJournal::Record(JournalPhase phase) {
                   fmt::format("{} {}\n", static_cast<int>(phase), JournalPhaseName(phase)), path_);
 }
 
+absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Open(const std::string& path,
+                                                               const std::string& state_directory) {
+  FileDescriptor file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  if (!file.valid()) return ErrnoStatus(errno, fmt::format("open the journal '{}'", path));
+  return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
+}
+
+absl::Status FileJournal::Keep(const MigrationId& id, const SessionToken& token, bool run,
+                               const VmDescription& vm) {
+  KeptMigration kept{.id = id, .token = token, .run = run, .regions = {}};
+  for (const RamRegion& ram : vm.regions) {
+    struct stat info;
+    std::error_code error;
+    std::filesystem::path path =
+        std::filesystem::read_symlink(fmt::format("/proc/self/fd/{}", ram.file), error);
+    if (error || fstat(ram.file, &info) < 0) {
+      return ErrnoStatus(errno, fmt::format("look at the RAM file of '{}'", ram.layout.name));
+    }
+    kept.regions.push_back({.layout = ram.layout,
+                            .path = path.string(),
+                            .file_offset_bytes = ram.file_offset_bytes,
+                            .device = info.st_dev,
+                            .inode = info.st_ino});
+  }
+  return WriteAll(file_.get(), KeptLine(kept), path_);
+}
+
 absl::Status FileJournal::MakeDurable() {
   std::error_code error;
   std::filesystem::create_directories(state_directory_, error);
@@ -115,6 +143,10 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
       }
       content.migration_id = line.substr(kHeader.size(), blank - kHeader.size());
       content.side = line.substr(blank + 1);
+      continue;
+    }
+    if (line.starts_with(kKeptPrefix)) {
+      ASSIGN_OR_RETURN(content.kept, ParseKeptLine(line));
       continue;
     }
     int value = 0;

@@ -12,9 +12,11 @@
 
 namespace faultline {
 
-// Format, version 1. The first line is "faultline-journal 1 ID SIDE", each further one
-// "NUMBER NAME", where NUMBER is the JournalPhase's value: "4 committed". A line without its end
-// was being written when the writer died: its record does not count.
+// Format, version 1. The first line is "faultline-journal 1 ID SIDE"; further ones are
+// "NUMBER NAME", where NUMBER is the JournalPhase's value: "4 committed", or
+// "kept ID TOKEN RUN REGION...", what KeptMigration holds, with each region as
+// "SIZE,PAGE_SIZE,OFFSET,DEVICE,INODE,NAME,PATH", texts and bytes in hexadecimal. A line without
+// its end was being written when the writer died: it does not count.
 class FileJournal : public Journal {
  public:
   // Creates `path` (which must not exist) on a memory-backed file system; MakeDurable copies it
@@ -25,7 +27,13 @@ class FileJournal : public Journal {
                                                              const std::string& migration_id,
                                                              const std::string& side);
 
+  // Goes on with a journal that another process began.
+  static absl::StatusOr<std::unique_ptr<FileJournal>> Open(const std::string& path,
+                                                           const std::string& state_directory);
+
   absl::Status Record(JournalPhase phase) override;
+  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
+                    const VmDescription& vm) override;
   absl::Status MakeDurable() override;
 
  private:
@@ -42,6 +50,7 @@ struct JournalContent {
   std::optional<JournalPhase> last_phase;  // none: no record yet
   bool loaded = false;                     // a kLoaded record is there
   bool committed = false;                  // a kCommitted record is there
+  std::optional<KeptMigration> kept;       // of the last "kept" line
 };
 
 absl::StatusOr<JournalContent> ParseJournal(const std::string& text);

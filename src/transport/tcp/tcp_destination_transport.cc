@@ -138,14 +138,13 @@ void TcpDestinationTransport::OnHello(Strangers::iterator stranger, const Hello&
 
 std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) const {
   if (auto refusal = RefuseVersion(hello)) return refusal;
-  if (hello.role == ConnectionRole::kControl) return std::nullopt;
+  const bool is_demand = hello.role == ConnectionRole::kDemand;
+  if (!is_demand && hello.role != ConnectionRole::kBulk) return std::nullopt;
   if (!expected_.has_value() || hello.migration_id != expected_->id ||
       !SameToken(hello.token, expected_->token)) {
     return PeerError{PeerErrorCode::kToken,
                      "this connection belongs to no migration that is under way here"};
   }
-  bool is_demand = hello.role == ConnectionRole::kDemand;
-  if (!is_demand && hello.role != ConnectionRole::kBulk) return std::nullopt;
   if (hello.lane_index != 0) {
     return PeerError{PeerErrorCode::kBadMessage,
                      fmt::format("bad Hello message: field 'lane_index' is {}, there is one lane "
@@ -178,7 +177,9 @@ void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole rol
 void TcpDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
                                           const MemoryLayout& layout, int64_t timeout_us,
                                           LanesOpen done) {
-  FAULTLINE_CHECK(loops_.control->IsOwnThread() && reader_ == nullptr && push_ == nullptr);
+  FAULTLINE_CHECK(loops_.control->IsOwnThread());
+  reader_.reset();
+  push_.reset();
   expected_.emplace();
   expected_->id = id;
   expected_->token = token;

@@ -30,7 +30,6 @@ class TcpDestinationTransport : public DestinationTransport {
 
   absl::Status Listen(Arrived arrived) override;
   std::string address() const override;
-  // May be called again after it has failed.
   void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
                    int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }

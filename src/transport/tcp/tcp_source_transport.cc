@@ -55,7 +55,10 @@ std::unique_ptr<TcpDialer> TcpSourceTransport::Dial(int64_t timeout_us, TcpDiale
 
 void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
                                    const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) {
-  FAULTLINE_CHECK(loops_.control->IsOwnThread() && !opening_.has_value() && exporter_ == nullptr);
+  FAULTLINE_CHECK(loops_.control->IsOwnThread());
+  packed_before_ = bytes_packed();
+  exporter_.reset();
+  push_.reset();
   opening_.emplace();
   opening_->layout = layout;
   opening_->deadline_ns = loops_.control->NowNanos() + timeout_us * 1000;
@@ -68,6 +71,15 @@ void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& to
   opening_->bulk.hello.role = ConnectionRole::kBulk;
   OpenLane(&opening_->demand);
   OpenLane(&opening_->bulk);
+}
+
+PackedBytes TcpSourceTransport::bytes_packed() const {
+  PackedBytes packed = packed_before_;
+  if (push_ != nullptr) {
+    packed.in += push_->bytes_packed().in;
+    packed.out += push_->bytes_packed().out;
+  }
+  return packed;
 }
 
 void TcpSourceTransport::OpenLane(LaneOpening* lane) {

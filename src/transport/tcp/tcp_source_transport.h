@@ -25,13 +25,10 @@ class TcpSourceTransport : public SourceTransport {
   ~TcpSourceTransport() override;
 
   void Connect(const Hello& hello, int64_t timeout_us, Connected done) override;
-  // Once.
   void OpenLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
                  int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }
-  PackedBytes bytes_packed() const override {
-    return push_ != nullptr ? push_->bytes_packed() : PackedBytes{};
-  }
+  PackedBytes bytes_packed() const override;
   std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
  private:
@@ -66,6 +63,7 @@ class TcpSourceTransport : public SourceTransport {
   std::optional<Opening> opening_;
   std::unique_ptr<TcpPageExporter> exporter_;
   std::unique_ptr<TcpPushLane> push_;
+  PackedBytes packed_before_;  // on lanes before push_
 };
 
 }  // namespace faultline

@@ -50,7 +50,8 @@ absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Connect(const std::string&
   }
   std::unique_ptr<QmpClient> client(new QmpClient(std::move(*socket), path, cancel));
   RETURN_IF_ERROR(client->Greet(greeting_timeout_ms));
-  RETURN_IF_ERROR(client->Execute("qmp_capabilities").status());
+  const int64_t reply_timeout_ms = greeting_timeout_ms < 0 ? kNoTimeout : kReplyTimeoutMs;
+  RETURN_IF_ERROR(client->Execute("qmp_capabilities", Json::object(), reply_timeout_ms).status());
   return client;
 }
 
@@ -67,7 +68,7 @@ absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Inherit(FileDescriptor soc
 }
 
 absl::Status QmpClient::Greet(int64_t timeout_ms) {
-  absl::StatusOr<std::string> line = ReadLine(Deadline::After(timeout_ms), "QEMU's greeting");
+  absl::StatusOr<std::string> line = ReadLine(DeadlineFor(timeout_ms), "QEMU's greeting");
   if (absl::IsDeadlineExceeded(line.status())) {
     if (!received_.empty()) return NotQmp(path_, received_);
     return absl::UnavailableError(fmt::format(

@@ -35,7 +35,8 @@ class QmpClient {
   static constexpr int64_t kNoTimeout = -1;
 
   // Connects, reads the greeting and leaves the negotiation. A monitor serves one client: no
-  // greeting means that somebody else has it. `cancel` may be null and outlives the client.
+  // greeting means that somebody else has it, or (kNoTimeout) that QEMU is busy. `cancel` may be
+  // null and outlives the client.
   static absl::StatusOr<std::unique_ptr<QmpClient>> Connect(
       const std::string& path, const CancelEvent* cancel,
       int64_t greeting_timeout_ms = kGreetingTimeoutMs);

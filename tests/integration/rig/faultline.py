@@ -93,3 +93,8 @@ def migrate(vm, to, log_path, extra=(), netns=None, binary=None):
     """faultline migrate of a running QEMU."""
     return Command(["migrate", "--to", to, "--qmp", f"unix:{vm.engine_qmp}", "--json", *extra],
                    log_path, netns=netns, binary=binary)
+
+
+def resume(subcommand, log_path, extra=(), netns=None):
+    """faultline receive or migrate that takes a migration up again."""
+    return Command([subcommand, "--resume", "--json", *extra], log_path, netns=netns)

@@ -58,13 +58,13 @@ class KillCase(SmallVmCase):
         MigrationCase.setUp(self)
         self.source = self.working()
 
-    def stopped_at(self, point, **relay_options):
-        """A move that stands still before `point`."""
+    def stopped_at(self, point, extra=(), **relay_options):
+        """A move that stands still before `point`; `extra` is for both commands."""
         destination = self.waiting()
-        receive = self.receive(destination)
+        receive = self.receive(destination, extra=extra)
         relay = self.relay(receive.port, **relay_options)
         relay.hold_at(point)
-        migrate = self.send(self.source, relay.port)
+        migrate = self.send(self.source, relay.port, extra=extra)
         relay.wait_held()
         return StoppedMove(point, self.source, destination, receive, migrate, relay)
 

@@ -10,10 +10,11 @@ import time
 TYPES = {name: number for number, name in enumerate(
     ("Hello", "Welcome", "PeerError", "Offer", "Accepted", "Frozen", "AllocatedRanges",
      "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded", "Commit", "Running",
-     "Progress", "Completed", "Goodbye", "Heartbeat", "Ready"), 1)}
+     "Progress", "Completed", "Goodbye", "Heartbeat", "Ready", "StillMissing",
+     "StillMissingEnd"), 1)}
 HEADER = struct.Struct("<HHI")  # type, zero, payload bytes
 _ROLE_OFFSET = HEADER.size + 8  # of the role in Hello: after the magic and the two versions
-_CONTROL = 1
+_CONTROL = (1, 5)               # the first one, and one that resumes
 _RESET = b"\1\0\0\0\0\0\0\0"    # linger of zero: closing resets the connection
 
 
@@ -101,12 +102,16 @@ class Relay:
             self._silent = False
             self._changed.notify_all()
 
-    def reset(self):
-        """Resets every connection, but takes new ones."""
+    def reset_connections(self):
+        """Resets every connection, but takes new ones, and still stops where it was told to."""
         with self._changed:
             connections, self._connections = self._connections, []
         for connection in connections:
             connection.close()
+
+    def reset(self):
+        """Resets every connection, but takes new ones; nothing is held back any more."""
+        self.reset_connections()
         # Only now, or a message that is held would still get through.
         with self._changed:
             self._stop_type = None
@@ -151,7 +156,7 @@ class Relay:
             if source is connection.near:
                 hello = read_message(source)
                 if len(hello) > _ROLE_OFFSET:
-                    connection.control = hello[_ROLE_OFFSET] == _CONTROL
+                    connection.control = hello[_ROLE_OFFSET] in _CONTROL
                 self._pass(connection, hello, sink)
             while True:
                 # The far side speaks only after Hello: the role is known by now.

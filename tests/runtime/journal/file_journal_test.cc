@@ -1,6 +1,9 @@
 #include "runtime/journal/file_journal.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
@@ -60,6 +63,61 @@ TEST_F(FileJournalTest, ForeignContentIsRefused) {
                            "faultline-journal 1 00ff source\ncommitted\n"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(text).status())) << text;
   }
+}
+
+TEST_F(FileJournalTest, WhatAnotherProcessNeedsIsReadBack) {
+  const std::string ram = directory_ + "/a ram, of a VM";
+  FileDescriptor file(open(ram.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(ftruncate(file.get(), 3 * 4096), 0);
+  struct stat info;
+  ASSERT_EQ(fstat(file.get(), &info), 0);
+  VmDescription vm;
+  vm.regions = {
+      {.layout = {"ram 0", 2 * 4096, 4096}, .file = file.get(), .file_offset_bytes = 4096}};
+  {
+    auto journal = FileJournal::Create(path_, state_, "00ff", "destination");
+    ASSERT_TRUE(journal.ok()) << journal.status();
+    ASSERT_TRUE((*journal)->Keep({9}, {8}, true, vm).ok());
+    ASSERT_TRUE((*journal)->Keep({1, 2}, {3, 4}, false, vm).ok());  // the last one counts
+    ASSERT_TRUE((*journal)->Record(JournalPhase::kCommitted).ok());
+  }
+  auto content = ReadJournal(path_);
+  ASSERT_TRUE(content.ok()) << content.status();
+  ASSERT_TRUE(content->kept.has_value());
+  EXPECT_EQ(*content->kept, (KeptMigration{.id = {1, 2},
+                                           .token = {3, 4},
+                                           .run = false,
+                                           .regions = {{.layout = {"ram 0", 2 * 4096, 4096},
+                                                        .path = ram,
+                                                        .file_offset_bytes = 4096,
+                                                        .device = info.st_dev,
+                                                        .inode = info.st_ino}}}));
+  EXPECT_TRUE(content->committed);
+  // Another process goes on with it.
+  auto again = FileJournal::Open(path_, state_);
+  ASSERT_TRUE(again.ok()) << again.status();
+  ASSERT_TRUE((*again)->Record(JournalPhase::kCompleted).ok());
+  content = ReadJournal(path_);
+  EXPECT_EQ(content->last_phase, JournalPhase::kCompleted);
+  EXPECT_TRUE(content->committed && content->kept.has_value());
+  EXPECT_TRUE(absl::IsNotFound(FileJournal::Open(path_ + ".none", state_).status()));
+}
+
+TEST_F(FileJournalTest, WhatWasKeptBadlyIsRefused) {
+  const std::string head = "faultline-journal 1 00ff source\n";
+  const std::string id(32, 'a');
+  ASSERT_TRUE(ParseJournal(head + "kept " + id + " " + id + " 1 1,2,3,4,5,61,62\n").ok());
+  for (const std::string& line :
+       {std::string("kept"), "kept " + id, "kept " + id + " " + id + " 1",
+        "kept " + id + " " + id + " 2 1,2,3,4,5,61,62",
+        "kept " + id + "aa " + id + " 1 1,2,3,4,5,61,62", "kept " + id + " zz 1 1,2,3,4,5,61,62",
+        "kept " + id + " " + id + " 1 1,2,3,4,61,62",
+        "kept " + id + " " + id + " 1 1,2,3,4,x,61,62",
+        "kept " + id + " " + id + " 1 1,2,3,4,5,6,62"}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(head + line + "\n").status())) << line;
+  }
+  // Cut short by the writer's death.
+  EXPECT_FALSE(ParseJournal(head + "kept " + id)->kept.has_value());
 }
 
 TEST_F(FileJournalTest, DurableCopyHasTheNameThatTheFileHasByThen) {

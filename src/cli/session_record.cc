@@ -1,0 +1,186 @@
+#include "cli/session_record.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "base/file_descriptor.h"
+#include "base/text.h"
+#include "cli/report_json.h"
+#include "cli/status_command.h"
+#include "cli/status_server.h"
+
+namespace faultline {
+namespace {
+
+absl::StatusOr<SessionRecord> ReadRecord(const std::string& path) {
+  ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
+  OutputJson object = OutputJson::parse(text, nullptr, false);
+  if (!object.is_object()) {
+    return absl::InvalidArgumentError(fmt::format("'{}' holds no record of a command", path));
+  }
+  auto text_of = [&](const char* key, const std::string& otherwise) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
+  };
+  auto flag_of = [&](const char* key) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_boolean() && found->get<bool>();
+  };
+  SessionRecord record;
+  record.endpoint = text_of("endpoint", "");
+  record.qmp_path = text_of("qmp", "");
+  record.hook_path = text_of("hook", "");
+  record.compress = text_of("compress", "auto");
+  auto bandwidth = object.find("bandwidth_bytes_per_second");
+  if (bandwidth != object.end() && bandwidth->is_number_unsigned()) {
+    record.bandwidth_bytes_per_second = bandwidth->get<uint64_t>();
+  }
+  record.push_order = text_of("push_order", "");
+  record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
+  record.insecure = flag_of("insecure");
+  record.quit_source = flag_of("quit_source");
+  return record;
+}
+
+// Why a migration with this journal cannot be taken up; empty if it can.
+std::string WhyNot(const JournalContent& journal, Role role) {
+  if (journal.last_phase == JournalPhase::kCompleted) return "it has completed";
+  if (journal.last_phase == JournalPhase::kRolledBack) return "the VM stayed with the source";
+  // A destination that has said Loaded needs the source's word, whatever it is.
+  if (journal.committed || (role == Role::kDestination && journal.loaded)) {
+    return journal.kept.has_value() ? "" : "its journal does not say what it needs";
+  }
+  return "it was not handed over: the VM is the source's";
+}
+
+// The process id of the command that still runs it; 0: none does.
+uint64_t RunningProcess(const RunDirectory& directory, const std::string& id, Role role) {
+  absl::StatusOr<std::string> answer =
+      AskSession(directory.PathOf(id, role, "sock"), R"({"request":"status"})");
+  if (!answer.ok()) return 0;
+  OutputJson state = OutputJson::parse(*answer, nullptr, false);
+  auto pid = state.is_object() ? state.find("pid") : state.end();
+  return pid != state.end() && pid->is_number_unsigned() ? pid->get<uint64_t>() : 1;
+}
+
+}  // namespace
+
+TlsChoice AbsolutePaths(TlsChoice choice) {
+  for (std::string* path : {&choice.directory, &choice.psk_path}) {
+    std::error_code ignored;  // the path stays as it is
+    if (!path->empty()) *path = std::filesystem::absolute(*path, ignored).string();
+  }
+  return choice;
+}
+
+absl::Status WriteRecord(const std::string& path, const SessionRecord& record) {
+  const std::string line =
+      ToLine({{"endpoint", record.endpoint},
+              {"qmp", record.qmp_path},
+              {"hook", record.hook_path},
+              {"compress", record.compress},
+              {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
+              {"push_order", record.push_order},
+              {"tls_dir", record.tls.directory},
+              {"tls_psk", record.tls.psk_path},
+              {"tls_hostname", record.tls.hostname},
+              {"insecure", record.insecure},
+              {"quit_source", record.quit_source}}) +
+      "\n";
+  const std::string fresh = path + ".new";
+  FileDescriptor fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid() ||
+      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
+      rename(fresh.c_str(), path.c_str()) < 0) {
+    return ErrnoStatus(errno, fmt::format("write '{}'", path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::vector<Unfinished>> ListUnfinished(const RunDirectory& directory, Role role) {
+  ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("journal"));
+  std::vector<Unfinished> unfinished;
+  for (const SessionFile& file : files) {
+    if (file.role != role) continue;
+    absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
+    if (!journal.ok() || !WhyNot(*journal, role).empty()) continue;
+    // A destination's journal has a second name, from before it knew the id.
+    if (HexEncode(journal->kept->id) != file.migration_id) continue;
+    absl::StatusOr<SessionRecord> record =
+        ReadRecord(directory.PathOf(file.migration_id, role, "command"));
+    if (!record.ok()) continue;
+    unfinished.push_back({.migration_id = file.migration_id,
+                          .journal_path = file.path,
+                          .journal = *std::move(journal),
+                          .record = *std::move(record)});
+  }
+  return unfinished;
+}
+
+absl::Status CheckNoneUnfinished(const RunDirectory& directory, const std::string& qmp_path) {
+  ASSIGN_OR_RETURN(std::vector<Unfinished> all, ListUnfinished(directory, Role::kSource));
+  for (const Unfinished& one : all) {
+    if (one.record.qmp_path != qmp_path) continue;
+    return absl::FailedPreconditionError(fmt::format(
+        "migration {0} has handed the VM behind '{1}' over, and its memory has not all "
+        "followed: 'faultline migrate --resume {0}' goes on with it. If that VM is lost "
+        "and this is another one, remove '{2}'",
+        one.migration_id, qmp_path, one.journal_path));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<Unfinished> FindInRunDirectory(const std::string& path, Role role,
+                                              const std::string& id) {
+  if (!id.empty()) RETURN_IF_ERROR(CheckId(id));
+  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(path));
+  return FindUnfinished(directory, role, id);
+}
+
+absl::StatusOr<Unfinished> FindUnfinished(const RunDirectory& directory, Role role,
+                                          const std::string& id) {
+  ASSIGN_OR_RETURN(std::vector<Unfinished> all, ListUnfinished(directory, role));
+  std::erase_if(all, [&](const Unfinished& one) { return !IdMatches(id, one.migration_id); });
+  // One that runs needs nobody, unless it was asked for.
+  std::string running;
+  std::erase_if(all, [&](const Unfinished& one) {
+    uint64_t pid = RunningProcess(directory, one.migration_id, role);
+    if (pid == 0) return false;
+    running = fmt::format("{} is being run by process {}, which connects again by itself",
+                          one.migration_id, pid);
+    return true;
+  });
+  if (all.size() == 1) return std::move(all.front());
+  if (all.size() > 1) {
+    std::string ids;
+    for (const Unfinished& one : all) ids += " " + one.migration_id;
+    return absl::FailedPreconditionError(
+        fmt::format("several migrations here can be taken up again; give the id of one:{}", ids));
+  }
+  if (!running.empty()) {
+    return absl::FailedPreconditionError("nothing to take up: migration " + running);
+  }
+  if (!id.empty()) {
+    ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("journal"));
+    for (const SessionFile& file : files) {
+      if (file.role != role || !IdMatches(id, file.migration_id)) continue;
+      absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
+      if (!journal.ok()) return journal.status();
+      return absl::NotFoundError(fmt::format("migration {} cannot be taken up again: {}",
+                                             file.migration_id, WhyNot(*journal, role)));
+    }
+  }
+  return absl::NotFoundError(fmt::format(
+      "nothing to take up: the run directory '{}' knows no migration{} that was handed over and is "
+      "not finished{}",
+      directory.path(), role == Role::kSource ? " from here" : " to here",
+      id.empty() ? "" : fmt::format(", with an id that begins with '{}'", id)));
+}
+
+}  // namespace faultline

@@ -1,0 +1,68 @@
+#include "vmm/qemu/resumed_source_vmm.h"
+
+#include <fmt/format.h>
+
+#include <utility>
+
+#include "vmm/qemu/json_fields.h"
+
+namespace faultline {
+namespace {
+
+absl::Status HandedOver() {
+  return absl::FailedPreconditionError("the VM was handed over to the destination already");
+}
+
+}  // namespace
+
+ResumedSourceVmm::ResumedSourceVmm(std::string qmp_path, std::vector<KeptRegion> regions,
+                                   Executor* control)
+    : qmp_path_(std::move(qmp_path)), regions_(std::move(regions)), worker_(control) {}
+
+void ResumedSourceVmm::Prepare(VmmDescribed done) {
+  worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
+}
+
+void ResumedSourceVmm::Freeze(DeviceStateSink, VmmDescribed done) {
+  worker_.Run<absl::StatusOr<VmDescription>>([] { return HandedOver(); }, std::move(done));
+}
+
+void ResumedSourceVmm::SaveDevices(VmmDone done) {
+  worker_.Run<absl::Status>([] { return HandedOver(); }, std::move(done));
+}
+
+void ResumedSourceVmm::Rollback(VmmDone done) {
+  worker_.Run<absl::Status>([] { return HandedOver(); }, std::move(done));
+}
+
+void ResumedSourceVmm::Retire(bool quit, VmmDone done) {
+  worker_.Run<absl::Status>([this, quit] { return DoRetire(quit); }, std::move(done));
+}
+
+absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
+  auto qmp = QmpClient::Connect(qmp_path_, worker_.cancel());
+  if (qmp.ok()) {
+    qmp_ = std::move(*qmp);
+    ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+    if (JsonText(status, "status") == "running") {
+      return absl::FailedPreconditionError(
+          "the VM runs here as well: somebody started it by hand ('cont') after it was handed "
+          "over. "
+          "Its memory here is no longer what the destination needs; stop it at once, and see which "
+          "of the two goes on");
+    }
+  } else if (!absl::IsNotFound(qmp.status()) && !absl::IsUnavailable(qmp.status())) {
+    return qmp.status();
+  }
+  ASSIGN_OR_RETURN(ram_, OpenKeptRam(regions_, /*writable=*/false));
+  return ram_.description;
+}
+
+absl::Status ResumedSourceVmm::DoRetire(bool quit) {
+  if (qmp_ == nullptr || !quit) return absl::OkStatus();
+  absl::Status status = qmp_->Execute("quit").status();
+  // One that has ended already has done what is asked.
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+}  // namespace faultline

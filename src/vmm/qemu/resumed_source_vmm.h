@@ -1,0 +1,49 @@
+// A source VM that was handed over already, for a process that takes the migration up again: its
+// memory is read from its RAM files, whether its QEMU is there still or not.
+#ifndef FAULTLINE_VMM_QEMU_RESUMED_SOURCE_VMM_H_
+#define FAULTLINE_VMM_QEMU_RESUMED_SOURCE_VMM_H_
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "seams/executor.h"
+#include "seams/journal.h"
+#include "seams/vmm.h"
+#include "vmm/qemu/kept_ram.h"
+#include "vmm/qemu/operation_worker.h"
+#include "vmm/qemu/qmp_client.h"
+
+namespace faultline {
+
+// Prepare and Retire only; the other operations are refused, because the VM is the destination's.
+// Prepare also refuses a VM that runs here: its memory changes under the transfer.
+class ResumedSourceVmm : public SourceVmm {
+ public:
+  ResumedSourceVmm(std::string qmp_path, std::vector<KeptRegion> regions, Executor* control);
+
+  void Prepare(VmmDescribed done) override;
+  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void SaveDevices(VmmDone done) override;
+  void Rollback(VmmDone done) override;
+  // Settings that a QEMU had before the migration are not known any more, and stay as they are.
+  void Retire(bool quit, VmmDone done) override;
+
+ private:
+  // On the worker's thread.
+  absl::StatusOr<VmDescription> DoPrepare();
+  absl::Status DoRetire(bool quit);
+
+  const std::string qmp_path_;
+  const std::vector<KeptRegion> regions_;
+
+  // The worker thread's.
+  std::unique_ptr<QmpClient> qmp_;  // null if QEMU is gone
+  KeptRam ram_;
+
+  OperationWorker worker_;  // last: its thread uses all of the above
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_VMM_QEMU_RESUMED_SOURCE_VMM_H_

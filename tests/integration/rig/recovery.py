@@ -1,0 +1,50 @@
+"""A move that is in post-copy for some seconds, for tests that break something then."""
+
+import os
+import signal
+
+from . import faultline
+from .small import SmallVmCase
+
+# Slow enough that memory is missing for some seconds.
+SLOW = ("--bandwidth", "6M", "--compress", "off")
+
+
+class RecoveryCase(SmallVmCase):
+    def post_copy(self, extra=(), **options):
+        """A move whose VM runs on the destination, with a relay in between."""
+        source = self.working()
+        destination = self.waiting()
+        receive = self.receive(destination, extra=extra)
+        relay = self.relay(receive.port, **options)
+        migrate = self.send(source, relay.port, extra=(*SLOW, *extra))
+        destination.wait_status("running")
+        return source, destination, receive, migrate, relay
+
+    def assert_recovered(self, source, destination, receive, migrate, at_least=1):
+        """Both commands ended well after new connections, and the guest finds its memory right."""
+        for command in (migrate, receive):
+            self.assertEqual(0, command.wait(90), command.describe())
+            self.assertGreaterEqual(command.last["reconnects"], at_least, command.describe())
+            phases = [event["phase"] for event in command.events if event["event"] == "phase"]
+            self.assertIn("reconnecting", phases)
+            self.assertEqual("post-copy", phases[-1])
+        self.assertEqual("postmigrate", source.status())
+        self.assert_works(destination)
+
+    # --- commands that die
+
+    @property
+    def run_directory(self):
+        """Where this test's commands find their own migrations, and no other test's."""
+        return ("--run-directory", os.path.join(self.workdir, "run"))
+
+    def kill_command(self, command):
+        command.signal(signal.SIGKILL)
+        command.process.wait(10)
+
+    def resume(self, subcommand, extra=()):
+        command = faultline.resume(subcommand, self._log(subcommand),
+                                   extra=(*self.run_directory, *extra))
+        self._own(command)
+        return command

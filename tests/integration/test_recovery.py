@@ -1,0 +1,121 @@
+"""After the handover the link may go: the VM waits for what it misses, both sides connect again by
+themselves, and its memory is right in the end."""
+
+import time
+
+from rig.kill import KillCase
+from rig.net import HOSTS, Lan
+from rig.recovery import SLOW, RecoveryCase
+
+
+class Connections(RecoveryCase):
+    def test_cut_once(self):
+        source, destination, receive, migrate, relay = self.post_copy()
+        time.sleep(0.5)
+        relay.reset()
+        for command in (migrate, receive):
+            self.assertIn("runs", command.wait_event("notice")["text"])
+        self.assert_recovered(source, destination, receive, migrate)
+        # Absent pages apart, each page came once.
+        last = receive.last
+        self.assertEqual(last["pages_total"] - last["pages_absent"] - last["pages_discarded"],
+                         last["pages_demand"] + last["pages_pushed"])
+
+    def test_cut_again_and_again(self):
+        source, destination, receive, migrate, relay = self.post_copy()
+        for _ in range(6):
+            time.sleep(0.4)
+            relay.reset()
+        self.assert_recovered(source, destination, receive, migrate, at_least=3)
+
+    def test_silent_for_some_seconds(self):
+        """Nothing is reset: only the clock tells, and the old connections come alive again."""
+        source, destination, receive, migrate, relay = self.post_copy()
+        relay.silence()
+        time.sleep(9)
+        relay.flow()
+        self.assert_recovered(source, destination, receive, migrate)
+
+    def test_cut_for_longer_than_the_limit(self):
+        source, destination, receive, migrate, relay = self.post_copy(
+            extra=("--recovery-timeout", "4s"))
+        relay.cut()
+        self.assert_failed(migrate, migrate.wait(20), 3, "destination",
+                           "could not be reached again within 4.0 s")
+        self.assert_failed(receive, receive.wait(20), 3, "destination",
+                           "did not connect again within 4.0 s")
+        self.assertEqual("postmigrate", source.status())
+        self.assertTrue(destination.process.alive())
+
+
+class LinkDown(RecoveryCase):
+    """A real link that goes down under both."""
+
+    def setUp(self):
+        super().setUp()
+        self.lan = Lan()
+        self.addCleanup(self.lan.close)
+
+    def down_for(self, seconds):
+        source = self.working(netns=self.lan.netns("h1"))
+        destination = self.waiting(netns=self.lan.netns("h2"))
+        receive = self.receive(destination, listen=f"tcp://{HOSTS['h2']}:0", extra=("--insecure",))
+        migrate = self.send(source, receive.port, address=HOSTS["h2"],
+                            extra=("--insecure", *SLOW))
+        destination.wait_status("running")
+        self.lan.cut("h2")
+        time.sleep(seconds)
+        self.lan.join("h2")
+        return source, destination, receive, migrate
+
+    def test_link_down_for_a_second(self):
+        source, destination, receive, migrate = self.down_for(1)
+        for command in (migrate, receive):
+            self.assertEqual(0, command.wait(90), command.describe())
+        self.assertEqual("postmigrate", source.status())
+        self.assert_works(destination)
+
+    def test_link_down_for_longer(self):
+        self.assert_recovered(*self.down_for(12))
+
+
+class Guest(RecoveryCase):
+    """The Linux guest reads every word of its memory afterwards."""
+
+    def test_checking_guest(self):
+        source, destination = self.pair(mib=192, kernel="fl.mib=96")
+        source.wait_ready()
+        receive = self.receive(destination)
+        relay = self.relay(receive.port)
+        migrate = self.send(source, relay.port, extra=("--bandwidth", "20M", "--compress", "off"))
+        destination.wait_status("running")
+        for _ in range(3):
+            time.sleep(0.7)
+            relay.reset()
+        for command in (migrate, receive):
+            self.assertEqual(0, command.wait(90), command.describe())
+        self.assertGreaterEqual(receive.last["reconnects"], 1)
+        self.assert_guest_right(destination)
+
+
+class Words(KillCase):
+    """The link is cut at each word that a new connection takes."""
+
+    def test_cut_at_each_word(self):
+        for word in ("Welcome", "Commit", "Running", "StillMissingEnd"):
+            with self.subTest(before=word):
+                destination = self.waiting()
+                receive = self.receive(destination)
+                relay = self.relay(receive.port)
+                migrate = self.send(self.source, relay.port, extra=SLOW)
+                destination.wait_status("running")
+                relay.hold_at(word)
+                relay.reset_connections()
+                relay.wait_held()
+                relay.reset()
+                self.assertEqual(0, migrate.wait(60), migrate.describe())
+                self.assertEqual(0, receive.wait(60), receive.describe())
+                self.assert_works(destination)
+                for thing in (destination, self.source):
+                    thing.kill()
+                self.source = self.working()
