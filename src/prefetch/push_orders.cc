@@ -53,12 +53,25 @@ PageRun PlainOrder::Take(RegionIndex region, uint64_t first, uint64_t end, uint6
 void FaultAroundOrder::Start(const MemoryLayout& layout, const AllocationMap& map) {
   PlainOrder::Start(layout, map);
   hot_spots_.clear();
+  windows_.clear();
+}
+
+uint64_t FaultAroundOrder::AheadPages(PageId page) const {
+  const uint64_t page_bytes = page_size_bytes(page.region);
+  uint64_t pages = std::max<uint64_t>(1, ahead_bytes_ / page_bytes);
+  for (const Window& window : windows_) {
+    // Or a little further: what lay there may have come in plain order.
+    const bool at_end = window.region == page.region && page.index >= window.end &&
+                        page.index < window.end + window.pages;
+    if (at_end) pages = std::max(pages, 2 * window.pages);
+  }
+  return std::min(pages, std::max<uint64_t>(1, kAheadBytesMax / page_bytes));
 }
 
 void FaultAroundOrder::OnDemand(PageId page) {
   PlainOrder::OnDemand(page);
   if (!IsPage(page)) return;
-  uint64_t ahead = std::max<uint64_t>(1, ahead_bytes_ / page_size_bytes(page.region));
+  const uint64_t ahead = AheadPages(page);
   uint64_t behind = behind_bytes_ / page_size_bytes(page.region);
   uint64_t next = page.index + 1;
   HotSpot spot{.region = page.region,
@@ -66,6 +79,8 @@ void FaultAroundOrder::OnDemand(PageId page) {
                .behind = {page.index - std::min(page.index, behind), page.index}};
   if (hot_spots_.size() == kHotSpotsMax) hot_spots_.pop_front();
   hot_spots_.push_back(spot);
+  if (windows_.size() == kHotSpotsMax) windows_.pop_front();
+  windows_.push_back({page.region, spot.ahead.end, ahead});
 }
 
 PageRun FaultAroundOrder::Next(uint64_t bytes_max) {

@@ -39,11 +39,12 @@ class PlainOrder : public PushOrder {
 };
 
 // First what lies around the pages that the peer needed, the most recent one first: guests touch
-// neighbours. Then in plain order.
+// neighbours. Then in plain order. A guest that comes to the end of what was pushed ahead of it
+// goes through its memory in order, and has twice as much pushed ahead the next time.
 class FaultAroundOrder : public PlainOrder {
  public:
-  // After a page, `ahead_bytes` behind it in the address order are pushed, then `behind_bytes`
-  // before it.
+  // After a page, `ahead_bytes` behind it in the address order are pushed, or a power of two times
+  // as much up to kAheadBytesMax, then `behind_bytes` before it.
   explicit FaultAroundOrder(uint64_t ahead_bytes = 256 * 1024, uint64_t behind_bytes = 64 * 1024)
       : ahead_bytes_(ahead_bytes), behind_bytes_(behind_bytes) {}
 
@@ -60,10 +61,21 @@ class FaultAroundOrder : public PlainOrder {
   };
   // So many are remembered; the oldest gives way. What it would have pushed comes in plain order.
   static constexpr size_t kHotSpotsMax = 16;
+  static constexpr uint64_t kAheadBytesMax = 8 * 1024 * 1024;
+
+  // What was pushed ahead of a page that was needed.
+  struct Window {
+    RegionIndex region = 0;
+    uint64_t end = 0;
+    uint64_t pages = 0;
+  };
+  // How much to push ahead of `page`: more if it lies at the end of an earlier window.
+  uint64_t AheadPages(PageId page) const;
 
   const uint64_t ahead_bytes_;
   const uint64_t behind_bytes_;
   std::deque<HotSpot> hot_spots_;  // the most recent one at the back
+  std::deque<Window> windows_;     // of the last demands, as many as hot spots
 };
 
 // Their names: "fault-around", the default, first.

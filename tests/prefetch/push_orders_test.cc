@@ -62,6 +62,37 @@ TEST(FaultAroundOrder, TheLatestDemandComesFirst) {
   EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 1001, 64}));
 }
 
+TEST(FaultAroundOrder, AGuestThatGoesThroughItsMemoryHasMoreAndMorePushedAhead) {
+  FaultAroundOrder order(16 * 4096, 0);
+  StartFull(&order);
+  uint64_t page = 1000;
+  for (uint64_t ahead : {16, 32, 64}) {
+    order.OnDemand({0, page});
+    EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, page + 1, ahead}));
+    page += 1 + ahead;
+  }
+  order.OnDemand({0, page + 3});  // the pages between came in plain order, say
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, page + 4, 64}));
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, page + 68, 64}));
+  order.OnDemand({0, 3000});  // elsewhere
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 3001, 16}));
+}
+
+TEST(FaultAroundOrder, WhatIsPushedAheadHasALimit) {
+  FaultAroundOrder order(4096, 0);
+  AllocationMap map(1);
+  map[0].Add(0, 100'000);
+  order.Start({{"ram", uint64_t{100'000} * 4096, 4096}}, map);
+  uint64_t page = 0;
+  for (int i = 0; i < 16; ++i) {
+    order.OnDemand({0, page});
+    const PageRun run = order.Next(uint64_t{1} << 40);
+    ASSERT_EQ(run.first, page + 1);
+    ASSERT_LE(run.count, 2048u);
+    page = run.end();
+  }
+}
+
 TEST(FaultAroundOrder, WindowsEndWithTheRegion) {
   FaultAroundOrder order;
   StartFull(&order);
