@@ -47,6 +47,7 @@ class Faults {
   bool harmless() const;
   // The faults together may have kept a source from telling how it ended for as long as it tries.
   bool cut_off_for_long() const;
+  bool cut_off_for_ever() const { return cut_off_for_ever_; }
   int64_t last_end_ns() const { return last_end_ns_; }
   bool cancelled(Side side) const { return cancelled_[static_cast<size_t>(side)]; }
 

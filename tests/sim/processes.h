@@ -103,6 +103,7 @@ class SourceProcess {
   // threads, and tasks and timers its parts after their end: none, where it had ended by itself.
   size_t TakeDown();
   ProcessThreads& threads() { return threads_; }
+  Phase phase() const { return observer_.phase(); }
   Lifeline* lifeline() { return &lifeline_; }
 
  private:

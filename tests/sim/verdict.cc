@@ -23,7 +23,7 @@ class Judgement {
     } else {
       StayedOnSource();
     }
-    if (NothingStoodInItsWay()) Completed();
+    if (NothingStoodInItsWay() || MustGoOn()) Completed();
   }
 
  private:
@@ -42,6 +42,13 @@ class Judgement {
   bool NothingStoodInItsWay() const {
     return world_->plan.harmless_but_for_faults() && world_->faults->harmless() &&
            !source_.killed() && !destination_.killed();
+  }
+  // A lost link stops a migration for as long as it is lost, where both commands live.
+  bool MustGoOn() const {
+    return world_->facts.handed_over() && world_->plan.harmless_but_for_faults() &&
+           !source_.killed() && !destination_.killed() && !world_->destination_vm_died &&
+           !world_->faults->cut_off_for_ever() && world_->plan.limits.recovery_timeout_us == 0 &&
+           !WasUndecided();
   }
   bool SucceededAt(const CommandEnd& end) const {
     return end.result.has_value() && end.result->status.ok();
@@ -124,13 +131,14 @@ void Judgement::LostWithItsProcess() {
 }
 
 void Judgement::Completed() {
-  RequireExit(source_, ExitStatus::kDone, "the source, without a fault");
-  RequireExit(destination_, ExitStatus::kDone, "the destination, without a fault");
+  Require(SucceededAt(source_), "nothing keeps the source from completing, and it has not");
+  Require(SucceededAt(destination_),
+          "nothing keeps the destination from completing, and it has not");
 }
 
-// What a post-copy comes to whose link or whose other side was lost, as long as nothing takes it up
-// again: the VM is the destination's, and its memory lies on both hosts, whole in sum. A
-// destination that had everything by then does not mind.
+// What a post-copy comes to whose link or whose other side was lost for good: the VM is the
+// destination's, and its memory lies on both hosts, whole in sum. Who lives tries on, or has ended
+// at its limit. A destination that had everything by then does not mind.
 void Judgement::InterruptedPostCopy() {
   RequireExit(source_, ExitStatus::kPastHandover, "the source, whose destination was lost");
   if (!SucceededAt(destination_)) {

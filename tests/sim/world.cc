@@ -139,15 +139,28 @@ bool World::Drive(const std::function<bool()>& done, int64_t limit_us) {
 }
 
 void World::RunToTheEnd() {
-  auto over = [this] { return source_end.over && destination_end.over; };
+  auto source_ends = [this] { return source_end.over || TriesInVain(Side::kSource); };
+  auto destination_ends = [this] {
+    return destination_end.over || TriesInVain(Side::kDestination);
+  };
+  auto over = [&] { return source_ends() && destination_ends(); };
   Drive(over, kEndsWithinUs);
   if (watch.failed()) return;
   const int64_t left_us = (faults->last_end_ns() - clock.now_ns()) / 1000 + kEndsWithinUs;
   if (!over() && left_us > 0) Drive(over, left_us);
   if (watch.failed()) return;
-  if (!source_end.over) return watch.Fail("the source has not ended, long after the last fault");
-  if (!destination_end.over) ExpectDestinationMayWait();
+  if (!source_ends()) return watch.Fail("the source has not ended, long after the last fault");
+  if (!destination_ends()) ExpectDestinationMayWait();
   if (!watch.failed()) Drive([] { return false; }, kQuietUs);
+}
+
+bool World::TriesInVain(Side side) const {
+  if (!facts.handed_over() || plan.limits.recovery_timeout_us != 0) return false;
+  const bool source = side == Side::kSource;
+  const bool alone = source ? destination_end.over : source_end.over;
+  if (!alone && !faults->cut_off_for_ever()) return false;
+  return IsAlive(side) &&
+         (source ? source_->phase() : destination_->phase()) == Phase::kReconnecting;
 }
 
 // A destination waits without end for a source that never came, and for the word on whose the VM

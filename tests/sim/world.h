@@ -23,7 +23,7 @@ namespace faultline::sim {
 // How one side's command ended.
 struct CommandEnd {
   bool over = false;
-  std::optional<SessionResult> result;  // none: it was killed
+  std::optional<SessionResult> result;  // none: it was killed, or never ended
   bool killed() const { return over && !result.has_value(); }
 };
 
@@ -89,6 +89,8 @@ class World : public FaultTarget {
   // Until `done` holds (true), a rule is broken, or the time is up. Processes may die meanwhile.
   bool Drive(const std::function<bool()>& done, int64_t limit_us);
   void RunToTheEnd();
+  // After the handover and without a limit of time: the link, or the other side, is gone for good.
+  bool TriesInVain(Side side) const;
   // Long enough after there is room again, the VM is not paused for the want of it.
   void ExpectNotPaused();
   void ExpectDestinationMayWait();
