@@ -42,9 +42,9 @@ class PushReceiver {
   class Listener {
    public:
     virtual ~Listener() = default;
-    // A run, or a stretch of one, has arrived whole (no bytes: its pages are zero). True: taken, the
-    // bytes belong to the receiver again. False: not now; the receiver keeps the run, reads nothing
-    // more, and offers it again after Resume.
+    // A run, or a stretch of one, has arrived whole (no bytes: its pages are zero). True: taken,
+    // the bytes belong to the receiver again. False: not now; the receiver keeps the run, reads
+    // nothing more, and offers it again after Resume.
     virtual bool OnRun(PageRun run, std::span<const std::byte> bytes) = 0;
     virtual void OnPushFinished() = 0;
     virtual void OnReceiverFailed(absl::Status status) = 0;
