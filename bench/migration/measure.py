@@ -25,7 +25,9 @@ class Pair:
         self.vms = []
         try:
             for name, netns in (("src", None), ("dst", link.netns)):
-                vm = Vm(self.workdir, name, [Backend(scenario.mib, path=ram_file(self.ramdir))],
+                # Aligned as `receive --huge-pages` needs it, for every mover.
+                backend = Backend(scenario.mib, path=ram_file(self.ramdir), extra=",align=2M")
+                vm = Vm(self.workdir, name, [backend],
                         qemu=qemu, netns=netns, incoming=name == "dst", hook=mover.hook,
                         cpus=scenario.cpus, kernel=f"{scenario.words} fl.tick_ms=10")
                 self.vms.append(vm)

@@ -40,6 +40,7 @@ class DestinationRunner : public Session {
     if (parts_.resume.has_value()) {
       options.resume = {.id = parts_.resume->id, .committed = parts_.resume_committed};
     }
+    options.huge_pages = parts_.huge_pages;
     options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));
     return loops_.Run(session_.get());

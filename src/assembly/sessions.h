@@ -54,6 +54,7 @@ struct ReceiveOptions {
   int64_t recovery_timeout_us = 0;      // as in MigrateOptions
   std::optional<KeptMigration> resume;  // as in MigrateOptions
   bool resume_committed = false;        // the journal has kCommitted
+  bool huge_pages = false;              // makes the memory huge again after the last page
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.
@@ -61,7 +62,8 @@ class Session {
  public:
   virtual ~Session() = default;
   virtual SessionResult Run(SessionObserver* observer) = 0;
-  // Asks it to end before the handover; after it, has no effect but a notice. Any thread.
+  // Asks it to end before the handover; after it, has no effect but a notice. What follows the last
+  // page (ReceiveOptions::huge_pages) is cut short. Any thread.
   virtual void Cancel(const std::string& reason) = 0;
 };
 

@@ -77,6 +77,10 @@ OutputJson OutcomeJson(const Outcome& outcome) {
                                   {"p90", latency.p90},     {"p99", latency.p99},
                                   {"p999", latency.p999},   {"max", latency.max}};
   }
+  if (const std::optional<HugePagesResult>& huge = result.huge_pages) {
+    object["huge_pages"] = {
+        {"bytes", huge->bytes}, {"elapsed_us", huge->elapsed_us}, {"cut_short", huge->cut_short}};
+  }
   if (!result.status.ok()) object["error"] = MessageOf(result.status);
   return object;
 }

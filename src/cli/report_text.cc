@@ -137,6 +137,10 @@ std::string Summary(const Outcome& outcome) {
                         FormatCount(latency.count), FormatDuration(latency.p50),
                         FormatDuration(latency.p99), FormatDuration(latency.max));
   }
+  if (const std::optional<HugePagesResult>& huge = result.huge_pages) {
+    text += fmt::format("\n  {} of it became huge pages again in {}{}", FormatBytes(huge->bytes),
+                        FormatDuration(huge->elapsed_us), huge->cut_short ? ", cut short" : "");
+  }
   return text;
 }
 

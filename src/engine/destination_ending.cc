@@ -49,6 +49,7 @@ void DestinationSession::OnOutcome(const Message& outcome) {
 }
 
 void DestinationSession::Cancel(const std::string& reason) {
+  if (step_ == Step::kMakingHuge) result_.huge_pages->cut_short = true;
   if (step_ >= Step::kDiscarding) return;
   if (step_ == Step::kIdle) {
     cancelled_early_ = reason;
@@ -120,9 +121,37 @@ void DestinationSession::End() {
         if (result_.owner == VmOwner::kSource) fault_handler_->Disarm().IgnoreError();
         fault_handler_->Stop();
       }
-      parts_.control->Post([this] { Finish(); });
+      parts_.control->Post([this] { OnLanesStopped(); });
     });
   });
+}
+
+// The source has been let go, and the VM has all that it needs: from here on it is about comfort.
+void DestinationSession::OnLanesStopped() {
+  if (!options_.huge_pages || !disarmed_ || !result_.status.ok()) return Finish();
+  huge_pages_ = memory_->MakeHugePageMaker();
+  if (huge_pages_ == nullptr) return Finish();
+  step_ = Step::kMakingHuge;
+  channel_.reset();
+  outcome_listener_.reset();
+  result_.huge_pages.emplace();
+  huge_pages_began_ns_ = parts_.control->NowNanos();
+  MakeNextHuge();
+}
+
+// On a lane's thread, which has nothing else to do any more, so that this one hears of a Cancel.
+void DestinationSession::MakeNextHuge() {
+  parts_.bulk->Post(
+      [this] { parts_.control->Post([this, made = huge_pages_->Step()] { OnMadeHuge(made); }); });
+}
+
+void DestinationSession::OnMadeHuge(const HugePageStep& made) {
+  result_.huge_pages->bytes += made.bytes_made;
+  for (const std::string& notice : made.notices) parts_.observer->OnNotice(notice);
+  if (!made.done && !result_.huge_pages->cut_short) return MakeNextHuge();
+  const int64_t elapsed_ns = parts_.control->NowNanos() - huge_pages_began_ns_;
+  result_.huge_pages->elapsed_us = static_cast<uint64_t>(elapsed_ns) / 1000;
+  Finish();
 }
 
 void DestinationSession::Finish() {

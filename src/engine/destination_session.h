@@ -50,6 +50,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   struct Options {
     SessionToken token{};          // random, a new one for each migration
     std::optional<Resume> resume;  // takes that migration up again
+    bool huge_pages = false;       // makes the memory huge again after the last page
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -86,6 +87,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     kParting,     // Completed was sent; waiting for Goodbye
     kDiscarding,  // waiting for the VM to be gone
     kEnding,      // waiting for the lanes to stop
+    kMakingHuge,  // the migration is complete; its memory is made huge again
     kEnded,
   };
 
@@ -161,6 +163,9 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void Fail(absl::Status status, PeerErrorCode code);
   void DiscardVm();
   void End();
+  void OnLanesStopped();
+  void MakeNextHuge();
+  void OnMadeHuge(const HugePageStep& made);
   void Finish();
 
   void Report();
@@ -207,6 +212,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   std::unique_ptr<GuestMemory> memory_;
   std::unique_ptr<FaultHandler> fault_handler_;  // demand thread
   std::unique_ptr<BulkReceiver> bulk_receiver_;  // bulk thread
+  std::unique_ptr<HugePageMaker> huge_pages_;    // bulk thread, once the lanes have stopped
+  int64_t huge_pages_began_ns_ = 0;
 
   std::unique_ptr<ControlChannel> channel_;  // null while there is no connection
   std::unique_ptr<PeerWatch> watch_;         // after channel_: goes first

@@ -3,6 +3,7 @@
 #define FAULTLINE_ENGINE_SESSION_REPORT_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "base/histogram.h"
@@ -59,6 +60,13 @@ struct FaultStageSummary {
   HistogramSummary answered_to_installed_ns;
 };
 
+// What became huge again after the last page (destination, where it was asked for).
+struct HugePagesResult {
+  uint64_t bytes = 0;
+  uint64_t elapsed_us = 0;
+  bool cut_short = false;  // by who cancelled
+};
+
 // How a session ended.
 struct SessionResult {
   absl::Status status;  // ok: completed
@@ -70,6 +78,7 @@ struct SessionResult {
   uint64_t total_us = 0;              // from the handover to the last page
   HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
   FaultStageSummary fault_stages;     // destination
+  std::optional<HugePagesResult> huge_pages;
 };
 
 // Calls come on the session's control thread.

@@ -1,6 +1,7 @@
 // What the kernel's interfaces look like where Debian 12's headers are older than the kernel that
 // runs us, written from the kernel's documentation (Documentation/admin-guide/mm/userfaultfd.rst
-// and pagemap.rst), and checks that the headers' structures have the size the kernel expects.
+// and pagemap.rst, madvise(2)), and checks that the headers' structures have the size the kernel
+// expects.
 #ifndef FAULTLINE_MEMORY_KERNEL_ABI_H_
 #define FAULTLINE_MEMORY_KERNEL_ABI_H_
 
@@ -21,6 +22,9 @@ static_assert(sizeof(uffdio_continue) == 32);
 
 // One bit of the mask that UFFDIO_REGISTER returns.
 constexpr uint64_t UffdIoctlBit(unsigned number) { return uint64_t{1} << number; }
+
+// Makes small pages huge at once; Linux 6.1, in another process too (process_madvise).
+inline constexpr int kMadvCollapse = 25;
 
 // The file's bits of f_type (statfs) that matter here.
 inline constexpr uint64_t kTmpfsMagic = 0x01021994;

@@ -22,6 +22,7 @@ struct ArmedRange {
 struct ArmedMemory {
   FileDescriptor uffd;              // non-blocking
   std::vector<ArmedRange> regions;  // one for each region asked for, in that order
+  FileDescriptor process{};         // a pidfd of the VM's process; none: it cannot be named
 };
 
 // What an engine before this one had armed.

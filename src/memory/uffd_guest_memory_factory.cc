@@ -1,6 +1,7 @@
 #include "memory/uffd_guest_memory_factory.h"
 
 #include <fmt/format.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -86,6 +87,12 @@ absl::Status NoteLandedPages(const VmDescription& vm, PageTable* table) {
   return absl::OkStatus();
 }
 
+// Whoever has use for it (UffdMemory::MakeHugePageMaker) says what is missing without it.
+FileDescriptor OpenProcess(int process_id) {
+  if (process_id == 0) return {};
+  return FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, process_id, 0)));
+}
+
 }  // namespace
 
 absl::StatusOr<FileUsers> UffdGuestMemoryFactory::CheckHost(const VmDescription& vm) {
@@ -115,6 +122,7 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
   ASSIGN_OR_RETURN(PageStateMemfd page_state, PageStateMemfd::Create(vm.layout()));
   ASSIGN_OR_RETURN(ArmedMemory armed,
                    armer_->Arm(vm.regions, page_state.memfd(), PostCopyUffdFeatures()));
+  armed.process = OpenProcess(*vm_process_id_);
   absl::StatusOr<std::unique_ptr<UffdMemory>> memory =
       UffdMemory::Make(vm.regions, std::move(armed), std::move(page_state), poller_, armer_);
   if (!memory.ok()) {
@@ -136,6 +144,7 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::TakeOver(
   RETURN_IF_ERROR(ValidateLayout(vm.layout()));
   ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
   ASSIGN_OR_RETURN(TakenMemory taken, armer_->Take(vm.regions));
+  taken.armed.process = OpenProcess(*vm_process_id_);
   ASSIGN_OR_RETURN(PageStateMemfd page_state,
                    PageStateMemfd::Adopt(std::move(taken.page_state_memfd), vm.layout()));
   ASSIGN_OR_RETURN(

@@ -10,6 +10,7 @@
 #include <cerrno>
 
 #include "base/check.h"
+#include "memory/huge_page_collapser.h"
 #include "memory/kernel_abi.h"
 
 namespace faultline {
@@ -60,17 +61,18 @@ absl::StatusOr<std::unique_ptr<UffdMemory>> UffdMemory::Make(std::span<const Ram
   ASSIGN_OR_RETURN(Mapping zeros, Mapping::MapZeros(zeros_bytes));
   // A blocking userfaultfd polls as an error.
   RETURN_IF_ERROR(SetNonBlocking(armed.uffd.get(), true));
-  return std::unique_ptr<UffdMemory>(new UffdMemory(std::move(addresses), std::move(own),
-                                                    std::move(armed.uffd), std::move(page_state),
-                                                    std::move(zeros), poller, armer));
+  return std::unique_ptr<UffdMemory>(new UffdMemory(
+      std::move(addresses), std::move(own), std::move(armed.uffd), std::move(armed.process),
+      std::move(page_state), std::move(zeros), poller, armer));
 }
 
 UffdMemory::UffdMemory(AddressMap addresses, std::vector<Region> regions, FileDescriptor uffd,
-                       PageStateMemfd page_state, Mapping zeros, FdPoller* poller,
-                       MemoryArmer* armer)
+                       FileDescriptor process, PageStateMemfd page_state, Mapping zeros,
+                       FdPoller* poller, MemoryArmer* armer)
     : addresses_(std::move(addresses)),
       regions_(std::move(regions)),
       uffd_(std::move(uffd)),
+      process_(std::move(process)),
       page_state_(std::move(page_state)),
       zeros_(std::move(zeros)),
       poller_(poller),
@@ -260,6 +262,21 @@ absl::Status UffdMemory::Disarm() {
   // What could not be unregistered (memory that was unplugged, say) ends with the last descriptor:
   // the other process' one now, this one soon.
   return armer_->Release();
+}
+
+std::unique_ptr<HugePageMaker> UffdMemory::MakeHugePageMaker() {
+  FAULTLINE_CHECK(disarmed_);
+  std::vector<HugePageCollapser::Region> regions;
+  for (RegionIndex region = 0; region < regions_.size(); ++region) {
+    regions.push_back({.name = regions_[region].name,
+                       .page_size_bytes = addresses_.page_size_bytes(region),
+                       .page_count = addresses_.page_count(region),
+                       .host_address = addresses_.AddressOf({region, 0}),
+                       .file = regions_[region].file,
+                       .file_offset_bytes = regions_[region].file_offset_bytes});
+  }
+  return std::make_unique<HugePageCollapser>(process_.get(), std::move(regions),
+                                             &page_state_.table());
 }
 
 UffdMemory::~UffdMemory() {

@@ -46,6 +46,7 @@ class UffdMemory : public GuestMemory {
   absl::Status Punch(PageRun run) override;
   absl::Status Wake(PageRun run) override;
   absl::Status Disarm() override;
+  std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;
 
  private:
   struct Region {
@@ -56,7 +57,8 @@ class UffdMemory : public GuestMemory {
   };
 
   UffdMemory(AddressMap addresses, std::vector<Region> regions, FileDescriptor uffd,
-             PageStateMemfd page_state, Mapping zeros, FdPoller* poller, MemoryArmer* armer);
+             FileDescriptor process, PageStateMemfd page_state, Mapping zeros, FdPoller* poller,
+             MemoryArmer* armer);
 
   // What one installing ioctl did with `length_bytes` at `address`: bytes landed, else an errno.
   struct Landed {
@@ -76,6 +78,7 @@ class UffdMemory : public GuestMemory {
   const AddressMap addresses_;
   const std::vector<Region> regions_;
   FileDescriptor uffd_;
+  const FileDescriptor process_;  // a pidfd of the VM's; may be none
   const PageStateMemfd page_state_;
   const Mapping zeros_;  // as long as the largest page, or 1 MiB
   FdPoller* const poller_;

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "pages/page_table.h"
 #include "pages/page_types.h"
+#include "seams/huge_page_maker.h"
 #include "seams/vm_description.h"
 
 namespace faultline {
@@ -76,6 +77,8 @@ class GuestMemory {
   virtual absl::Status Wake(PageRun run) = 0;
   // Every page is there or is zero: holes become zeros from now on and no event comes any more.
   virtual absl::Status Disarm() = 0;
+  // After Disarm: makes small pages of it huge. Null where nothing can. The maker ends before this.
+  virtual std::unique_ptr<HugePageMaker> MakeHugePageMaker() { return nullptr; }
 };
 
 // Takes hold of a destination's memory.

@@ -46,6 +46,15 @@ TEST(ReportJsonTest, AnUndecidedVmIsNotClaimed) {
   EXPECT_THAT(ToLine(object), HasSubstr("\"fault_latency_us\":{"));
 }
 
+TEST(ReportJsonTest, HugePagesAreToldWhereTheyWereAskedFor) {
+  Outcome outcome;
+  outcome.role = Role::kDestination;
+  EXPECT_FALSE(OutcomeJson(outcome).contains("huge_pages"));
+  outcome.result.huge_pages = {.bytes = 4 << 20, .elapsed_us = 7000, .cut_short = true};
+  EXPECT_EQ(OutcomeJson(outcome)["huge_pages"].dump(),
+            R"({"bytes":4194304,"elapsed_us":7000,"cut_short":true})");
+}
+
 TEST(ReportJsonTest, ADestinationWithoutASourceIsWaiting) {
   SessionState state;
   state.role = Role::kDestination;

@@ -73,6 +73,15 @@ TEST(ReportTextTest, ALostConnectionIsSeen) {
   EXPECT_THAT(Summary(outcome), HasSubstr("lost and made again 3 times"));
 }
 
+TEST(ReportTextTest, HugePagesAreToldWhereTheyWereAskedFor) {
+  Outcome outcome;
+  EXPECT_THAT(Summary(outcome), Not(HasSubstr("huge")));
+  outcome.result.huge_pages = {.bytes = 618 << 20, .elapsed_us = 1'800'000};
+  EXPECT_THAT(Summary(outcome), HasSubstr("618.0 MiB of it became huge pages again in 1.80 s"));
+  outcome.result.huge_pages->cut_short = true;
+  EXPECT_THAT(Summary(outcome), HasSubstr("in 1.80 s, cut short"));
+}
+
 TEST(ReportTextTest, AFailureSaysWhoseTheVmIs) {
   Outcome outcome;
   outcome.result.status = absl::UnavailableError("gone");

@@ -92,7 +92,8 @@ void MigrationRig::StartDestination() {
                                 .transport = &destination_transport,
                                 .journal = &destination_journal,
                                 .observer = &destination_observer},
-      DestinationSession::Options{.token = {7, 7, 7}, .limits = limits});
+      DestinationSession::Options{
+          .token = {7, 7, 7}, .huge_pages = options.huge_pages, .limits = limits});
   destination_threads.control.Post([this] {
     destination->Start([this](SessionResult result) { destination_result = std::move(result); });
   });

@@ -33,6 +33,7 @@ struct RigOptions {
   std::optional<uint64_t> seed;  // mixes the threads' order
   bool vm_running = true;
   bool with_data = true;  // false: the VM never allocated a page
+  bool huge_pages = false;
   MemoryLayout layout = {{"ram0", 64 * 4096, 4096}, {"ram1", 16 * 4096, 4096}};
 };
 

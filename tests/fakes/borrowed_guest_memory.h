@@ -22,6 +22,9 @@ class BorrowedGuestMemory : public GuestMemory {
   absl::Status Punch(PageRun run) override { return memory_->Punch(run); }
   absl::Status Wake(PageRun run) override { return memory_->Wake(run); }
   absl::Status Disarm() override { return memory_->Disarm(); }
+  std::unique_ptr<HugePageMaker> MakeHugePageMaker() override {
+    return memory_->MakeHugePageMaker();
+  }
 
  private:
   FakeGuestMemory* const memory_;

@@ -216,6 +216,39 @@ absl::Status FakeGuestMemory::Wake(PageRun run) {
   return absl::OkStatus();
 }
 
+class FakeGuestMemory::ScriptedHugePageMaker : public HugePageMaker {
+ public:
+  explicit ScriptedHugePageMaker(FakeGuestMemory* memory) : memory_(memory) {}
+
+  HugePageStep Step() override {
+    std::lock_guard lock(memory_->mutex_);
+    FAULTLINE_CHECK(memory_->huge_page_steps_ < memory_->huge_page_script_.size());
+    HugePageStep step = memory_->huge_page_script_[memory_->huge_page_steps_++];
+    step.done = memory_->huge_page_steps_ == memory_->huge_page_script_.size();
+    return step;
+  }
+
+ private:
+  FakeGuestMemory* const memory_;
+};
+
+void FakeGuestMemory::ScriptHugePages(std::vector<HugePageStep> steps) {
+  std::lock_guard lock(mutex_);
+  huge_page_script_ = std::move(steps);
+}
+
+size_t FakeGuestMemory::huge_page_steps() const {
+  std::lock_guard lock(mutex_);
+  return huge_page_steps_;
+}
+
+std::unique_ptr<HugePageMaker> FakeGuestMemory::MakeHugePageMaker() {
+  std::lock_guard lock(mutex_);
+  FAULTLINE_CHECK(disarmed_);
+  if (huge_page_script_.empty()) return nullptr;
+  return std::make_unique<ScriptedHugePageMaker>(this);
+}
+
 absl::Status FakeGuestMemory::Disarm() {
   Calls calls;
   {

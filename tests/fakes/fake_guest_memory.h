@@ -54,6 +54,10 @@ class FakeGuestMemory : public GuestMemory {
   // From now on every ReadEvents fails and every Install returns kGone.
   void KillVm();
 
+  // What its maker of huge pages does, step by step; the last one is done. Without a script it has
+  // no such maker.
+  void ScriptHugePages(std::vector<HugePageStep> steps);
+
   // Another process takes it over: its listener lives on `executor`.
   void MoveTo(Executor* executor);
 
@@ -64,6 +68,7 @@ class FakeGuestMemory : public GuestMemory {
   std::vector<std::byte> BytesOf(PageId page) const;
   size_t waiting_count() const;  // touches that still wait
   uint64_t install_count() const;
+  size_t huge_page_steps() const;  // that were made
   bool disarmed() const;
 
   // GuestMemory:
@@ -76,6 +81,7 @@ class FakeGuestMemory : public GuestMemory {
   absl::Status Punch(PageRun run) override;
   absl::Status Wake(PageRun run) override;
   absl::Status Disarm() override;
+  std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;
 
  private:
   struct Page {
@@ -90,6 +96,8 @@ class FakeGuestMemory : public GuestMemory {
     InstallOutcome outcome;
     int error_number;
   };
+  class ScriptedHugePageMaker;
+
   // Callbacks to run after the lock is released.
   using Calls = std::vector<std::function<void()>>;
 
@@ -112,6 +120,8 @@ class FakeGuestMemory : public GuestMemory {
   std::vector<PageId> faults_;
   std::vector<Discard> discards_;
   std::deque<ScriptedFailure> failures_;
+  std::vector<HugePageStep> huge_page_script_;
+  size_t huge_page_steps_ = 0;
   // Null while no events are wanted. Posted tasks look at it through a shared pointer, because they
   // may run after this object's end.
   std::shared_ptr<Listener*> listener_ = std::make_shared<Listener*>(nullptr);
