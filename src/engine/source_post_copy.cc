@@ -13,8 +13,10 @@ namespace faultline {
 bool SourceSession::HandlePostCopy(const Message& message) {
   if (step_ == Step::kResuming && HandleResuming(message)) return true;
   const bool resumes = step_ == Step::kResuming && resuming_.welcomed;
+  // A destination that was started again says it again, maybe only once the lanes are back.
+  const bool said_again = step_ == Step::kRunning && reconnects_ != 0;
   if (auto* running = std::get_if<Running>(&message);
-      running && (step_ == Step::kCommitted || resumes)) {
+      running && (step_ == Step::kCommitted || resumes || said_again)) {
     OnRunning(*running);
     return true;
   }

@@ -158,6 +158,16 @@ TEST(ResumeTest, TheDestinationDies) {
             missing);
 }
 
+// The new command says that the VM runs when the source has pushed again for long.
+TEST(ResumeTest, TheVmTakesItsTimeToBeTakenOverAgain) {
+  MortalRig rig;
+  rig.RunUntilPostCopy();
+  rig.KillDestination();
+  rig.ResumeDestination(/*committed=*/true);
+  rig.again_destination_vmm->Script("TakeOver", {.delay_us = 1'000'000});
+  rig.ExpectEndedWell();
+}
+
 TEST(ResumeTest, BothDie) {
   for (bool source_first : {true, false}) {
     MortalRig rig;

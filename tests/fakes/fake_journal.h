@@ -3,6 +3,7 @@
 #define FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
 
 #include <algorithm>
+#include <optional>
 #include <set>
 #include <vector>
 
@@ -18,11 +19,19 @@ class FakeJournal : public Journal {
   bool Has(JournalPhase phase) const {
     return std::find(records_.begin(), records_.end(), phase) != records_.end();
   }
+  // What was kept last.
+  const std::optional<KeptMigration>& kept() const { return kept_; }
   int made_durable() const { return made_durable_; }
 
   absl::Status Record(JournalPhase phase) override {
     if (failing_.contains(phase)) return absl::ResourceExhaustedError("the journal is full");
     records_.push_back(phase);
+    return absl::OkStatus();
+  }
+  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
+                    const VmDescription& vm) override {
+    kept_ = KeptMigration{.id = id, .token = token, .run = run, .regions = {}};
+    for (const RamRegion& region : vm.regions) kept_->regions.push_back({.layout = region.layout});
     return absl::OkStatus();
   }
   absl::Status MakeDurable() override {
@@ -35,6 +44,7 @@ class FakeJournal : public Journal {
   std::set<JournalPhase> failing_;
   bool durable_fails_ = false;
   std::vector<JournalPhase> records_;
+  std::optional<KeptMigration> kept_;
   int made_durable_ = 0;
 };
 

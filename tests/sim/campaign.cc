@@ -30,6 +30,7 @@ void Count(const Outcome& outcome, CampaignResult* result) {
   result->digest = result->digest * 31 + outcome.digest;
   if (outcome.completed) {
     ++result->completed;
+    if (outcome.restarted) ++result->taken_up;
   } else if (outcome.handed_over) {
     ++result->interrupted;
   } else {

@@ -28,6 +28,7 @@ struct CampaignOptions {
 struct CampaignResult {
   uint64_t seeds_run = 0;
   uint64_t completed = 0;    // on both sides
+  uint64_t taken_up = 0;     // of these: a command had been started again
   uint64_t rolled_back = 0;  // the VM stayed on the source
   uint64_t interrupted = 0;  // handed over, and not completed on both sides
   uint64_t reads_checked = 0;

@@ -23,6 +23,9 @@ constexpr const char* kNames[] = {
     "guardian-ignores-journal",
     "holes-turn-zero",
     "map-forgets-pages",
+    "holes-noted",
+    "discards-unlearned",
+    "arrived-sent-again",
 };
 
 class BrokenMemory : public GuestMemory {
@@ -136,6 +139,26 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
   PushReceiver::Listener* listener_ = nullptr;
 };
 
+// Pushes all there is, whatever it is told to push.
+class GreedyOrder : public PushOrder {
+ public:
+  explicit GreedyOrder(std::unique_ptr<PushOrder> inner) : inner_(std::move(inner)) {}
+
+  void Start(const MemoryLayout& layout, const AllocationMap&) override {
+    everything_.clear();
+    for (const RegionLayout& region : layout)
+      everything_.emplace_back().Add(0, region.page_count());
+    inner_->Start(layout, everything_);
+  }
+  void OnDemand(PageId page) override { inner_->OnDemand(page); }
+  PageRun Next(uint64_t bytes_max) override { return inner_->Next(bytes_max); }
+  uint64_t pages_left() const override { return inner_->pages_left(); }
+
+ private:
+  const std::unique_ptr<PushOrder> inner_;
+  AllocationMap everything_;
+};
+
 // Says that a record is written, and writes it a little later.
 class HastyJournal : public Journal {
  public:
@@ -146,6 +169,10 @@ class HastyJournal : public Journal {
     if (phase != phase_) return inner_->Record(phase);
     control_->Post([this, phase] { inner_->Record(phase).IgnoreError(); });
     return absl::OkStatus();
+  }
+  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
+                    const VmDescription& vm) override {
+    return inner_->Keep(id, token, run, vm);
   }
   absl::Status MakeDurable() override { return inner_->MakeDurable(); }
 
@@ -190,6 +217,20 @@ DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lan
     lanes.push = receiver_.get();
   }
   return lanes;
+}
+
+std::unique_ptr<PushOrder> Saboteur::BreakOrder(std::unique_ptr<PushOrder> order) {
+  if (Is(Canary::kArrivedSentAgain)) return std::make_unique<GreedyOrder>(std::move(order));
+  return order;
+}
+
+void Saboteur::BreakState(PageId page, PageTable* table) const {
+  if (Is(Canary::kHolesNoted) && page.index % 4 == 0) {
+    table->Change(page, PageState::kMissing, PageState::kInstalled);
+  }
+  if (Is(Canary::kDiscardsUnlearned)) {
+    table->Change(page, PageState::kDiscarded, PageState::kMissing);
+  }
 }
 
 std::unique_ptr<Journal> Saboteur::BreakJournal(std::unique_ptr<Journal> journal,

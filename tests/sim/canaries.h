@@ -12,6 +12,7 @@
 #include "fakes/manual_executor.h"
 #include "seams/guest_memory.h"
 #include "seams/journal.h"
+#include "seams/push_order.h"
 #include "seams/transport.h"
 
 namespace faultline::sim {
@@ -33,6 +34,9 @@ enum class Canary : uint8_t {
   kGuardianIgnoresJournal,  // the source's guardian restarts a VM that was handed over
   kHolesTurnZero,           // a dying destination engine takes the last userfaultfd with it
   kMapForgetsPages,         // the allocation map leaves pages out that hold data
+  kHolesNoted,              // a destination that is started again notes a page that never came
+  kDiscardsUnlearned,       // it takes given-up pages for missing ones
+  kArrivedSentAgain,        // a source pushes everything on a connection that was made again
 };
 
 // In the order of their values; kNone is not among them.
@@ -51,6 +55,9 @@ class Saboteur {
   // `memory` was given to BreakMemory before.
   DestinationTransport::Lanes BreakLanes(DestinationTransport::Lanes lanes,
                                          const MemoryLayout& layout);
+  std::unique_ptr<PushOrder> BreakOrder(std::unique_ptr<PushOrder> order);
+  // What a destination that is started again makes of a page's state.
+  void BreakState(PageId page, PageTable* table) const;
   std::unique_ptr<Journal> BreakJournal(std::unique_ptr<Journal> journal, ManualExecutor* control);
 
  private:

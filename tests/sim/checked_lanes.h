@@ -87,6 +87,7 @@ class RepeatingOrder : public PushOrder {
       : inner_(std::move(inner)), twice_percent_(twice_percent), random_(seed) {}
 
   void Start(const MemoryLayout& layout, const AllocationMap& map) override {
+    last_ = {};
     inner_->Start(layout, map);
   }
   void OnDemand(PageId page) override { inner_->OnDemand(page); }

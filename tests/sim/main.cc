@@ -66,10 +66,11 @@ int Main(int argc, char** argv) {
   AbortNamesSeed names_seed;
   CampaignResult result = RunCampaign(options);
   fmt::print(
-      "{} seeds from {}: {} completed, {} stayed on the source, {} interrupted after the handover; "
+      "{} seeds from {}: {} completed ({} of them taken up again), {} stayed on the source, {} "
+      "interrupted after the handover; "
       "{} words read and checked; digest {:016x}\n",
-      result.seeds_run, options.first, result.completed, result.rolled_back, result.interrupted,
-      result.reads_checked, result.digest);
+      result.seeds_run, options.first, result.completed, result.taken_up, result.rolled_back,
+      result.interrupted, result.reads_checked, result.digest);
   if (result.failed_seed.has_value()) {
     fmt::print("{}", DescribeFailure(*result.failed_seed, result.failure));
     return 1;

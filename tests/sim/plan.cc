@@ -123,10 +123,24 @@ void DrawJournal(Random& random, Plan* plan) {
        source ? Pick(random, kAtSource) : Pick(random, kAtDestination)});
 }
 
+void DrawRecovery(Random& random, Plan* plan) {
+  if (random.Chance(20)) {
+    plan->limits.recovery_timeout_us = random.LogBetween(100'000, 60'000'000);
+  }
+  if (random.Chance(30)) return;
+  plan->restarts = static_cast<int>(random.LogBetween(1, 4));
+  plan->restart_within_us = random.LogBetween(1'000, 10'000'000);
+  for (int i = 0; i < 2 * plan->restarts; ++i) {
+    const bool dies = random.Chance(40);
+    plan->death_steps.push_back(dies ? static_cast<uint64_t>(random.LogBetween(1, 200)) : 0);
+  }
+}
+
 ConnectionRole DrawRole(Random& random) {
   static constexpr ConnectionRole kRoles[] = {ConnectionRole::kControl, ConnectionRole::kDemand,
-                                              ConnectionRole::kBulk, ConnectionRole::kOutcome};
-  return kRoles[random.Below(random.Chance(90) ? 3 : 4)];
+                                              ConnectionRole::kBulk, ConnectionRole::kOutcome,
+                                              ConnectionRole::kResume};
+  return kRoles[random.Below(random.Chance(85) ? 3 : 5)];
 }
 
 Fault DrawFault(Random& random) {
@@ -170,7 +184,7 @@ std::string DescribeFault(const Fault& fault) {
   static constexpr const char* kTowards[] = {" towards the source", " towards the destination",
                                              " both ways"};
   static constexpr const char* kThreads[] = {"control", "demand", "bulk"};
-  static constexpr const char* kRoles[] = {"", "control", "demand", "bulk", "outcome"};
+  static constexpr const char* kRoles[] = {"", "control", "demand", "bulk", "outcome", "resume"};
   const bool one_role = fault.kind == FaultKind::kCutRole || fault.kind == FaultKind::kStallRole ||
                         fault.kind == FaultKind::kHalfOpen;
   const bool busy = fault.kind == FaultKind::kBusy;
@@ -213,6 +227,8 @@ Plan DrawPlan(uint64_t seed) {
   DrawLink(random, &plan);
   DrawVmm(random, &plan);
   DrawJournal(random, &plan);
+  Random recovery(seed ^ 0x7265636f766572u);
+  DrawRecovery(recovery, &plan);
   const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
   for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
   return plan;
@@ -237,6 +253,9 @@ std::string DescribePlan(const Plan& plan) {
       plan.latency_us, plan.jitter_us, plan.bandwidth_bytes_per_second, plan.push_window_bytes,
       plan.push_order, plan.answer_twice_percent, plan.push_twice_percent,
       plan.limits.silence_post_copy_us, plan.holds, plan.hold_us, plan.hold_interval_us);
+  text += fmt::format("  recovery: limit {} us; {} restarts of each side within {} us, die at {}\n",
+                      plan.limits.recovery_timeout_us, plan.restarts, plan.restart_within_us,
+                      fmt::join(plan.death_steps, " "));
   static constexpr const char* kTwists[] = {
       "", "  regions in another order there\n", "  regions that do not fit there\n",
       "  memory plugged before the freeze\n", "  memory plugged at the destination\n"};

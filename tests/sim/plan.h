@@ -95,6 +95,12 @@ struct Plan {
   int64_t hold_interval_us = 1;
   int64_t hold_us = 1;  // at most
 
+  // How often each side's command is started again at most when it is killed and can be, how soon,
+  // and at which of its steps each of these dies (0: by none; in the order of their starts).
+  int restarts = 0;
+  int64_t restart_within_us = 1;
+  std::vector<uint64_t> death_steps;
+
   // What goes wrong, or just not as smoothly as it could.
   uint64_t answer_twice_percent = 0;
   uint64_t push_twice_percent = 0;

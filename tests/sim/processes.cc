@@ -81,6 +81,14 @@ absl::Status HeldJournal::Record(JournalPhase phase) {
   return status;
 }
 
+absl::Status HeldJournal::Keep(const MigrationId& id, const SessionToken& token, bool run,
+                               const VmDescription& vm) {
+  lifeline_->Step();
+  absl::Status status = journal_->Keep(id, token, run, vm);
+  lifeline_->Step();
+  return status;
+}
+
 absl::Status HeldJournal::MakeDurable() {
   lifeline_->Step();
   return journal_->MakeDurable();
@@ -99,14 +107,14 @@ class SourceProcess::MemoryFactory : public SourceMemoryFactory {
 };
 
 SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJournal* journal,
-                             FakeSourceMemory* memory, Done done)
+                             FakeSourceMemory* memory, bool resumes, Done done)
     : world_(world),
       lifeline_(lifeline),
       threads_(world.clock, "source"),
       observer_(Side::kSource, world.trace) {
   const Plan& plan = *world.plan;
   vmm_ = std::make_unique<FakeSourceVmm>(&threads_.control, world.vm,
-                                         Describe(plan, plan.layout, plan.vm_running));
+                                         Describe(plan, plan.layout, !resumes && plan.vm_running));
   if (plan.layout_twist == LayoutTwist::kChangesAtFreeze) {
     vmm_->set_layout_at_freeze(Describe(plan, WithPluggedMemory(plan.layout), plan.vm_running));
   }
@@ -124,6 +132,11 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
   journal_ = world.saboteur->BreakJournal(
       std::make_unique<HeldJournal>(Side::kSource, journal, &lifeline_, world.trace),
       &threads_.control);
+  observer_.set_on_reconnected([world] { world.arrived_once->OnConnected(); });
+  std::optional<SourceSession::Resume> resume;
+  if (resumes) {
+    resume = SourceSession::Resume{.token = journal->kept()->token, .run = journal->kept()->run};
+  }
   session_ = std::make_unique<SourceSession>(
       SourceSession::Parts{.control = &threads_.control,
                            .demand = &threads_.demand,
@@ -132,11 +145,12 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
                            .memory_factory = memory_factory_.get(),
                            .transport = transport_.get(),
                            .push_order = std::make_unique<RepeatingOrder>(
-                               MakePushOrder(plan.push_order).value(), plan.push_twice_percent,
-                               plan.seed ^ 0x70757368u),
+                               world.saboteur->BreakOrder(MakePushOrder(plan.push_order).value()),
+                               plan.push_twice_percent, plan.seed ^ 0x70757368u),
                            .journal = journal_.get(),
                            .observer = &observer_},
-      SourceSession::Options{.id = {1, 2, 3}, .quit_source = false, .limits = plan.limits});
+      SourceSession::Options{
+          .id = {1, 2, 3}, .quit_source = false, .resume = resume, .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
 }
@@ -162,11 +176,38 @@ class DestinationProcess::MemoryFactory : public GuestMemoryFactory {
   explicit MemoryFactory(DestinationProcess* process) : process_(process) {}
   absl::Status Check(const VmDescription&) override { return absl::OkStatus(); }
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override {
+    process_->lifeline_.Step();
+    process_->memory_ = process_->make_memory_(vm.layout(), &process_->threads_.demand);
+    process_->world_.trace->Note(Side::kDestination, "arms");
+    process_->lifeline_.Step();
+    return Hold();
+  }
+  // As the real one does it: what lies in the RAM file and is called missing has landed.
+  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override {
     const Surroundings& world = process_->world_;
     process_->lifeline_.Step();
     process_->memory_ = process_->make_memory_(vm.layout(), &process_->threads_.demand);
-    world.trace->Note(Side::kDestination, "arms");
+    world.trace->Note(Side::kDestination, "takes the memory over");
+    FakeGuestMemory& memory = *process_->memory_;
+    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+      for (uint64_t index = 0; index < vm.regions[region].layout.page_count(); ++index) {
+        const PageId page{region, index};
+        world.saboteur->BreakState(page, &memory.table());
+        if (!memory.IsPresent(page)) continue;
+        memory.table().Change(page, PageState::kMissing, PageState::kInstalled);
+      }
+    }
     process_->lifeline_.Step();
+    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
+      RETURN_IF_ERROR(memory.Wake({region, 0, vm.regions[region].layout.page_count()}));
+    }
+    process_->lifeline_.Step();
+    return Hold();
+  }
+
+ private:
+  std::unique_ptr<GuestMemory> Hold() {
+    const Surroundings& world = process_->world_;
     return world.saboteur->BreakMemory(
         std::make_unique<CheckedMemory>(CheckedMemory::Parts{.memory = process_->memory_,
                                                              .facts = process_->facts_,
@@ -177,13 +218,13 @@ class DestinationProcess::MemoryFactory : public GuestMemoryFactory {
                                                              .watch = world.watch}));
   }
 
- private:
   DestinationProcess* const process_;
 };
 
 DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifeline,
                                        FakeJournal* journal, const ModelMemory* model,
-                                       MemoryFacts* facts, MakeMemory make_memory, Done done)
+                                       MemoryFacts* facts, MakeMemory make_memory, bool resumes,
+                                       Done done)
     : world_(world),
       lifeline_(lifeline),
       model_(model),
@@ -193,8 +234,13 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
       threads_(world.clock, "destination"),
       observer_(Side::kDestination, world.trace) {
   const Plan& plan = *world.plan;
-  vmm_ = std::make_unique<FakeDestinationVmm>(&threads_.control, world.vm,
-                                              Describe(plan, LayoutAtDestination(plan), false));
+  VmDescription vm = Describe(plan, LayoutAtDestination(plan), false);
+  if (resumes) {
+    // What was kept has the source's order, and does not say whether the guest may discard.
+    vm = Describe(plan, plan.layout, false);
+    vm.guest_may_discard = true;
+  }
+  vmm_ = std::make_unique<FakeDestinationVmm>(&threads_.control, world.vm, vm);
   if (plan.layout_twist == LayoutTwist::kChangesAtDestination) {
     vmm_->set_layout_again(Describe(plan, WithPluggedMemory(plan.layout), false));
   }
@@ -223,6 +269,12 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
   journal_ = world.saboteur->BreakJournal(
       std::make_unique<HeldJournal>(Side::kDestination, journal, &lifeline_, world.trace),
       &threads_.control);
+  std::optional<DestinationSession::Resume> resume;
+  if (resumes) {
+    resume = DestinationSession::Resume{.id = journal->kept()->id,
+                                        .committed = journal->Has(JournalPhase::kCommitted)};
+  }
+  const SessionToken token = resumes ? journal->kept()->token : SessionToken{7, 7, 7};
   session_ = std::make_unique<DestinationSession>(
       DestinationSession::Parts{.control = &threads_.control,
                                 .demand = &threads_.demand,
@@ -232,7 +284,7 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
                                 .transport = checked_transport_.get(),
                                 .journal = journal_.get(),
                                 .observer = &observer_},
-      DestinationSession::Options{.token = {7, 7, 7}, .limits = plan.limits});
+      DestinationSession::Options{.token = token, .resume = resume, .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
 }

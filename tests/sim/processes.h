@@ -13,6 +13,7 @@
 #include "fakes/fake_transport.h"
 #include "fakes/fake_vmm.h"
 #include "fakes/manual_executor.h"
+#include "sim/arrived_once.h"
 #include "sim/checked_lanes.h"
 #include "sim/checked_memory.h"
 #include "sim/lifeline.h"
@@ -29,6 +30,7 @@ struct Surroundings {
   Saboteur* saboteur = nullptr;
   Trace* trace = nullptr;
   Watch* watch = nullptr;
+  ArrivedOnce* arrived_once = nullptr;
 };
 
 // One process's three threads.
@@ -60,7 +62,11 @@ class TracingObserver : public SessionObserver {
     trace_->Note(side_, "phase", static_cast<uint64_t>(phase));
   }
   void OnProgress(const ProgressSnapshot&) override {}
-  void OnNotice(const std::string&) override { trace_->Note(side_, "notice"); }
+  void OnNotice(const std::string& text) override {
+    trace_->Note(side_, "notice");
+    if (on_reconnected_ && text.starts_with("connected again")) on_reconnected_();
+  }
+  void set_on_reconnected(std::function<void()> called) { on_reconnected_ = std::move(called); }
   Phase phase() const { return phase_; }
   bool listens() const { return listens_; }
 
@@ -69,6 +75,7 @@ class TracingObserver : public SessionObserver {
   Trace* const trace_;
   Phase phase_ = Phase::kConnecting;
   bool listens_ = false;
+  std::function<void()> on_reconnected_;
 };
 
 // The process's hold on a journal that outlives it.
@@ -78,6 +85,8 @@ class HeldJournal : public Journal {
   HeldJournal(Side side, FakeJournal* journal, Lifeline* lifeline, Trace* trace)
       : side_(side), journal_(journal), lifeline_(lifeline), trace_(trace) {}
   absl::Status Record(JournalPhase phase) override;
+  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
+                    const VmDescription& vm) override;
   absl::Status MakeDurable() override;
 
  private:
@@ -87,7 +96,8 @@ class HeldJournal : public Journal {
   Trace* const trace_;
 };
 
-// `faultline migrate`. Destroying it is its death: the network hears that its connections close,
+// `faultline migrate`, or with `resumes` `faultline migrate --resume`, which goes by the journal.
+// Destroying it is its death: the network hears that its connections close,
 // and nothing else of it happens.
 class SourceProcess {
  public:
@@ -95,7 +105,7 @@ class SourceProcess {
 
   // `journal` and `memory` outlive it. `done` is called when the session has ended by itself.
   SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJournal* journal,
-                FakeSourceMemory* memory, Done done);
+                FakeSourceMemory* memory, bool resumes, Done done);
   ~SourceProcess();
 
   void Cancel(const std::string& reason);
@@ -120,16 +130,17 @@ class SourceProcess {
   std::unique_ptr<SourceSession> session_;
 };
 
-// `faultline receive`.
+// `faultline receive`, or `faultline receive --resume`.
 class DestinationProcess {
  public:
   using Done = std::function<void(SessionResult)>;
-  // Makes the VM's memory, which outlives the process, and says where it is.
+  // Makes the VM's memory, which outlives the process, or finds the one that an earlier process
+  // made, and says where it is.
   using MakeMemory = std::function<FakeGuestMemory*(const MemoryLayout&, ManualExecutor* demand)>;
 
   DestinationProcess(const Surroundings& world, Lifeline lifeline, FakeJournal* journal,
                      const ModelMemory* model, MemoryFacts* facts, MakeMemory make_memory,
-                     Done done);
+                     bool resumes, Done done);
   ~DestinationProcess();
 
   void Cancel(const std::string& reason);

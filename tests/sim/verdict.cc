@@ -41,7 +41,8 @@ class Judgement {
   }
   bool NothingStoodInItsWay() const {
     return world_->plan.harmless_but_for_faults() && world_->faults->harmless() &&
-           !source_.killed() && !destination_.killed();
+           source_.restarts == 0 && destination_.restarts == 0 && !source_.killed() &&
+           !destination_.killed();
   }
   // A lost link stops a migration for as long as it is lost, where both commands live.
   bool MustGoOn() const {
@@ -85,8 +86,10 @@ void Judgement::CommandsAgree() {
           "the destination's command names another owner than the source's journal");
   if (!WasUndecided()) return;
   // It has to be told, unless nobody can, or its operator did not wait for it.
-  Require(source_.killed() || world_->faults->cut_off_for_long() ||
-              world_->faults->cancelled(Side::kDestination),
+  const bool source_ends_by_itself =
+      world_->facts.handed_over() && world_->plan.limits.recovery_timeout_us != 0;
+  Require(source_.killed() || source_ends_by_itself || destination_.restarts > 0 ||
+              world_->faults->cut_off_for_long() || world_->faults->cancelled(Side::kDestination),
           "the destination was never told whose the VM is");
 }
 

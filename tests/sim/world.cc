@@ -39,6 +39,7 @@ World::World(const Plan& drawn, Canary canary)
     network.set_extra_delay_us(
         [this](ConnectionRole, int) { return random_.Between(0, plan.jitter_us); });
   }
+  network.set_page_hook([this](PageRun run) { arrived_once_.OnSent(run); });
   network.set_control_hook([this](const Message& message, bool from_source) {
     return OnControlMessage(message, from_source);
   });
@@ -95,11 +96,11 @@ void World::FillMemory() {
 }
 
 Outcome World::Run() {
-  StartDestination();
+  StartDestination(faults->DeathStep(Side::kDestination), /*resumes=*/false);
   guest->Start();
   Drive([this] { return destination_end.over || destination_->listens(); }, 100'000);
   faults->Start();
-  StartSource();
+  StartSource(faults->DeathStep(Side::kSource), /*resumes=*/false);
   HoldSomeThread(plan.holds);
   RunToTheEnd();
   if (!watch.failed()) Judge(*this);
@@ -110,6 +111,7 @@ Outcome World::Run() {
   outcome.handed_over = facts.handed_over();
   outcome.completed = source_end.result.has_value() && source_end.result->status.ok() &&
                       destination_end.result.has_value() && destination_end.result->status.ok();
+  outcome.restarted = restarts_ != 0;
   outcome.reads_checked = guest->reads_checked();
   outcome.last_events = trace.Last();
   return outcome;
@@ -144,10 +146,15 @@ void World::RunToTheEnd() {
     return destination_end.over || TriesInVain(Side::kDestination);
   };
   auto over = [&] { return source_ends() && destination_ends(); };
-  Drive(over, kEndsWithinUs);
-  if (watch.failed()) return;
-  const int64_t left_us = (faults->last_end_ns() - clock.now_ns()) / 1000 + kEndsWithinUs;
-  if (!over() && left_us > 0) Drive(over, left_us);
+  // Faults and restarts happen on the way, and each of them sets the end off.
+  auto last_disturbance_ns = [this, started_ns = clock.now_ns()] {
+    return std::max({started_ns, faults->last_end_ns(), last_restart_ns_});
+  };
+  int64_t seen_ns = -1;
+  while (!over() && !watch.failed() && seen_ns != last_disturbance_ns()) {
+    seen_ns = last_disturbance_ns();
+    Drive(over, std::max<int64_t>(0, (seen_ns - clock.now_ns()) / 1000 + kEndsWithinUs));
+  }
   if (watch.failed()) return;
   if (!source_ends()) return watch.Fail("the source has not ended, long after the last fault");
   if (!destination_ends()) ExpectDestinationMayWait();
@@ -178,30 +185,39 @@ void World::ExpectDestinationMayWait() {
   if (!watch.failed() && !destination_end.over) watch.Fail("the destination cannot be cancelled");
 }
 
-void World::StartDestination() {
+Surroundings World::surroundings() {
+  return {&plan, &clock, &network, &vm, &saboteur, &trace, &watch, &arrived_once_};
+}
+
+void World::StartDestination(uint64_t death_step, bool resumes) {
   destination_ = std::make_unique<DestinationProcess>(
-      Surroundings{&plan, &clock, &network, &vm, &saboteur, &trace, &watch},
-      Lifeline(Side::kDestination, faults->DeathStep(Side::kDestination)), &destination_journal,
-      &model, &facts,
-      [this](const MemoryLayout& layout, ManualExecutor* demand) {
+      surroundings(), Lifeline(Side::kDestination, death_step), &destination_journal, &model,
+      &facts,
+      [this, resumes](const MemoryLayout& layout, ManualExecutor* demand) {
+        if (resumes) {
+          destination_memory->MoveTo(demand);
+          return destination_memory.get();
+        }
         destination_memory = std::make_unique<FakeGuestMemory>(layout, demand);
         guest->set_destination_memory(destination_memory.get());
         return destination_memory.get();
       },
+      resumes,
       [this](SessionResult result) {
-        destination_end = {.over = true, .result = std::move(result)};
+        destination_end.over = true;
+        destination_end.result = std::move(result);
         LeaveInPeace(Side::kDestination);
       });
 }
 
-void World::StartSource() {
-  source_ = std::make_unique<SourceProcess>(
-      Surroundings{&plan, &clock, &network, &vm, &saboteur, &trace, &watch},
-      Lifeline(Side::kSource, faults->DeathStep(Side::kSource)), &source_journal, &source_memory,
-      [this](SessionResult result) {
-        source_end = {.over = true, .result = std::move(result)};
-        LeaveInPeace(Side::kSource);
-      });
+void World::StartSource(uint64_t death_step, bool resumes) {
+  source_ = std::make_unique<SourceProcess>(surroundings(), Lifeline(Side::kSource, death_step),
+                                            &source_journal, &source_memory, resumes,
+                                            [this](SessionResult result) {
+                                              source_end.over = true;
+                                              source_end.result = std::move(result);
+                                              LeaveInPeace(Side::kSource);
+                                            });
 }
 
 // The command returns: its session is destroyed, then what it was made of, and nothing may be left
@@ -278,13 +294,12 @@ void World::Kill(Side side) {
   trace.Note(side, "is killed");
   if (side == Side::kSource) {
     source_.reset();
-    source_end = {.over = true, .result = std::nullopt};
   } else {
     // What it asked of its monitor last may be done without it.
     const bool starting = destination_->vmm().under_way() == "TakeOver";
     destination_.reset();
-    destination_end = {.over = true, .result = std::nullopt};
     for (PageId page : facts.discards_in_hand) model.BeginDiscard(page);
+    facts.discards_in_hand.clear();
     if (saboteur.Is(Canary::kHolesTurnZero) && destination_memory != nullptr) {
       destination_memory->Disarm().IgnoreError();
     }
@@ -295,6 +310,37 @@ void World::Kill(Side side) {
   }
   timers_.push_back(clock.Schedule(&hosts_, clock.now_ns() + random_.Between(1, 30'000) * 1000,
                                    [this, side] { Guard(side); }));
+  if (!StartsAgain(side)) {
+    EndOf(side).over = true;
+    return;
+  }
+  last_restart_ns_ = clock.now_ns() + random_.Between(1, plan.restart_within_us) * 1000;
+  timers_.push_back(clock.Schedule(&hosts_, last_restart_ns_, [this, side] { StartAgain(side); }));
+}
+
+// As `--resume` finds it in the journal.
+bool World::StartsAgain(Side side) const {
+  const bool source = side == Side::kSource;
+  const FakeJournal& journal = source ? source_journal : destination_journal;
+  return (source ? source_end : destination_end).restarts < plan.restarts &&
+         journal.Has(source ? JournalPhase::kCommitted : JournalPhase::kLoaded) &&
+         !journal.Has(JournalPhase::kCompleted) && !journal.Has(JournalPhase::kRolledBack) &&
+         (source || !destination_vm_died);
+}
+
+void World::StartAgain(Side side) {
+  if (side == Side::kDestination && destination_vm_died) {  // meanwhile: nothing to take up
+    destination_end.over = true;
+    return;
+  }
+  trace.Note(side, "is started again");
+  ++EndOf(side).restarts;
+  const uint64_t death_step = plan.death_steps[restarts_++];
+  if (side == Side::kSource) {
+    StartSource(death_step, /*resumes=*/true);
+  } else {
+    StartDestination(death_step, /*resumes=*/true);
+  }
 }
 
 // As docs/failures.md has it: a source's guardian restores a VM that was not handed over; one on
@@ -330,6 +376,9 @@ void World::CheckMessage(const Message& message, bool from_source) {
       destination_journal.Has(JournalPhase::kLoaded) &&
       !destination_journal.Has(JournalPhase::kCommitted)) {
     destination_failed_in_doubt = true;
+  }
+  if (std::holds_alternative<StillMissingEnd>(message)) {
+    arrived_once_.OnListed(destination_memory->table());
   }
   if (std::holds_alternative<Loaded>(message) && !destination_journal.Has(JournalPhase::kLoaded)) {
     watch.Fail("Loaded is sent before it is recorded");

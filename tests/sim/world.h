@@ -10,6 +10,7 @@
 
 #include "fakes/fake_journal.h"
 #include "fakes/fake_network.h"
+#include "sim/arrived_once.h"
 #include "sim/canaries.h"
 #include "sim/checked_memory.h"
 #include "sim/faults.h"
@@ -24,6 +25,7 @@ namespace faultline::sim {
 struct CommandEnd {
   bool over = false;
   std::optional<SessionResult> result;  // none: it was killed, or never ended
+  int restarts = 0;
   bool killed() const { return over && !result.has_value(); }
 };
 
@@ -34,6 +36,7 @@ struct Outcome {
   uint64_t events = 0;
   bool handed_over = false;
   bool completed = false;  // on both sides
+  bool restarted = false;  // one of the commands, at least once
   uint64_t reads_checked = 0;
   std::string last_events;  // in words; only where asked for, or after a breach
 };
@@ -82,8 +85,8 @@ class World : public FaultTarget {
   void FillMemory();
   // Lets some thread of some side wait for a processor, now and then.
   void HoldSomeThread(int holds_left);
-  void StartDestination();
-  void StartSource();
+  void StartDestination(uint64_t death_step, bool resumes);
+  void StartSource(uint64_t death_step, bool resumes);
   FakeFate OnControlMessage(const Message& message, bool from_source);
   void CheckMessage(const Message& message, bool from_source);
   // Until `done` holds (true), a rule is broken, or the time is up. Processes may die meanwhile.
@@ -94,11 +97,19 @@ class World : public FaultTarget {
   // Long enough after there is room again, the VM is not paused for the want of it.
   void ExpectNotPaused();
   void ExpectDestinationMayWait();
+  // What survived the command is enough to take its migration up again, and it is.
+  bool StartsAgain(Side side) const;
+  void StartAgain(Side side);
+  CommandEnd& EndOf(Side side) { return side == Side::kSource ? source_end : destination_end; }
+  Surroundings surroundings();
   void LeaveInPeace(Side side);
   void Depart(Side side);
   void Guard(Side side);
 
   Random random_;
+  ArrivedOnce arrived_once_{&watch};
+  size_t restarts_ = 0;  // of both sides
+  int64_t last_restart_ns_ = 0;
   ManualExecutor hosts_;  // what happens outside of the engines
   std::vector<std::unique_ptr<Timer>> timers_;
   std::unique_ptr<Timer> hold_timer_;
