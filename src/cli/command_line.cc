@@ -16,6 +16,7 @@
 #include "cli/exit_status.h"
 #include "cli/migrate_command.h"
 #include "cli/receive_command.h"
+#include "cli/reclaim_command.h"
 #include "cli/session_host.h"
 #include "cli/status_command.h"
 #include "cli/usage.h"
@@ -28,6 +29,7 @@ struct ParsedOptions {
   MigrateCommand migrate;
   ReceiveCommand receive;
   DoctorCommand doctor;
+  ReclaimCommand reclaim;
   std::vector<std::string> guardian;
   std::string run_directory;
   std::string id;
@@ -216,6 +218,24 @@ CLI::App* AddCancel(CLI::App* app, ParsedOptions* options) {
   return command;
 }
 
+CLI::App* AddReclaim(CLI::App* app, ReclaimCommand* options) {
+  CLI::App* command = app->add_subcommand(
+      "reclaim", "On the source: take a VM back whose destination was lost after the handover");
+  command->add_option("id", options->id, "the migration: its id, or the first digits of it")
+      ->type_name("ID");
+  command->add_flag("--i-know-the-destination-is-dead", options->destination_is_dead,
+                    "do it; without this the command says what it means, and does nothing");
+  command->add_option("--qmp", options->qmp, "the source QEMU's monitor, if it is another one now")
+      ->type_name("unix:PATH");
+  command->add_flag("--json", options->json, "one JSON object on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  command->footer(
+      "Exit status: 0 done, 1 the VM is this host's but does not run, 2 nothing was done, 3 "
+      "failed\n"
+      "and the VM is the destination's as before.");
+  return command;
+}
+
 // `migrate` starts itself again under this name; nobody else has a use for it.
 CLI::App* AddGuardian(CLI::App* app, ParsedOptions* options) {
   CLI::App* command = app->add_subcommand("guardian", "")->group("");
@@ -276,6 +296,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   CLI::App* migrate = AddMigrate(&app, &options.migrate);
   CLI::App* status = AddStatus(&app, &options);
   CLI::App* cancel = AddCancel(&app, &options);
+  CLI::App* reclaim = AddReclaim(&app, &options.reclaim);
   CLI::App* doctor = AddDoctor(&app, &options.doctor);
   CLI::App* guardian = AddGuardian(&app, &options);
 
@@ -303,6 +324,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   if (migrate->parsed()) return RunMigrate(parts, options.migrate, started_us);
   if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
   if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
+  if (reclaim->parsed()) return RunReclaim(parts, options.reclaim);
   if (doctor->parsed()) return RunDoctor(parts, options.doctor);
   return guardian->parsed() ? RunGuardianCommand(parts, options.guardian) : ExitStatus::kUsage;
 }

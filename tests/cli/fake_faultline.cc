@@ -10,6 +10,7 @@
 //                   but gives a notice), then completes
 //   hold-listening  a destination that waits for a source until it is cancelled
 //   refuse          options that the session finds senseless
+//   disk-locked     'reclaim': the destination's QEMU lives
 //   throw-before, throw-after, throw-thread
 #include <array>
 #include <chrono>
@@ -180,6 +181,19 @@ TlsFacts ExamineFakeTls(const std::string& directory) {
   return facts;
 }
 
+ReclaimResult ReclaimFakeVm(const std::string& qmp_path, bool run, Journal* journal) {
+  ReclaimResult result;
+  if (Script() == "disk-locked") {
+    result.status = absl::FailedPreconditionError("the lock on a disk is held");
+    return result;
+  }
+  result.status = journal->Record(JournalPhase::kReclaimed);
+  result.owned = result.status.ok();
+  result.runs = run;
+  result.notices = {"asked " + qmp_path};
+  return result;
+}
+
 absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
   if (qmp_path == "/nobody") return absl::UnavailableError("nobody answers at '/nobody'");
   return std::vector<DoctorLine>{{"VM", DoctorLevel::kOk, "2 RAM blocks", ""}};
@@ -196,6 +210,7 @@ int main(int argc, char** argv) {
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineFakeTls,
+      .reclaim_vm = faultline::ReclaimFakeVm,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

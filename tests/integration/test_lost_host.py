@@ -1,0 +1,116 @@
+"""A host is lost for good after the handover, and the operator decides."""
+
+import os
+import time
+
+from rig import memory
+from rig.process import run
+from rig.recovery import SLOW, RecoveryCase
+
+SURE = "--i-know-the-destination-is-dead"
+
+
+class Reclaim(RecoveryCase):
+    def begin(self, **options):
+        source, destination, receive, migrate, _ = self.post_copy(extra=self.run_directory,
+                                                                  **options)
+        time.sleep(0.5)
+        return source, destination, receive, migrate
+
+    def assert_ended(self, command, exit_status, *words):
+        self.assertEqual(exit_status, command.process.child.returncode, command.describe())
+        for word in words:
+            self.assertIn(word, command.stderr())
+
+    def test_destination_lost(self):
+        source, destination, receive, migrate = self.begin()
+        self.kill_command(receive)
+        destination.process.kill()
+        # `migrate` would serve a destination that comes back: it is in the way.
+        self.assert_ended(self.operator("reclaim", SURE), 2, f"process {migrate.process.pid}")
+        self.kill_command(migrate)
+        explained = self.operator("reclaim")
+        self.assert_ended(explained, 2, "two VMs run", SURE)
+        self.assertEqual("confirmation-needed", explained.last["event"])
+        self.assertEqual("postmigrate", source.status())
+
+        reclaimed = self.operator("reclaim", SURE)
+        self.assert_ended(reclaimed, 0)
+        self.assertEqual(("reclaimed", "source", True),
+                         tuple(reclaimed.last[key] for key in ("event", "vm_owner", "vm_runs")))
+        self.assert_works(source)
+        self.assertEqual(set(), self.capabilities(source))
+        again = self.operator("migrate", "--resume")
+        self.assert_ended(again, 2, "nothing to take up")
+        # It can move once more, to a host that lives.
+        other = self.waiting()
+        receive = self.receive(other, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=self.run_directory)
+        for command in (migrate, receive):
+            self.assertEqual(0, command.wait(60), command.describe())
+        self.assert_works(other)
+
+    def test_a_destination_that_comes_back_gets_nothing(self):
+        source, destination, receive, migrate = self.begin()
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        self.assert_ended(self.operator("reclaim", SURE), 0)
+        self.assert_works(source)
+        late = self.resume("receive")
+        late.wait_event("listening")
+        before = memory.allocated_bytes(destination.backends[0].path)
+        self.assert_ended(self.operator("migrate", "--resume", migrate.events[0]["id"]), 2,
+                          "took the VM back with 'faultline reclaim'")
+        time.sleep(1)
+        self.assertEqual(before, memory.allocated_bytes(destination.backends[0].path))
+        self.assertTrue(late.process.alive(), late.describe())
+        self.assert_works(source)
+
+    def test_destination_lives_and_holds_the_disk(self):
+        """QEMU's image lock tells it: nothing is taken back, and the migration goes on."""
+        disk = os.path.join(self.workdir, "disk.qcow2")
+        run("qemu-img", "create", "-f", "qcow2", disk, "64M")
+        words = ("-drive", f"file={disk},format=qcow2,if=none,id=disk0,cache=none",
+                 "-device", "virtio-blk-pci,drive=disk0")
+        source = self.working(extra=words)
+        destination = self.waiting(extra=words)
+        receive = self.receive(destination, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=(*SLOW, *self.run_directory))
+        destination.wait_status("running")
+        time.sleep(0.5)
+        self.kill_command(migrate)
+        refused = self.operator("reclaim", SURE)
+        self.assert_ended(refused, 3, "lock", "the destination's QEMU lives")
+        self.assertEqual("destination", refused.last["vm_owner"])
+        self.assertEqual("postmigrate", source.status())
+        again = self.resume("migrate")
+        for command in (again, receive):
+            self.assertEqual(0, command.wait(90), command.describe())
+        self.assert_works(destination)
+
+    def test_paused_vm_stays_paused(self):
+        source = self.working()
+        source.qmp.execute("stop")
+        destination = self.waiting()
+        receive = self.receive(destination, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=(*SLOW, *self.run_directory))
+        self.wait_until(lambda: any(event.get("phase") == "post-copy" for event in migrate.events),
+                        20, "post-copy begins")
+        destination.process.kill()
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        reclaimed = self.operator("reclaim", SURE)
+        self.assert_ended(reclaimed, 0)
+        self.assertEqual((True, False),
+                         (reclaimed.last["vm_owner"] == "source", reclaimed.last["vm_runs"]))
+        self.assert_not_running(source)
+        source.qmp.execute("cont")
+        self.assert_works(source)
+
+    def test_source_qemu_gone_too(self):
+        source, destination, receive, migrate = self.begin()
+        destination.process.kill()
+        source.process.kill()
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        self.assert_ended(self.operator("reclaim", SURE), 3, "nothing to take back")
