@@ -11,6 +11,7 @@
 #include <functional>
 
 #include "base/monotonic_time.h"
+#include "cli/abandon_command.h"
 #include "cli/cancel_command.h"
 #include "cli/doctor_command.h"
 #include "cli/exit_status.h"
@@ -30,6 +31,7 @@ struct ParsedOptions {
   ReceiveCommand receive;
   DoctorCommand doctor;
   ReclaimCommand reclaim;
+  AbandonCommand abandon;
   std::vector<std::string> guardian;
   std::string run_directory;
   std::string id;
@@ -236,6 +238,24 @@ CLI::App* AddReclaim(CLI::App* app, ReclaimCommand* options) {
   return command;
 }
 
+CLI::App* AddAbandon(CLI::App* app, AbandonCommand* options) {
+  CLI::App* command = app->add_subcommand(
+      "abandon", "On the destination: save what is left of a VM whose source was lost");
+  command->add_option("id", options->id, "the migration: its id, or the first digits of it")
+      ->type_name("ID");
+  command
+      ->add_option("--dump", options->dump_path,
+                   "copy the memory that is here into this new file, and which pages are missing "
+                   "into FILE.json; the VM stays as it is")
+      ->type_name("FILE");
+  command->add_option("--hook", options->hook, "the hook's socket, if it is another one now")
+      ->type_name("unix:PATH");
+  command->add_flag("--json", options->json, "one JSON object on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  command->footer("Exit status: 0 done, 1 failed, 2 nothing was done.");
+  return command;
+}
+
 // `migrate` starts itself again under this name; nobody else has a use for it.
 CLI::App* AddGuardian(CLI::App* app, ParsedOptions* options) {
   CLI::App* command = app->add_subcommand("guardian", "")->group("");
@@ -297,6 +317,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   CLI::App* status = AddStatus(&app, &options);
   CLI::App* cancel = AddCancel(&app, &options);
   CLI::App* reclaim = AddReclaim(&app, &options.reclaim);
+  CLI::App* abandon = AddAbandon(&app, &options.abandon);
   CLI::App* doctor = AddDoctor(&app, &options.doctor);
   CLI::App* guardian = AddGuardian(&app, &options);
 
@@ -325,6 +346,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
   if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
   if (reclaim->parsed()) return RunReclaim(parts, options.reclaim);
+  if (abandon->parsed()) return RunAbandon(parts, options.abandon);
   if (doctor->parsed()) return RunDoctor(parts, options.doctor);
   return guardian->parsed() ? RunGuardianCommand(parts, options.guardian) : ExitStatus::kUsage;
 }

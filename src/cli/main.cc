@@ -4,6 +4,7 @@
 
 #include "assembly/sessions.h"
 #include "assembly/tls_examination.h"
+#include "assembly/vm_abandon.h"
 #include "assembly/vm_reclaim.h"
 #include "cli/command_line.h"
 #include "cli/vm_examination.h"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineTls,
       .reclaim_vm = faultline::ReclaimVm,
+      .take_abandoned_vm = faultline::TakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

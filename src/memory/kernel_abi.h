@@ -22,6 +22,16 @@ static_assert(sizeof(uffdio_continue) == 32);
 // One bit of the mask that UFFDIO_REGISTER returns.
 constexpr uint64_t UffdIoctlBit(unsigned number) { return uint64_t{1} << number; }
 
+// UFFDIO_POISON, since Linux 6.6 (ioctl_userfaultfd(2)): whoever touches the page gets a SIGBUS.
+struct UffdioPoison {
+  uffdio_range range;
+  uint64_t mode;
+  int64_t updated;  // bytes done, or a negative errno
+};
+static_assert(sizeof(UffdioPoison) == 32);
+inline constexpr unsigned kUffdioPoisonNumber = 0x08;
+inline constexpr unsigned long kUffdioPoison = _IOWR(UFFDIO, kUffdioPoisonNumber, UffdioPoison);
+
 // The file's bits of f_type (statfs) that matter here.
 inline constexpr uint64_t kTmpfsMagic = 0x01021994;
 inline constexpr uint64_t kHugetlbfsMagic = 0x958458f6;

@@ -11,7 +11,10 @@
 //   hold-listening  a destination that waits for a source until it is cancelled
 //   refuse          options that the session finds senseless
 //   disk-locked     'reclaim': the destination's QEMU lives
+//   disk-full       'abandon': the dump does not fit
 //   throw-before, throw-after, throw-thread
+#include <unistd.h>
+
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -194,6 +197,27 @@ ReclaimResult ReclaimFakeVm(const std::string& qmp_path, bool run, Journal* jour
   return result;
 }
 
+// One region of eight pages: the second is there, and the last four are missing.
+class FakeAbandonedVm final : public AbandonedVm {
+ public:
+  absl::StatusOr<std::vector<DumpedRegion>> Dump(int file) override {
+    if (Script() == "disk-full") return absl::ResourceExhaustedError("the dump's disk is full");
+    DumpedRegion region{.layout = {"ram0", 8 * 4096, 4096}, .offset_bytes = 0, .missing = {}};
+    region.missing.Add(4, 8);
+    const std::string page(4096, 'x');
+    if (ftruncate(file, 8 * 4096) < 0 || pwrite(file, page.data(), page.size(), 4096) != 4096) {
+      return absl::InternalError("the dump cannot be written");
+    }
+    return std::vector<DumpedRegion>{region};
+  }
+};
+
+absl::StatusOr<std::unique_ptr<AbandonedVm>> TakeFakeAbandonedVm(const std::string& hook_path,
+                                                                 std::span<const KeptRegion>) {
+  if (hook_path == "/nobody") return absl::UnavailableError("nobody serves the hook '/nobody'");
+  return std::make_unique<FakeAbandonedVm>();
+}
+
 absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
   if (qmp_path == "/nobody") return absl::UnavailableError("nobody answers at '/nobody'");
   return std::vector<DoctorLine>{{"VM", DoctorLevel::kOk, "2 RAM blocks", ""}};
@@ -211,6 +235,7 @@ int main(int argc, char** argv) {
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineFakeTls,
       .reclaim_vm = faultline::ReclaimFakeVm,
+      .take_abandoned_vm = faultline::TakeFakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

@@ -1,5 +1,6 @@
 """A host is lost for good after the handover, and the operator decides."""
 
+import json
 import os
 import time
 
@@ -114,3 +115,54 @@ class Reclaim(RecoveryCase):
         self.kill_command(receive)
         self.kill_command(migrate)
         self.assert_ended(self.operator("reclaim", SURE), 3, "nothing to take back")
+
+
+class Dump(RecoveryCase):
+    """`faultline abandon --dump`: what is there is saved, and nothing missing passes for zeros."""
+
+    def dump(self):
+        path = os.path.join(self.workdir, "vm.ram")
+        command = self.operator("abandon", "--dump", path)
+        self.assertEqual(0, command.process.child.returncode, command.describe())
+        with open(path + ".json") as file:
+            region, = json.load(file)["regions"]
+        missing = {page for first, count in region["missing"]
+                   for page in range(first, first + count)}
+        self.assertEqual(len(missing), command.last["pages_missing"])
+        self.assertGreater(len(missing), 0)
+        self.assertLess(len(missing), command.last["pages_total"])
+        return path, missing
+
+    def test_compared_with_the_source(self):
+        """A VM that was paused has not changed since: each page that is there is the source's."""
+        source = self.working()
+        source.qmp.execute("stop")
+        destination = self.waiting()
+        receive = self.receive(destination, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=(*SLOW, *self.run_directory))
+        self.wait_until(lambda: any(event.get("pages_pushed", 0) > 500
+                                    for event in receive.events), 20, "some memory has arrived")
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        path, missing = self.dump()
+        different = set(memory.differing_pages(path, source.backends[0].path))
+        self.assertEqual(set(), different - missing)
+        # What is missing is a hole, and by far not all of it is zeros at the source.
+        self.assertGreater(len(different), 500)
+
+    def test_of_a_vm_that_stands_still(self):
+        """Its monitor is never asked; when the source's memory is found after all, it goes on."""
+        source, destination, receive, migrate, _ = self.post_copy(extra=self.run_directory)
+        time.sleep(0.5)
+        self.kill_command(migrate)
+        in_the_way = self.operator("abandon", "--dump", os.path.join(self.workdir, "no"))
+        self.assertEqual(2, in_the_way.process.child.returncode, in_the_way.describe())
+        self.assertIn(f"process {receive.process.pid}", in_the_way.stderr())
+        self.kill_command(receive)
+        source.process.kill()
+        time.sleep(1)
+        self.dump()
+        commands = [self.resume("receive"), self.resume("migrate")]
+        for command in commands:
+            self.assertEqual(0, command.wait(90), command.describe())
+        self.assert_works(destination)
