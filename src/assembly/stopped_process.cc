@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <cstdio>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -17,20 +18,31 @@ namespace {
 constexpr int kPatienceMs = 2000;
 constexpr int kStepMs = 5;
 
-// The letter of /proc/PID/task/TID/stat, after the name in brackets; 'X' for one that has ended.
-char StateOf(const std::filesystem::path& task) {
+// Of a thread's flags in /proc (PF_USER_WORKER): the kernel's own, such as KVM's
+// kvm-nx-lpage-recovery since Linux 6.13, which no SIGSTOP reaches.
+constexpr unsigned long kKernelWorker = 0x4000;
+
+// Reads /proc/PID/task/TID/stat: "TID (name) state ppid pgrp session tty tpgid flags ...".
+bool ThreadStandsStill(const std::filesystem::path& task) {
   absl::StatusOr<std::string> text = ReadTextFile((task / "stat").string());
-  if (!text.ok()) return 'X';
+  if (!text.ok()) return true;  // it has ended
   const size_t bracket = text->rfind(") ");
-  return bracket == std::string::npos || bracket + 2 >= text->size() ? '?' : (*text)[bracket + 2];
+  if (bracket == std::string::npos) return false;
+  char state = '?';
+  unsigned long flags = 0;
+  if (std::sscanf(text->c_str() + bracket + 2, "%c %*d %*d %*d %*d %*d %lu", &state, &flags) != 2) {
+    return false;
+  }
+  // Stopped, traced, held in the kernel, ended; a kernel's own may sleep.
+  if (std::string("TtDZX").find(state) != std::string::npos) return true;
+  return state == 'S' && (flags & kKernelWorker) != 0;
 }
 
 bool StandsStill(pid_t pid) {
   std::error_code error;
   for (std::filesystem::directory_iterator task(fmt::format("/proc/{}/task", pid), error), end;
        !error && task != end; task.increment(error)) {
-    // Stopped, traced, waiting in the kernel, ended.
-    if (std::string("TtDZX").find(StateOf(task->path())) == std::string::npos) return false;
+    if (!ThreadStandsStill(task->path())) return false;
   }
   return !error;
 }

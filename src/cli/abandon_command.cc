@@ -132,6 +132,96 @@ ExitStatus Tell(const Unfinished& one, const AbandonCommand& command,
       ExitStatus::kDone);
 }
 
+// What the operator must know before they give the source up.
+std::vector<std::string> Consequences(const Unfinished& one, bool kvm) {
+  return {
+      "what the source had of the VM's memory and had not sent is lost for good",
+      kvm ? "this VM runs under KVM: its guest gets a machine check when it touches a missing "
+            "page, "
+            "and Linux ends the process that did, or panics if it was the kernel itself; QEMU dies "
+            "if a device of its own touches one, or if this host cannot "
+            "deliver machine checks"
+          : "this VM runs without KVM: QEMU dies of a SIGBUS as soon as anybody touches a missing "
+            "page, and the VM with it",
+      fmt::format(
+          "'faultline receive --resume {}' is refused from then on, even if the source comes "
+          "back",
+          one.migration_id),
+  };
+}
+
+ExitStatus ExplainPoison(const Unfinished& one, bool kvm, bool json) {
+  const std::string mend = fmt::format(
+      "save what is here with '--dump FILE', and make sure that the source is lost; then: "
+      "'faultline "
+      "abandon {} --poison --i-know-the-source-is-dead'",
+      one.migration_id);
+  std::string text = fmt::format(
+      "faultline: migration {}: poisoning makes each page that is missing an error for whoever "
+      "touches it, and lets the VM run. That means:\n",
+      one.migration_id);
+  for (const std::string& consequence : Consequences(one, kvm)) {
+    text += fmt::format("  - {};\n", consequence);
+  }
+  text += fmt::format("Nothing was done. First {}.\n", mend);
+  (void)!write(STDERR_FILENO, text.data(), text.size());
+  if (!json) return ExitStatus::kUsage;
+  return WriteOut(ToLine({{"event", "confirmation-needed"},
+                          {"id", one.migration_id},
+                          {"role", RoleName(Role::kDestination)},
+                          {"kvm", kvm},
+                          {"consequences", Consequences(one, kvm)},
+                          {"mend", mend}}) +
+                      "\n",
+                  ExitStatus::kUsage);
+}
+
+// The last thing: from here on there is nothing that `receive --resume` could take over. A record
+// that cannot be written changes nothing about that.
+void RecordPoison(Journal* journal) {
+  absl::Status recorded = journal->Record(JournalPhase::kAbandoned);
+  if (recorded.ok()) recorded = journal->MakeDurable();
+  if (!recorded.ok()) {
+    CommandError(Annotate(recorded, "the pages are poisoned, but the journal may not say so"));
+  }
+}
+
+ExitStatus Poison(const CommandParts& parts, const RunDirectory& directory, const Unfinished& one,
+                  const AbandonCommand& command, Journal* journal) {
+  if (!one.journal.committed) {
+    return UsageError(absl::FailedPreconditionError(fmt::format(
+                          "migration {}: only the source can say whose the VM is, and it may run "
+                          "there. '{}' on the source has a line 'committed' if it is this host's",
+                          one.migration_id, one.migration_id + ".source.journal")),
+                      "abandon");
+  }
+  absl::StatusOr<std::unique_ptr<AbandonedVm>> vm =
+      parts.take_abandoned_vm(one.record.hook_path, one.journal.kept->regions);
+  absl::StatusOr<bool> kvm = vm.ok() ? (*vm)->UsesKvm() : vm.status();
+  if (kvm.ok() && !command.source_is_dead) return ExplainPoison(one, *kvm, command.json);
+  absl::StatusOr<uint64_t> poisoned = kvm.ok() ? (*vm)->Poison() : kvm.status();
+  OutputJson object = {{"event", poisoned.ok() ? "poisoned" : "failed"},
+                       {"id", one.migration_id},
+                       {"role", RoleName(Role::kDestination)},
+                       {"vm_owner", RoleName(Role::kDestination)}};
+  if (!poisoned.ok()) {
+    CommandError(poisoned.status());
+    object["error"] = MessageOf(poisoned.status());
+    return command.json ? WriteOut(ToLine(object) + "\n", ExitStatus::kFailed)
+                        : ExitStatus::kFailed;
+  }
+  RecordPoison(journal);
+  object["kvm"] = *kvm;
+  object["pages_poisoned"] = *poisoned;
+  const std::string line = ToLine(object) + "\n";
+  WriteDecision(directory, Role::kDestination, one.migration_id, line);
+  if (command.json) return WriteOut(line, ExitStatus::kDone);
+  return WriteOut(fmt::format("Migration {}: {} missing pages are poisoned, and the VM runs until "
+                              "somebody touches one.\n",
+                              one.migration_id, *poisoned),
+                  ExitStatus::kDone);
+}
+
 absl::StatusOr<Unfinished> Find(const RunDirectory& directory, const AbandonCommand& command) {
   ASSIGN_OR_RETURN(Unfinished found,
                    FindLone(directory, Role::kDestination, command.id, "abandon"));
@@ -144,11 +234,12 @@ absl::StatusOr<Unfinished> Find(const RunDirectory& directory, const AbandonComm
 }  // namespace
 
 ExitStatus RunAbandon(const CommandParts& parts, const AbandonCommand& command) {
-  if (command.dump_path.empty()) {
-    return UsageError(absl::InvalidArgumentError(
-                          "say what to do with the VM: '--dump FILE' copies the memory that is "
-                          "here and leaves the VM as it is"),
-                      "abandon");
+  if (command.dump_path.empty() != command.poison) {
+    return UsageError(
+        absl::InvalidArgumentError(
+            "say what to do with the VM: either '--dump FILE', which copies the memory "
+            "that is here and leaves the VM as it is, or '--poison'"),
+        "abandon");
   }
   if (!command.id.empty()) {
     if (absl::Status id = CheckId(command.id); !id.ok()) return UsageError(id, "abandon");
@@ -159,6 +250,7 @@ ExitStatus RunAbandon(const CommandParts& parts, const AbandonCommand& command) 
   if (!one.ok()) return UsageError(one.status(), "abandon");
   absl::StatusOr<std::unique_ptr<Journal>> journal = LockLone(parts, *one, Role::kDestination);
   if (!journal.ok()) return UsageError(journal.status(), "abandon");
+  if (command.poison) return Poison(parts, *directory, *one, command, journal->get());
   return Tell(*one, command, Dump(parts, *one, command.dump_path));
 }
 

@@ -14,13 +14,17 @@ struct AbandonCommand {
   std::string id;  // the first digits; empty: the only one
   std::string dump_path;
   std::string hook;
+  bool poison = false;
+  bool source_is_dead = false;
   std::string run_directory;
   bool json = false;
 };
 
-// Writes the pages that are there into `dump_path`, and which are missing into `dump_path`.json.
-// The VM stays as it is, and `receive --resume` can go on with it if the source comes back after
-// all.
+// With `dump_path`: writes the pages that are there into it, and which are missing into
+// `dump_path`.json. The VM stays as it is, and `receive --resume` can go on with it if the source
+// comes back after all. With `poison`: every missing page becomes an error for whoever touches it,
+// for good, and the VM runs; without `source_is_dead` it says what that means (kUsage). kFailed:
+// the VM stands still as before.
 ExitStatus RunAbandon(const CommandParts& parts, const AbandonCommand& command);
 
 }  // namespace faultline

@@ -248,6 +248,10 @@ CLI::App* AddAbandon(CLI::App* app, AbandonCommand* options) {
                    "copy the memory that is here into this new file, and which pages are missing "
                    "into FILE.json; the VM stays as it is")
       ->type_name("FILE");
+  command->add_flag("--poison", options->poison,
+                    "make each missing page an error for whoever touches it, for good, and let the "
+                    "VM run: says first what that means here");
+  command->add_flag("--i-know-the-source-is-dead", options->source_is_dead, "do --poison");
   command->add_option("--hook", options->hook, "the hook's socket, if it is another one now")
       ->type_name("unix:PATH");
   command->add_flag("--json", options->json, "one JSON object on stdout");

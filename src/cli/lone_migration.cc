@@ -1,11 +1,15 @@
 #include "cli/lone_migration.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <utility>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "cli/status_command.h"
+#include "cli/usage.h"
 
 namespace faultline {
 
@@ -38,6 +42,18 @@ absl::StatusOr<std::unique_ptr<Journal>> LockLone(const CommandParts& parts, con
         fmt::format("nothing is left to decide about migration {}: {}", one.migration_id, why));
   }
   return journal;
+}
+
+void WriteDecision(const RunDirectory& directory, Role role, const std::string& id,
+                   const std::string& line) {
+  const std::string path = directory.PathOf(id, role, "json");
+  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  if (!fd.valid() ||
+      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+    CommandError(absl::UnavailableError(
+        fmt::format("'{}' cannot be written, so 'faultline status' will not know of this", path)));
+  }
+  (void)unlink(directory.PathOf(id, role, "command").c_str());
 }
 
 }  // namespace faultline

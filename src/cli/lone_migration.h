@@ -23,6 +23,11 @@ absl::StatusOr<Unfinished> FindLone(const RunDirectory& directory, Role role, co
 absl::StatusOr<std::unique_ptr<Journal>> LockLone(const CommandParts& parts, const Unfinished& one,
                                                   Role role);
 
+// What `status` says of it from now on: `line`, a JSON object, in place of how its command ended.
+// Nothing is left to take up. Failing is told on stderr and is no reason to fail.
+void WriteDecision(const RunDirectory& directory, Role role, const std::string& id,
+                   const std::string& line);
+
 }  // namespace faultline
 
 #endif  // FAULTLINE_CLI_LONE_MIGRATION_H_

@@ -1,6 +1,5 @@
 #include "cli/reclaim_command.h"
 
-#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
@@ -79,17 +78,6 @@ absl::StatusOr<Unfinished> Find(const RunDirectory& directory, const ReclaimComm
   return found;
 }
 
-// What `status` says from now on, in place of how `migrate` ended.
-void WriteEnded(const RunDirectory& directory, const std::string& id, const std::string& line) {
-  const std::string path = directory.PathOf(id, Role::kSource, "json");
-  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid() ||
-      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
-    CommandError(absl::UnavailableError(fmt::format(
-        "'{}' cannot be written, so 'faultline status' will not know of the reclaim", path)));
-  }
-}
-
 ExitStatus Tell(const RunDirectory& directory, const Unfinished& one, const ReclaimResult& result,
                 bool json) {
   for (const std::string& notice : result.notices) CommandError(absl::UnknownError(notice));
@@ -105,10 +93,7 @@ ExitStatus Tell(const RunDirectory& directory, const Unfinished& one, const Recl
                        {"vm_runs", result.runs}};
   if (!result.status.ok()) object["error"] = MessageOf(result.status);
   const std::string line = ToLine(object) + "\n";
-  if (result.owned) {
-    WriteEnded(directory, one.migration_id, line);
-    (void)unlink(directory.PathOf(one.migration_id, Role::kSource, "command").c_str());
-  }
+  if (result.owned) WriteDecision(directory, Role::kSource, one.migration_id, line);
   if (json) return WriteOut(line, exit_status);
   if (!result.status.ok()) return exit_status;
   return WriteOut(fmt::format("Migration {}: the VM is this host's again{}. Its disks are as the "

@@ -128,7 +128,8 @@ void RunDirectory::RemoveOld() const {
     absl::StatusOr<JournalContent> journal =
         ReadJournal(PathOf(file.migration_id, file.role, "journal"));
     if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted &&
-        journal->last_phase != JournalPhase::kReclaimed) {
+        journal->last_phase != JournalPhase::kReclaimed &&
+        journal->last_phase != JournalPhase::kAbandoned) {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {

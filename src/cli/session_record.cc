@@ -66,6 +66,9 @@ std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
   if (journal.last_phase == JournalPhase::kReclaimed) {
     return "the source took the VM back with 'faultline reclaim'";
   }
+  if (journal.last_phase == JournalPhase::kAbandoned) {
+    return "its source was given up with 'faultline abandon', and what was missing is poisoned";
+  }
   // A destination that has said Loaded needs the source's word, whatever it is.
   if (journal.committed || (role == Role::kDestination && journal.loaded)) {
     return journal.kept.has_value() ? "" : "its journal does not say what it needs";

@@ -19,16 +19,17 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
+constexpr char kSourceIsDead[] = "--i-know-the-source-is-dead";
+
 class AbandonCommandTest : public ::testing::Test {
  protected:
   AbandonCommandTest() { mkdir(run_.c_str(), 0700); }
 
   // What a `receive` leaves that was killed after the handover.
-  void LeaveUnfinished() {
+  void LeaveUnfinished(const std::string& records = "3 loaded\n4 committed\n") {
     std::ofstream(Path("journal")) << fmt::format(
-        "faultline-journal 1 {0} destination\nkept {0} {1} 1 4096,4096,0,1,2,61,62\n3 loaded\n"
-        "4 committed\n",
-        id_, std::string(32, 'c'));
+        "faultline-journal 1 {0} destination\nkept {0} {1} 1 4096,4096,0,1,2,61,62\n{2}", id_,
+        std::string(32, 'c'), records);
     std::ofstream(Path("command"))
         << R"({"endpoint":"tcp://0.0.0.0:7","qmp":"/run/q","hook":"/run/h"})";
   }
@@ -86,9 +87,46 @@ TEST_F(AbandonCommandTest, NothingIsOverwrittenAndNoHalfDumpIsLeft) {
   EXPECT_FALSE(std::filesystem::exists(dump_ + "2.json"));
 }
 
+TEST_F(AbandonCommandTest, PoisonSaysFirstWhatItMeansHere) {
+  LeaveUnfinished();
+  const std::string before = *ReadTextFile(Path("journal"));
+  CommandResult result = Abandon({"--poison"});
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.error, AllOf(HasSubstr("QEMU dies of a SIGBUS"), HasSubstr("Nothing was done"),
+                                  HasSubstr("--i-know-the-source-is-dead")));
+  result = Abandon({"--poison", "--json"}, "kvm");
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.error, HasSubstr("machine check"));
+  EXPECT_EQ(json::parse(result.out)["kvm"], true);
+  result = Abandon({"--poison", kSourceIsDead, "--json"}, "old-kernel");
+  EXPECT_EQ(result.exit_status, 1);
+  EXPECT_EQ(json::parse(result.out)["event"], "failed");
+  EXPECT_EQ(*ReadTextFile(Path("journal")), before);
+}
+
+TEST_F(AbandonCommandTest, PoisonIsForGood) {
+  LeaveUnfinished();
+  CommandResult result = Abandon({"--poison", kSourceIsDead, "--json"});
+  ASSERT_EQ(result.exit_status, 0) << result.error;
+  EXPECT_EQ(json::parse(result.out)["pages_poisoned"], 4);
+  EXPECT_THAT(*ReadTextFile(Path("journal")), HasSubstr("4 committed\n8 abandoned\n"));
+  CommandResult resume = RunCommand(Options({"receive", "--resume", "a1"}, "complete"));
+  EXPECT_EQ(resume.exit_status, 2);
+  EXPECT_THAT(resume.error, HasSubstr("given up with 'faultline abandon'"));
+  EXPECT_THAT(RunCommand(Options({"status", "a1"}, "")).out, HasSubstr("poisoned"));
+}
+
+TEST_F(AbandonCommandTest, AVmThatMayRunOnTheSourceIsNotPoisoned) {
+  LeaveUnfinished("3 loaded\n");
+  CommandResult result = Abandon({"--poison", kSourceIsDead});
+  EXPECT_EQ(result.exit_status, 2);
+  EXPECT_THAT(result.error, HasSubstr("only the source can say"));
+}
+
 TEST_F(AbandonCommandTest, Refusals) {
   EXPECT_EQ(Abandon({}).exit_status, 2);
   EXPECT_THAT(Abandon({}).error, HasSubstr("--dump FILE"));
+  EXPECT_EQ(Abandon({"--dump", dump_, "--poison"}).exit_status, 2);
   EXPECT_THAT(Abandon({"--dump", dump_}).error, HasSubstr("nothing to take up"));
   EXPECT_THAT(Abandon({"xyz", "--dump", dump_}).error, HasSubstr("is no migration id"));
   LeaveUnfinished();

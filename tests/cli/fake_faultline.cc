@@ -12,6 +12,7 @@
 //   refuse          options that the session finds senseless
 //   disk-locked     'reclaim': the destination's QEMU lives
 //   disk-full       'abandon': the dump does not fit
+//   kvm, old-kernel 'abandon': the VM runs under KVM; the kernel knows no poison
 //   throw-before, throw-after, throw-thread
 #include <unistd.h>
 
@@ -209,6 +210,11 @@ class FakeAbandonedVm final : public AbandonedVm {
       return absl::InternalError("the dump cannot be written");
     }
     return std::vector<DumpedRegion>{region};
+  }
+  absl::StatusOr<bool> UsesKvm() override { return Script() == "kvm"; }
+  absl::StatusOr<uint64_t> Poison() override {
+    if (Script() == "old-kernel") return absl::UnimplementedError("Linux 6.6 and later can");
+    return 4;
   }
 };
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import signal
 import time
 
 from rig import memory
 from rig.process import run
 from rig.recovery import SLOW, RecoveryCase
+from rig.small import MIB
+from rig.vm import Backend
 
 SURE = "--i-know-the-destination-is-dead"
 
@@ -166,3 +169,56 @@ class Dump(RecoveryCase):
         for command in commands:
             self.assertEqual(0, command.wait(90), command.describe())
         self.assert_works(destination)
+
+
+class Poison(RecoveryCase):
+    """`faultline abandon --poison`: a page that can never come is an error, not zeros."""
+
+    SURE = "--i-know-the-source-is-dead"
+
+    def lost_source(self, destination_backends=None, **options):
+        source = self.working(**options)
+        destination = self.waiting(backends=destination_backends, **options)
+        receive = self.receive(destination, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=(*SLOW, *self.run_directory))
+        destination.wait_status("running")
+        time.sleep(0.5)
+        self.kill_command(migrate)
+        self.kill_command(receive)
+        source.process.kill()
+        return destination
+
+    def test_without_kvm_qemu_dies_as_said(self):
+        destination = self.lost_source()
+        explained = self.operator("abandon", "--poison")
+        self.assertEqual(2, explained.process.child.returncode, explained.describe())
+        self.assertIn("QEMU dies of a SIGBUS", explained.stderr())
+        self.assertFalse(explained.last["kvm"])
+        self.assertTrue(destination.process.alive())
+        poisoned = self.operator("abandon", "--poison", self.SURE)
+        self.assertEqual(0, poisoned.process.child.returncode, poisoned.describe())
+        self.assertGreater(poisoned.last["pages_poisoned"], 1000)
+        # The guest walks through all of its memory.
+        self.assertEqual(128 + signal.SIGBUS, destination.process.wait(20))
+        again = self.operator("receive", "--resume", poisoned.last["id"])
+        self.assertEqual(2, again.process.child.returncode, again.describe())
+
+    def test_under_kvm_nobody_reads_zeros(self):
+        destination = self.lost_source(mib=64, accel="kvm")
+        poisoned = self.operator("abandon", "--poison", self.SURE)
+        self.assertEqual(0, poisoned.process.child.returncode, poisoned.describe())
+        self.assertTrue(poisoned.last["kvm"])
+        # A machine check, for which this guest has no handler: the machine resets, which ends QEMU
+        # (-no-reboot). Where the host cannot deliver one, QEMU dies of the SIGBUS.
+        self.assertIn(destination.process.wait(60), (0, 128 + signal.SIGBUS))
+
+    def test_refused_where_a_huge_page_could_cover_the_poison(self):
+        folder = self.tmpfs("size=200m,huge=advise")
+        destination = self.lost_source([Backend(MIB, path=os.path.join(folder, "ram"))])
+        refused = self.operator("abandon", "--poison", self.SURE)
+        self.assertEqual(1, refused.process.child.returncode, refused.describe())
+        self.assertIn("remount,huge=never", refused.stderr())
+        run("mount", "-o", "remount,huge=never", folder)
+        poisoned = self.operator("abandon", "--poison", self.SURE)
+        self.assertEqual(0, poisoned.process.child.returncode, poisoned.describe())
+        self.assertEqual(128 + signal.SIGBUS, destination.process.wait(20))

@@ -64,6 +64,8 @@ const char* JournalPhaseName(JournalPhase phase) {
       return "rolled-back";
     case JournalPhase::kReclaimed:
       return "reclaimed";
+    case JournalPhase::kAbandoned:
+      return "abandoned";
   }
   return "unknown";
 }
@@ -168,7 +170,7 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     int value = 0;
     auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
     if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
-        value > static_cast<int>(JournalPhase::kReclaimed)) {
+        value > static_cast<int>(JournalPhase::kAbandoned)) {
       return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
     }
     JournalPhase phase = static_cast<JournalPhase>(value);

@@ -35,7 +35,7 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_TRUE(absl::IsNotFound(ReadJournalPhase(path_).status()));
   for (JournalPhase phase :
        {JournalPhase::kPreparing, JournalPhase::kFrozen, JournalPhase::kCommitted,
-        JournalPhase::kCompleted, JournalPhase::kReclaimed}) {
+        JournalPhase::kCompleted, JournalPhase::kReclaimed, JournalPhase::kAbandoned}) {
     ASSERT_TRUE((*journal)->Record(phase).ok());
     auto read = ReadJournalPhase(path_);
     ASSERT_TRUE(read.ok()) << read.status();
@@ -49,7 +49,7 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_FALSE(content->loaded);
   EXPECT_EQ(*ReadTextFile(path_),
             "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n5 completed\n"
-            "7 reclaimed\n");
+            "7 reclaimed\n8 abandoned\n");
 }
 
 TEST_F(FileJournalTest, OneProcessHasItOpen) {
