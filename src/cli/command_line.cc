@@ -11,11 +11,13 @@
 #include <functional>
 
 #include "base/monotonic_time.h"
+#include "cli/abandon_command.h"
 #include "cli/cancel_command.h"
 #include "cli/doctor_command.h"
 #include "cli/exit_status.h"
 #include "cli/migrate_command.h"
 #include "cli/receive_command.h"
+#include "cli/reclaim_command.h"
 #include "cli/session_host.h"
 #include "cli/status_command.h"
 #include "cli/usage.h"
@@ -28,6 +30,8 @@ struct ParsedOptions {
   MigrateCommand migrate;
   ReceiveCommand receive;
   DoctorCommand doctor;
+  ReclaimCommand reclaim;
+  AbandonCommand abandon;
   std::vector<std::string> guardian;
   std::string run_directory;
   std::string id;
@@ -220,6 +224,46 @@ CLI::App* AddCancel(CLI::App* app, ParsedOptions* options) {
   return command;
 }
 
+CLI::App* AddReclaim(CLI::App* app, ReclaimCommand* options) {
+  CLI::App* command = app->add_subcommand(
+      "reclaim", "On the source: take a VM back whose destination was lost after the handover");
+  command->add_option("id", options->id, "the migration: its id, or the first digits of it")
+      ->type_name("ID");
+  command->add_flag("--i-know-the-destination-is-dead", options->destination_is_dead,
+                    "do it; without this the command says what it means, and does nothing");
+  command->add_option("--qmp", options->qmp, "the source QEMU's monitor, if it is another one now")
+      ->type_name("unix:PATH");
+  command->add_flag("--json", options->json, "one JSON object on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  command->footer(
+      "Exit status: 0 done, 1 the VM is this host's but does not run, 2 nothing was done, 3 "
+      "failed\n"
+      "and the VM is the destination's as before.");
+  return command;
+}
+
+CLI::App* AddAbandon(CLI::App* app, AbandonCommand* options) {
+  CLI::App* command = app->add_subcommand(
+      "abandon", "On the destination: save what is left of a VM whose source was lost");
+  command->add_option("id", options->id, "the migration: its id, or the first digits of it")
+      ->type_name("ID");
+  command
+      ->add_option("--dump", options->dump_path,
+                   "copy the memory that is here into this new file, and which pages are missing "
+                   "into FILE.json; the VM stays as it is")
+      ->type_name("FILE");
+  command->add_flag("--poison", options->poison,
+                    "make each missing page an error for whoever touches it, for good, and let the "
+                    "VM run: says first what that means here");
+  command->add_flag("--i-know-the-source-is-dead", options->source_is_dead, "do --poison");
+  command->add_option("--hook", options->hook, "the hook's socket, if it is another one now")
+      ->type_name("unix:PATH");
+  command->add_flag("--json", options->json, "one JSON object on stdout");
+  AddRunDirectory(command, &options->run_directory);
+  command->footer("Exit status: 0 done, 1 failed, 2 nothing was done.");
+  return command;
+}
+
 // `migrate` starts itself again under this name; nobody else has a use for it.
 CLI::App* AddGuardian(CLI::App* app, ParsedOptions* options) {
   CLI::App* command = app->add_subcommand("guardian", "")->group("");
@@ -280,6 +324,8 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   CLI::App* migrate = AddMigrate(&app, &options.migrate);
   CLI::App* status = AddStatus(&app, &options);
   CLI::App* cancel = AddCancel(&app, &options);
+  CLI::App* reclaim = AddReclaim(&app, &options.reclaim);
+  CLI::App* abandon = AddAbandon(&app, &options.abandon);
   CLI::App* doctor = AddDoctor(&app, &options.doctor);
   CLI::App* guardian = AddGuardian(&app, &options);
 
@@ -307,6 +353,8 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   if (migrate->parsed()) return RunMigrate(parts, options.migrate, started_us);
   if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
   if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
+  if (reclaim->parsed()) return RunReclaim(parts, options.reclaim);
+  if (abandon->parsed()) return RunAbandon(parts, options.abandon);
   if (doctor->parsed()) return RunDoctor(parts, options.doctor);
   return guardian->parsed() ? RunGuardianCommand(parts, options.guardian) : ExitStatus::kUsage;
 }

@@ -5,11 +5,14 @@
 
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "assembly/sessions.h"
 #include "assembly/tls_examination.h"
+#include "assembly/vm_abandon.h"
+#include "assembly/vm_reclaim.h"
 #include "cli/doctor_line.h"
 #include "seams/journal.h"
 
@@ -34,6 +37,12 @@ struct CommandParts {
   std::function<absl::Status(const std::vector<std::string>&)> run_guardian;
   // Looks at the certificates in a folder, or where migrations look if it is empty.
   std::function<TlsFacts(const std::string& directory)> examine_tls;
+  // Takes the VM behind a monitor socket back, as assembly/vm_reclaim.h has it.
+  std::function<ReclaimResult(const std::string& qmp_path, bool run, Journal*)> reclaim_vm;
+  // Takes hold of a VM whose source is lost, as assembly/vm_abandon.h has it.
+  std::function<absl::StatusOr<std::unique_ptr<AbandonedVm>>(const std::string& hook_path,
+                                                             std::span<const KeptRegion> regions)>
+      take_abandoned_vm;
   // Asks the VM behind a monitor socket whether it can move. An error: the monitor did not answer.
   std::function<absl::StatusOr<std::vector<DoctorLine>>(const std::string& qmp_path)> examine_vm;
 };

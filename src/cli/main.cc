@@ -4,6 +4,8 @@
 
 #include "assembly/sessions.h"
 #include "assembly/tls_examination.h"
+#include "assembly/vm_abandon.h"
+#include "assembly/vm_reclaim.h"
 #include "cli/command_line.h"
 #include "cli/vm_examination.h"
 #include "runtime/journal/file_journal.h"
@@ -34,6 +36,8 @@ int main(int argc, char** argv) {
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineTls,
+      .reclaim_vm = faultline::ReclaimVm,
+      .take_abandoned_vm = faultline::TakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

@@ -127,7 +127,9 @@ void RunDirectory::RemoveOld() const {
     // Its command has failed, but the migration can be taken up again as long as both hosts live.
     absl::StatusOr<JournalContent> journal =
         ReadJournal(PathOf(file.migration_id, file.role, "journal"));
-    if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted) {
+    if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted &&
+        journal->last_phase != JournalPhase::kReclaimed &&
+        journal->last_phase != JournalPhase::kAbandoned) {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {

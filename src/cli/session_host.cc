@@ -59,6 +59,12 @@ absl::Status SessionHost::OpenJournal(const CommandParts& parts) {
   } else {
     migration_id_ = settings_.resume->migration_id;
     ASSIGN_OR_RETURN(journal_, parts.open_journal({journal_path(), settings_.role, migration_id_}));
+    // It was looked at before this command had it to itself.
+    ASSIGN_OR_RETURN(JournalContent now, ReadJournal(journal_path()));
+    if (std::string why = WhyNotUnfinished(now, settings_.role); !why.empty()) {
+      return absl::FailedPreconditionError(
+          fmt::format("migration {} cannot be taken up again: {}", migration_id_, why));
+    }
     // The name from before it was agreed, which the one before could not remove any more.
     const std::string& first_id = settings_.resume->journal.migration_id;
     if (first_id != migration_id_) {

@@ -48,17 +48,6 @@ absl::StatusOr<SessionRecord> ReadRecord(const std::string& path) {
   return record;
 }
 
-// Why a migration with this journal cannot be taken up; empty if it can.
-std::string WhyNot(const JournalContent& journal, Role role) {
-  if (journal.last_phase == JournalPhase::kCompleted) return "it has completed";
-  if (journal.last_phase == JournalPhase::kRolledBack) return "the VM stayed with the source";
-  // A destination that has said Loaded needs the source's word, whatever it is.
-  if (journal.committed || (role == Role::kDestination && journal.loaded)) {
-    return journal.kept.has_value() ? "" : "its journal does not say what it needs";
-  }
-  return "it was not handed over: the VM is the source's";
-}
-
 // The process id of the command that still runs it; 0: none does.
 uint64_t RunningProcess(const RunDirectory& directory, const std::string& id, Role role) {
   absl::StatusOr<std::string> answer =
@@ -70,6 +59,22 @@ uint64_t RunningProcess(const RunDirectory& directory, const std::string& id, Ro
 }
 
 }  // namespace
+
+std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
+  if (journal.last_phase == JournalPhase::kCompleted) return "it has completed";
+  if (journal.last_phase == JournalPhase::kRolledBack) return "the VM stayed with the source";
+  if (journal.last_phase == JournalPhase::kReclaimed) {
+    return "the source took the VM back with 'faultline reclaim'";
+  }
+  if (journal.last_phase == JournalPhase::kAbandoned) {
+    return "its source was given up with 'faultline abandon', and what was missing is poisoned";
+  }
+  // A destination that has said Loaded needs the source's word, whatever it is.
+  if (journal.committed || (role == Role::kDestination && journal.loaded)) {
+    return journal.kept.has_value() ? "" : "its journal does not say what it needs";
+  }
+  return "it was not handed over: the VM is the source's";
+}
 
 TlsChoice AbsolutePaths(TlsChoice choice) {
   for (std::string* path : {&choice.directory, &choice.psk_path}) {
@@ -109,7 +114,7 @@ absl::StatusOr<std::vector<Unfinished>> ListUnfinished(const RunDirectory& direc
   for (const SessionFile& file : files) {
     if (file.role != role) continue;
     absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
-    if (!journal.ok() || !WhyNot(*journal, role).empty()) continue;
+    if (!journal.ok() || !WhyNotUnfinished(*journal, role).empty()) continue;
     // A destination's journal has a second name, from before it knew the id.
     if (HexEncode(journal->kept->id) != file.migration_id) continue;
     absl::StatusOr<SessionRecord> record =
@@ -173,7 +178,7 @@ absl::StatusOr<Unfinished> FindUnfinished(const RunDirectory& directory, Role ro
       absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
       if (!journal.ok()) return journal.status();
       return absl::NotFoundError(fmt::format("migration {} cannot be taken up again: {}",
-                                             file.migration_id, WhyNot(*journal, role)));
+                                             file.migration_id, WhyNotUnfinished(*journal, role)));
     }
   }
   return absl::NotFoundError(fmt::format(

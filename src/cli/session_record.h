@@ -47,6 +47,8 @@ absl::StatusOr<Unfinished> FindUnfinished(const RunDirectory& directory, Role ro
 // The same, in the run directory at `path` (empty: the default one).
 absl::StatusOr<Unfinished> FindInRunDirectory(const std::string& path, Role role,
                                               const std::string& id);
+// Why a migration with this journal cannot be taken up again; empty if it can.
+std::string WhyNotUnfinished(const JournalContent& journal, Role role);
 // Refuses to begin a new migration of the VM behind the monitor `qmp_path` while one from here is
 // not finished: FailedPrecondition names what goes on with it.
 absl::Status CheckNoneUnfinished(const RunDirectory& directory, const std::string& qmp_path);

@@ -26,6 +26,16 @@ constexpr uint64_t UffdIoctlBit(unsigned number) { return uint64_t{1} << number;
 // Makes small pages huge at once; Linux 6.1, in another process too (process_madvise).
 inline constexpr int kMadvCollapse = 25;
 
+// UFFDIO_POISON, since Linux 6.6 (ioctl_userfaultfd(2)): whoever touches the page gets a SIGBUS.
+struct UffdioPoison {
+  uffdio_range range;
+  uint64_t mode;
+  int64_t updated;  // bytes done, or a negative errno
+};
+static_assert(sizeof(UffdioPoison) == 32);
+inline constexpr unsigned kUffdioPoisonNumber = 0x08;
+inline constexpr unsigned long kUffdioPoison = _IOWR(UFFDIO, kUffdioPoisonNumber, UffdioPoison);
+
 // The file's bits of f_type (statfs) that matter here.
 inline constexpr uint64_t kTmpfsMagic = 0x01021994;
 inline constexpr uint64_t kHugetlbfsMagic = 0x958458f6;

@@ -141,6 +141,11 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
 
 absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::TakeOver(
     const VmDescription& vm) {
+  return TakeOverUffd(vm);
+}
+
+absl::StatusOr<std::unique_ptr<UffdMemory>> UffdGuestMemoryFactory::TakeOverUffd(
+    const VmDescription& vm) {
   RETURN_IF_ERROR(ValidateLayout(vm.layout()));
   ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
   ASSIGN_OR_RETURN(TakenMemory taken, armer_->Take(vm.regions));

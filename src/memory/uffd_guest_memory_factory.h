@@ -7,6 +7,7 @@
 
 #include "memory/memory_armer.h"
 #include "memory/ram_file_users.h"
+#include "memory/uffd_memory.h"
 #include "seams/fd_poller.h"
 #include "seams/guest_memory.h"
 
@@ -27,6 +28,9 @@ class UffdGuestMemoryFactory : public GuestMemoryFactory {
   absl::Status Check(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override;
+  // The same, for a caller that needs more than the seam has. `poller` may be null if no events are
+  // watched.
+  absl::StatusOr<std::unique_ptr<UffdMemory>> TakeOverUffd(const VmDescription& vm);
 
  private:
   // Everything but emptiness: files, who else uses them, room.

@@ -151,6 +151,13 @@ UffdMemory::Landed UffdMemory::ZeroPage(uint64_t address, uint64_t length_bytes)
   return {0, errno};
 }
 
+UffdMemory::Landed UffdMemory::PoisonPages(uint64_t address, uint64_t length_bytes) const {
+  UffdioPoison poison{.range = {.start = address, .len = length_bytes}, .mode = 0, .updated = 0};
+  if (ioctl(uffd_.get(), kUffdioPoison, &poison) == 0) return {length_bytes, 0};
+  if (poison.updated > 0) return {static_cast<uint64_t>(poison.updated), 0};
+  return {0, errno};
+}
+
 bool UffdMemory::IsThere(PageId page) const {
   uint64_t page_bytes = addresses_.page_size_bytes(page.region);
   uint64_t address = addresses_.AddressOf(page);
@@ -210,6 +217,27 @@ InstallResult UffdMemory::InstallZeros(PageRun run) {
     std::span<const std::byte> zeros = zeros_.bytes();
     return Copy(address + done_bytes, zeros.data(), std::min(left_bytes, zeros.size()));
   });
+}
+
+bool UffdMemory::CanPoison() const {
+  return std::all_of(regions_.begin(), regions_.end(), [](const Region& region) {
+    return (region.ioctls & UffdIoctlBit(kUffdioPoisonNumber)) != 0;
+  });
+}
+
+InstallResult UffdMemory::Poison(PageRun run) {
+  FAULTLINE_CHECK(CanPoison() && addresses_.Contains(run));
+  const uint64_t page_bytes = addresses_.page_size_bytes(run.region);
+  const uint64_t address = addresses_.AddressOf({run.region, run.first});
+  const uint64_t length_bytes = run.count * page_bytes;
+  for (uint64_t done_bytes = 0; done_bytes < length_bytes;) {
+    const Landed landed = PoisonPages(address + done_bytes, length_bytes - done_bytes);
+    done_bytes += landed.bytes;
+    if (landed.error_number == 0 || landed.error_number == EINTR) continue;
+    // Unlike an installation, EEXIST in hugetlbfs is no lack of huge pages: this takes none.
+    return {OutcomeOf(landed.error_number), done_bytes / page_bytes, landed.error_number};
+  }
+  return {InstallOutcome::kDone, run.count, 0};
 }
 
 absl::Status UffdMemory::Punch(PageRun run) {

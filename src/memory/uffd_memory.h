@@ -41,6 +41,11 @@ class UffdMemory : public GuestMemory {
   absl::Status ReadEvents(MemoryEvents* events) override;
   InstallResult Install(PageRun run, std::span<const std::byte> data) override;
   InstallResult InstallZeros(PageRun run) override;
+  // Whether the kernel lets pages be poisoned in every region (Linux 6.6).
+  bool CanPoison() const;
+  // Makes the pages of `run` an error (SIGBUS) for whoever touches them, and wakes who waits for
+  // one. kPresent: something is there, or it is poisoned already. CanPoison must be true.
+  InstallResult Poison(PageRun run);
   // Anonymous memory needs no punching: the kernel itself takes away what landed in the range
   // between the event's reading and the guest's going on.
   absl::Status Punch(PageRun run) override;
@@ -67,6 +72,7 @@ class UffdMemory : public GuestMemory {
   };
   Landed Copy(uint64_t address, const std::byte* data, uint64_t length_bytes) const;
   Landed ZeroPage(uint64_t address, uint64_t length_bytes) const;
+  Landed PoisonPages(uint64_t address, uint64_t length_bytes) const;
   // After EEXIST: whether a page is really there. In hugetlbfs the kernel (6.18 still) gives the
   // same answer when its pool of huge pages is empty.
   bool IsThere(PageId page) const;

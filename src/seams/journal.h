@@ -21,6 +21,11 @@ enum class JournalPhase : uint8_t {
   kCommitted = 4,  // the VM is the destination's
   kCompleted = 5,
   kRolledBack = 6,  // the VM is the source's, for good
+  // Source: an operator took the VM back after the handover, because its destination is lost. A
+  // kCommitted after it says that this came to nothing: the VM is the destination's as before.
+  kReclaimed = 7,
+  // Destination: an operator gave the source up, and what was missing is poisoned.
+  kAbandoned = 8,
 };
 
 // A RAM block as another process finds it again: a file's path, and what tells that it is that file

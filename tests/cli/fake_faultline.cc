@@ -10,7 +10,12 @@
 //                   but gives a notice), then completes
 //   hold-listening  a destination that waits for a source until it is cancelled
 //   refuse          options that the session finds senseless
+//   disk-locked     'reclaim': the destination's QEMU lives
+//   disk-full       'abandon': the dump does not fit
+//   kvm, old-kernel 'abandon': the VM runs under KVM; the kernel knows no poison
 //   throw-before, throw-after, throw-thread
+#include <unistd.h>
+
 #include <array>
 #include <chrono>
 #include <condition_variable>
@@ -180,6 +185,45 @@ TlsFacts ExamineFakeTls(const std::string& directory) {
   return facts;
 }
 
+ReclaimResult ReclaimFakeVm(const std::string& qmp_path, bool run, Journal* journal) {
+  ReclaimResult result;
+  if (Script() == "disk-locked") {
+    result.status = absl::FailedPreconditionError("the lock on a disk is held");
+    return result;
+  }
+  result.status = journal->Record(JournalPhase::kReclaimed);
+  result.owned = result.status.ok();
+  result.runs = run;
+  result.notices = {"asked " + qmp_path};
+  return result;
+}
+
+// One region of eight pages: the second is there, and the last four are missing.
+class FakeAbandonedVm final : public AbandonedVm {
+ public:
+  absl::StatusOr<std::vector<DumpedRegion>> Dump(int file) override {
+    if (Script() == "disk-full") return absl::ResourceExhaustedError("the dump's disk is full");
+    DumpedRegion region{.layout = {"ram0", 8 * 4096, 4096}, .offset_bytes = 0, .missing = {}};
+    region.missing.Add(4, 8);
+    const std::string page(4096, 'x');
+    if (ftruncate(file, 8 * 4096) < 0 || pwrite(file, page.data(), page.size(), 4096) != 4096) {
+      return absl::InternalError("the dump cannot be written");
+    }
+    return std::vector<DumpedRegion>{region};
+  }
+  absl::StatusOr<bool> UsesKvm() override { return Script() == "kvm"; }
+  absl::StatusOr<uint64_t> Poison() override {
+    if (Script() == "old-kernel") return absl::UnimplementedError("Linux 6.6 and later can");
+    return 4;
+  }
+};
+
+absl::StatusOr<std::unique_ptr<AbandonedVm>> TakeFakeAbandonedVm(const std::string& hook_path,
+                                                                 std::span<const KeptRegion>) {
+  if (hook_path == "/nobody") return absl::UnavailableError("nobody serves the hook '/nobody'");
+  return std::make_unique<FakeAbandonedVm>();
+}
+
 absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
   if (qmp_path == "/nobody") return absl::UnavailableError("nobody answers at '/nobody'");
   return std::vector<DoctorLine>{{"VM", DoctorLevel::kOk, "2 RAM blocks", ""}};
@@ -196,6 +240,8 @@ int main(int argc, char** argv) {
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineFakeTls,
+      .reclaim_vm = faultline::ReclaimFakeVm,
+      .take_abandoned_vm = faultline::TakeFakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,
   };
   return faultline::RunCommandLine(parts, std::vector<std::string>(argv + 1, argv + argc));

@@ -90,6 +90,15 @@ TEST_F(SessionRecordTest, OnlyWhatWasHandedOverCanBeTakenUp) {
   EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("stayed with the source"));
 }
 
+TEST_F(SessionRecordTest, WhatWasReclaimedCannotBeTakenUp) {
+  Leave(kFirstId, Role::kSource, "4 committed\n7 reclaimed\n");
+  EXPECT_THAT(Refusal(Role::kSource, "a1"), HasSubstr("'faultline reclaim'"));
+  EXPECT_TRUE(CheckNoneUnfinished(*directory_, "/q").ok());
+  // The VM could not be taken back.
+  Leave(kFirstId, Role::kSource, "4 committed\n7 reclaimed\n4 committed\n");
+  EXPECT_TRUE(FindUnfinished(*directory_, Role::kSource, "").ok());
+}
+
 TEST_F(SessionRecordTest, SeveralHaveToBeTold) {
   Leave(kFirstId, Role::kSource, "4 committed\n");
   Leave(kSecondId, Role::kSource, "4 committed\n");

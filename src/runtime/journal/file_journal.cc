@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -24,6 +25,17 @@ absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
   ssize_t written = write(fd, text.data(), text.size());
   if (written == static_cast<ssize_t>(text.size())) return absl::OkStatus();
   return ErrnoStatus(written < 0 ? errno : ENOSPC, fmt::format("write the journal '{}'", path));
+}
+
+// Held for as long as the journal is open, so that no second command works on the same migration:
+// one that is stopped or too busy to answer its status socket counts too. It ends with the process.
+absl::Status Lock(int fd, const std::string& path) {
+  if (flock(fd, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  if (errno != EWOULDBLOCK) return ErrnoStatus(errno, fmt::format("lock the journal '{}'", path));
+  return absl::FailedPreconditionError(
+      fmt::format("another command works on this migration: it has the journal '{}' open "
+                  "('faultline status' and 'fuser' name its process)",
+                  path));
 }
 
 absl::Status SyncDirectory(const std::string& directory) {
@@ -50,6 +62,10 @@ const char* JournalPhaseName(JournalPhase phase) {
       return "completed";
     case JournalPhase::kRolledBack:
       return "rolled-back";
+    case JournalPhase::kReclaimed:
+      return "reclaimed";
+    case JournalPhase::kAbandoned:
+      return "abandoned";
   }
   return "unknown";
 }
@@ -69,6 +85,7 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Create(const std::stri
   if (!file.valid()) {
     return ErrnoStatus(errno, fmt::format("create the journal '{}'", path));
   }
+  RETURN_IF_ERROR(Lock(file.get(), path));
   RETURN_IF_ERROR(
       WriteAll(file.get(), fmt::format("{}{} {}\n", kHeader, migration_id, side), path));
   return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
@@ -83,6 +100,7 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Open(const std::string
                                                                const std::string& state_directory) {
   FileDescriptor file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
   if (!file.valid()) return ErrnoStatus(errno, fmt::format("open the journal '{}'", path));
+  RETURN_IF_ERROR(Lock(file.get(), path));
   return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
 }
 
@@ -152,7 +170,7 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     int value = 0;
     auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
     if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
-        value > static_cast<int>(JournalPhase::kRolledBack)) {
+        value > static_cast<int>(JournalPhase::kAbandoned)) {
       return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
     }
     JournalPhase phase = static_cast<JournalPhase>(value);

@@ -17,6 +17,8 @@ namespace faultline {
 // "kept ID TOKEN RUN REGION...", what KeptMigration holds, with each region as
 // "SIZE,PAGE_SIZE,OFFSET,DEVICE,INODE,NAME,PATH", texts and bytes in hexadecimal. A line without
 // its end was being written when the writer died: it does not count.
+//
+// A journal is open in one process at a time (a lock on the file); readers do not count.
 class FileJournal : public Journal {
  public:
   // Creates `path` (which must not exist) on a memory-backed file system; MakeDurable copies it
@@ -27,7 +29,7 @@ class FileJournal : public Journal {
                                                              const std::string& migration_id,
                                                              const std::string& side);
 
-  // Goes on with a journal that another process began.
+  // Goes on with a journal that another process began. FailedPrecondition: it has it open still.
   static absl::StatusOr<std::unique_ptr<FileJournal>> Open(const std::string& path,
                                                            const std::string& state_directory);
 
@@ -49,7 +51,7 @@ struct JournalContent {
   std::string side;
   std::optional<JournalPhase> last_phase;  // none: no record yet
   bool loaded = false;                     // a kLoaded record is there
-  bool committed = false;                  // a kCommitted record is there
+  bool committed = false;                  // a kCommitted record is there, whatever followed
   std::optional<KeptMigration> kept;       // of the last "kept" line
 };
 

@@ -72,4 +72,16 @@ absl::Status RestoreSettings(QmpClient* qmp, const SettingsBackup& backup) {
   return absl::OkStatus();
 }
 
+absl::Status ResetCapabilities(QmpClient* qmp) {
+  ASSIGN_OR_RETURN(Json known, qmp->Execute("query-migrate-capabilities"));
+  SettingsBackup settings;
+  for (const Json& entry : known) {
+    for (const char* name :
+         {"x-ignore-shared", "pause-before-switchover", "late-block-activate", "events"}) {
+      if (JsonText(entry, "capability") == name) settings.capabilities.emplace_back(name, false);
+    }
+  }
+  return RestoreSettings(qmp, settings);
+}
+
 }  // namespace faultline

@@ -27,6 +27,9 @@ absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts, SettingsB
 // Sets x-ignore-shared, events and, where QEMU has it, late-block-activate.
 absl::Status ApplyDestinationSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup);
 absl::Status RestoreSettings(QmpClient* qmp, const SettingsBackup& backup);
+// For a process that does not know what they were: turns off every capability that the two above
+// turn on, which is QEMU's default. The rest stays as it is.
+absl::Status ResetCapabilities(QmpClient* qmp);
 
 }  // namespace faultline
 

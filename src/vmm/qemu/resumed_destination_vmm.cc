@@ -4,7 +4,6 @@
 
 #include <utility>
 
-#include "vmm/qemu/json_fields.h"
 #include "vmm/qemu/migration_settings.h"
 
 namespace faultline {
@@ -73,17 +72,10 @@ absl::Status ResumedDestinationVmm::DoSetPaused(bool paused) {
   return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
 }
 
-// What the settings were before is not known any more; these are QEMU's own.
+// What the settings were before is not known any more.
 absl::Status ResumedDestinationVmm::DoFinish() {
   RETURN_IF_ERROR(Connect());
-  ASSIGN_OR_RETURN(Json known, qmp_->Execute("query-migrate-capabilities"));
-  SettingsBackup settings;
-  for (const Json& entry : known) {
-    for (const char* name : {"x-ignore-shared", "late-block-activate", "events"}) {
-      if (JsonText(entry, "capability") == name) settings.capabilities.emplace_back(name, false);
-    }
-  }
-  return RestoreSettings(qmp_.get(), settings);
+  return ResetCapabilities(qmp_.get());
 }
 
 absl::Status ResumedDestinationVmm::DoDiscard() {

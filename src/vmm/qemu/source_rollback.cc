@@ -48,7 +48,9 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
   }
 }
 
-absl::Status StartVm(QmpClient* qmp) {
+}  // namespace
+
+absl::Status StartSourceVm(QmpClient* qmp) {
   Deadline deadline = Deadline::After(kStartTimeoutMs);
   absl::Status refused;
   bool continued = false;
@@ -78,7 +80,10 @@ absl::Status StartVm(QmpClient* qmp) {
   }
 }
 
-}  // namespace
+void AnnounceVm(QmpClient* qmp) {
+  qmp->Execute("announce-self", {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}})
+      .IgnoreError();
+}
 
 std::string EncodePlan(const RollbackPlan& plan) {
   Json capabilities = Json::array();
@@ -112,18 +117,14 @@ absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text) {
 absl::Status RollBackSource(QmpClient* qmp, const RollbackPlan& plan) {
   absl::StatusOr<std::string> ended = EndMigration(qmp);
   absl::Status started = ended.status();
-  if (started.ok() && plan.was_running) started = StartVm(qmp);
+  if (started.ok() && plan.was_running) started = StartSourceVm(qmp);
   if (!started.ok()) {
     return Annotate(started,
                     "the VM could not be put back to work on the source (try 'migrate_cancel' and "
                     "'cont' in its monitor)");
   }
-  // It had been saved whole and a destination may have announced it: tell the network again. Not
-  // worth failing for.
-  if (plan.was_running && *ended == "completed") {
-    qmp->Execute("announce-self", {{"initial", 50}, {"max", 550}, {"rounds", 5}, {"step", 100}})
-        .IgnoreError();
-  }
+  // It had been saved whole and a destination may have announced it.
+  if (plan.was_running && *ended == "completed") AnnounceVm(qmp);
   return Annotate(RestoreSettings(qmp, plan.settings),
                   "the VM is back on the source, but QEMU's migration settings could not be put "
                   "back");

@@ -19,6 +19,14 @@ struct RollbackPlan {
 std::string EncodePlan(const RollbackPlan& plan);
 absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text);
 
+// Runs a VM that stands on the source, and waits until it runs; for ten seconds it tries again
+// where a disk is still locked by a destination that is about to end. DeadlineExceeded with QEMU's
+// reason; FailedPrecondition: the VM has stopped for a reason that `cont` does not mend.
+absl::Status StartSourceVm(QmpClient* qmp);
+
+// After the start: tells the network where the VM is now. Not worth failing for.
+void AnnounceVm(QmpClient* qmp);
+
 // Ends QEMU's migration, if there is one, from whatever state it is in; starts the VM if it ran
 // before; puts the settings back. Safe to run twice. The VM must not have been handed over. Errors
 // tell how to start the VM by hand.

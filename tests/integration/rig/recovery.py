@@ -43,6 +43,13 @@ class RecoveryCase(SmallVmCase):
         command.signal(signal.SIGKILL)
         command.process.wait(10)
 
+    def operator(self, *words):
+        """Runs what an operator runs from another shell, with --json, and waits for its end."""
+        command = faultline.Command([*words, "--json", *self.run_directory], self._log(words[0]))
+        self._own(command)
+        command.wait(30)
+        return command
+
     def resume(self, subcommand, extra=()):
         command = faultline.resume(subcommand, self._log(subcommand),
                                    extra=(*self.run_directory, *extra))

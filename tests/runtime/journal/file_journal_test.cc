@@ -33,8 +33,9 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   auto journal = FileJournal::Create(path_, state_, "00ff", "source");
   ASSERT_TRUE(journal.ok()) << journal.status();
   EXPECT_TRUE(absl::IsNotFound(ReadJournalPhase(path_).status()));
-  for (JournalPhase phase : {JournalPhase::kPreparing, JournalPhase::kFrozen,
-                             JournalPhase::kCommitted, JournalPhase::kCompleted}) {
+  for (JournalPhase phase :
+       {JournalPhase::kPreparing, JournalPhase::kFrozen, JournalPhase::kCommitted,
+        JournalPhase::kCompleted, JournalPhase::kReclaimed, JournalPhase::kAbandoned}) {
     ASSERT_TRUE((*journal)->Record(phase).ok());
     auto read = ReadJournalPhase(path_);
     ASSERT_TRUE(read.ok()) << read.status();
@@ -47,7 +48,21 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_TRUE(content->committed);
   EXPECT_FALSE(content->loaded);
   EXPECT_EQ(*ReadTextFile(path_),
-            "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n5 completed\n");
+            "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n5 completed\n"
+            "7 reclaimed\n8 abandoned\n");
+}
+
+TEST_F(FileJournalTest, OneProcessHasItOpen) {
+  auto journal = FileJournal::Create(path_, state_, "00ff", "source");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  absl::Status second = FileJournal::Open(path_, state_).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(second)) << second;
+  EXPECT_NE(MessageOf(second).find("another command works on this migration"), std::string::npos);
+  EXPECT_TRUE(ReadJournal(path_).ok());
+  journal->reset();
+  auto next = FileJournal::Open(path_, state_);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(FileJournal::Open(path_, state_).status()));
 }
 
 TEST_F(FileJournalTest, RecordCutShortDoesNotCount) {
