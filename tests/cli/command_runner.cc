@@ -57,6 +57,8 @@ RunningCommand::RunningCommand(const CommandOptions& options) {
     }
     arguments.push_back(nullptr);
     if (options.close_stdout_reader) close(out_fds[0]);
+    // A test run that was started by nohup would have the command ignore it.
+    signal(SIGHUP, SIG_DFL);
     execv(program, arguments.data());
     _exit(127);
   }
