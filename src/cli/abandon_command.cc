@@ -12,6 +12,7 @@
 
 #include "base/file_descriptor.h"
 #include "base/text.h"
+#include "cli/confirmation.h"
 #include "cli/lone_migration.h"
 #include "cli/report_json.h"
 #include "cli/run_directory.h"
@@ -151,29 +152,21 @@ std::vector<std::string> Consequences(const Unfinished& one, bool kvm) {
 }
 
 ExitStatus ExplainPoison(const Unfinished& one, bool kvm, bool json) {
-  const std::string mend = fmt::format(
-      "save what is here with '--dump FILE', and make sure that the source is lost; then: "
-      "'faultline "
-      "abandon {} --poison --i-know-the-source-is-dead'",
-      one.migration_id);
-  std::string text = fmt::format(
-      "faultline: migration {}: poisoning makes each page that is missing an error for whoever "
-      "touches it, and lets the VM run. That means:\n",
-      one.migration_id);
-  for (const std::string& consequence : Consequences(one, kvm)) {
-    text += fmt::format("  - {};\n", consequence);
-  }
-  text += fmt::format("Nothing was done. First {}.\n", mend);
-  (void)!write(STDERR_FILENO, text.data(), text.size());
-  if (!json) return ExitStatus::kUsage;
-  return WriteOut(ToLine({{"event", "confirmation-needed"},
-                          {"id", one.migration_id},
-                          {"role", RoleName(Role::kDestination)},
-                          {"kvm", kvm},
-                          {"consequences", Consequences(one, kvm)},
-                          {"mend", mend}}) +
-                      "\n",
-                  ExitStatus::kUsage);
+  return AskForConfirmation(
+      {.summary =
+           fmt::format("migration {}: poisoning makes each page that is missing an error for "
+                       "whoever touches it, and lets the VM run",
+                       one.migration_id),
+       .consequences = Consequences(one, kvm),
+       .mend =
+           fmt::format("save what is here with '--dump FILE', and make sure that the source is "
+                       "lost; then: 'faultline abandon {} --poison --i-know-the-source-is-dead'",
+                       one.migration_id)},
+      {{"event", "confirmation-needed"},
+       {"id", one.migration_id},
+       {"role", RoleName(Role::kDestination)},
+       {"kvm", kvm}},
+      json);
 }
 
 // The last thing: from here on there is nothing that `receive --resume` could take over. A record

@@ -3,12 +3,12 @@
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <ctime>
 #include <utility>
 #include <vector>
 
+#include "cli/confirmation.h"
 #include "cli/lone_migration.h"
 #include "cli/report_json.h"
 #include "cli/run_directory.h"
@@ -43,31 +43,23 @@ std::string HandedOverAt(const Unfinished& one) {
 }
 
 ExitStatus Explain(const Unfinished& one, bool json) {
-  const std::string summary = fmt::format(
-      "migration {} handed this VM over to {} {}. Reclaiming it makes it this host's again{}",
-      one.migration_id, one.record.endpoint, HandedOverAt(one),
-      one.journal.kept->run ? " and runs it here" : "; it stays paused, as it was");
-  const std::string mend = fmt::format(
-      "make sure that the destination's QEMU has ended or its host is off; then: 'faultline "
-      "reclaim "
-      "{} --i-know-the-destination-is-dead'",
-      one.migration_id);
-  std::string text = fmt::format("faultline: {}. That means:\n", summary);
-  for (const std::string& consequence : Consequences(one)) {
-    text += fmt::format("  - {};\n", consequence);
-  }
-  text += fmt::format("Nothing was done. First {}.\n", mend);
-  (void)!write(STDERR_FILENO, text.data(), text.size());
-  if (!json) return ExitStatus::kUsage;
-  return WriteOut(ToLine({{"event", "confirmation-needed"},
-                          {"id", one.migration_id},
-                          {"role", RoleName(Role::kSource)},
-                          {"endpoint", one.record.endpoint},
-                          {"text", summary},
-                          {"consequences", Consequences(one)},
-                          {"mend", mend}}) +
-                      "\n",
-                  ExitStatus::kUsage);
+  const Confirmation confirmation{
+      .summary = fmt::format(
+          "migration {} handed this VM over to {} {}. Reclaiming it makes it this host's again{}",
+          one.migration_id, one.record.endpoint, HandedOverAt(one),
+          one.journal.kept->run ? " and runs it here" : "; it stays paused, as it was"),
+      .consequences = Consequences(one),
+      .mend =
+          fmt::format("make sure that the destination's QEMU has ended or its host is off; then: "
+                      "'faultline reclaim {} --i-know-the-destination-is-dead'",
+                      one.migration_id)};
+  return AskForConfirmation(confirmation,
+                            {{"event", "confirmation-needed"},
+                             {"id", one.migration_id},
+                             {"role", RoleName(Role::kSource)},
+                             {"endpoint", one.record.endpoint},
+                             {"text", confirmation.summary}},
+                            json);
 }
 
 absl::StatusOr<Unfinished> Find(const RunDirectory& directory, const ReclaimCommand& command) {
