@@ -120,6 +120,7 @@ absl::StatusOr<DestinationFigures> RunEngineDestination(const Plan& plan, const 
   parts.uri = "tcp://" + plan.address;
   parts.insecure = true;
   parts.poll_us = plan.poll_us;
+  parts.read_around = !plan.page_alone;
   parts.journal = &journal;
   ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                    MakeDestinationSession(std::move(parts)));

@@ -40,6 +40,7 @@ void AddPlan(CLI::App* side, Plan* plan) {
   side->add_option("--poll-us", plan->poll_us,
                    "floors of faults: not 0 polls without end instead of blocking; engine: its "
                    "option of this name");
+  side->add_flag("--page-alone", plan->page_alone, "engine: a fault brings no neighbors");
 }
 
 // Both sides know their peer's plan: what makes no sense is refused before anybody waits.

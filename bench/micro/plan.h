@@ -35,6 +35,7 @@ struct Plan {
   bool sendfile = false;      // floors, bulk: the source sends from the file, not from a mapping
   // Floors of faults: not 0: poll without end instead of blocking. Engine: its option.
   int64_t poll_us = 0;
+  bool page_alone = false;  // engine: a fault brings no neighbors
 };
 
 }  // namespace faultline::micro

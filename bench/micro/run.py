@@ -89,6 +89,8 @@ def cases(options):
     found["engine push"] = (*engine, *push)
     found["floor 4 push think"] = (*lean, *think)
     found["engine push think"] = (*engine, *push, *think)
+    found["engine push, page alone"] = (*engine, *push, "--page-alone")
+    found["engine push think, page alone"] = (*engine, *push, *think, "--page-alone")
     found["engine idle sequential"] = (*engine, *faults, "--sequential")
     for touchers in (2, 4):
         found[f"floor 1 x{touchers}"] = (*floor, *faults, "--touchers", touchers)

@@ -40,6 +40,7 @@ class DestinationRunner : public Session {
     if (parts_.resume.has_value()) {
       options.resume = {.id = parts_.resume->id, .committed = parts_.resume_committed};
     }
+    if (!parts_.read_around) options.read_around = ReadAround::Always(0);
     options.huge_pages = parts_.huge_pages;
     options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));

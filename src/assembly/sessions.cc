@@ -105,6 +105,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.uri = options.listen_uri;
   parts.insecure = options.insecure;
   parts.poll_us = options.poll_us;
+  parts.read_around = options.read_around;
   parts.huge_pages = options.huge_pages;
   parts.tls = options.tls;
   parts.recovery_timeout_us = options.recovery_timeout_us;

@@ -171,6 +171,12 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
   command->add_flag("--insecure", options->insecure,
                     "plain TCP beyond loopback, without TLS: whoever can connect writes the VM's "
                     "memory");
+  command
+      ->add_option("--read-around", options->read_around,
+                   "on: a fault brings its page's neighbors too, as many as a fast link carries in "
+                   "some microseconds; off: the page alone")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off");
   command->add_flag("--huge-pages", options->huge_pages,
                     "when all memory has arrived, make it huge pages again: the VM gets as fast as "
                     "before, for some seconds of a processor and short stalls of what is in work; "

@@ -62,6 +62,7 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const Se
   options.qmp_path = record.qmp_path;
   options.hook_path = record.hook_path;
   options.poll_us = command.poll_us;
+  options.read_around = command.read_around;
   options.huge_pages = command.huge_pages;
   options.insecure = record.insecure;
   options.tls = record.tls;

@@ -25,6 +25,7 @@ struct ReceiveCommand {
   int64_t poll_us = 0;
   bool has_qemu_command = false;
   bool insecure = false;
+  bool read_around = true;
   bool huge_pages = false;
   TlsChoice tls;
   bool json = false;

@@ -195,8 +195,8 @@ void DestinationSession::OnOffer(const Offer& offer) {
 
 void DestinationSession::MakeLaneEnds() {
   InstallGate* gate = vm_.guest_may_discard ? &gate_ : nullptr;
-  fault_handler_ =
-      std::make_unique<FaultHandler>(parts_.demand, memory_.get(), gate, &counters_, this);
+  fault_handler_ = std::make_unique<FaultHandler>(parts_.demand, memory_.get(), gate, &counters_,
+                                                  this, options_.read_around);
   bulk_receiver_ =
       std::make_unique<BulkReceiver>(parts_.bulk, memory_.get(), gate, &counters_, this);
 }

@@ -18,6 +18,7 @@
 #include "engine/fault_handler.h"
 #include "engine/lifetime_guard.h"
 #include "engine/peer_watch.h"
+#include "engine/read_around.h"
 #include "engine/session_limits.h"
 #include "engine/session_report.h"
 #include "engine/transfer.h"
@@ -50,7 +51,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   struct Options {
     SessionToken token{};          // random, a new one for each migration
     std::optional<Resume> resume;  // takes that migration up again
-    bool huge_pages = false;       // makes the memory huge again after the last page
+    ReadAround read_around = ReadAround::Automatic();
+    bool huge_pages = false;  // makes the memory huge again after the last page
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;

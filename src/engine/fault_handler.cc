@@ -1,6 +1,7 @@
 #include "engine/fault_handler.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 #include "base/check.h"
@@ -16,11 +17,24 @@ constexpr size_t kRestInFlightMax = 64;
 constexpr int64_t kNobodyWaits = -1;
 constexpr size_t kInFlightExpected = 4096;
 
+uint64_t SmallestPageBytes(const MemoryLayout& layout) {
+  uint64_t smallest = std::numeric_limits<uint64_t>::max();
+  for (const RegionLayout& region : layout) smallest = std::min(smallest, region.page_size_bytes);
+  return smallest;
+}
+
 }  // namespace
 
 FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
-                           TransferCounters* counters, TransferListener* listener)
-    : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {
+                           TransferCounters* counters, TransferListener* listener,
+                           ReadAround around)
+    : executor_(executor),
+      memory_(memory),
+      gate_(gate),
+      counters_(counters),
+      listener_(listener),
+      page_bytes_min_(SmallestPageBytes(memory->table().layout())),
+      around_(around) {
   in_flight_.reserve(kInFlightExpected);
 }
 
@@ -126,6 +140,9 @@ void FaultHandler::ApplyDiscard(PageRun run) {
 }
 
 void FaultHandler::AnswerFaults(std::span<const PageId> pages) {
+  // Where pages of several sizes come, this says too little rather than too much.
+  around_.Note(executor_->NowNanos(),
+               counters_->pages_pushed.load(std::memory_order_relaxed) * page_bytes_min_);
   for (PageId page : pages) AnswerFault(page);
   SendWanted();
 }
@@ -154,9 +171,25 @@ void FaultHandler::SendWanted() {
 
 void FaultHandler::Fetch(PageId page) {
   auto [entry, is_new] = in_flight_.try_emplace(page);
-  if (is_new) wanted_.push_back(page);
-  if (is_new || entry->second.read_ns == kNobodyWaits) {
-    entry->second.read_ns = executor_->NowNanos();
+  if (!is_new && entry->second.read_ns != kNobodyWaits) return;
+  entry->second.read_ns = executor_->NowNanos();
+  if (!is_new) return;
+  wanted_.push_back(page);
+  FetchAround(page);
+}
+
+// The rest of the block, after the page itself.
+void FaultHandler::FetchAround(PageId page) {
+  const RegionLayout& region = memory_->table().layout()[page.region];
+  const uint64_t block_pages = around_.BlockPages(region.page_size_bytes);
+  if (block_pages == 1) return;
+  const uint64_t begin = page.index / block_pages * block_pages;
+  const uint64_t end = std::min(begin + block_pages, region.page_count());
+  for (PageId other{page.region, begin}; other.index < end; ++other.index) {
+    if (memory_->table().Get(other) == PageState::kMissing &&
+        in_flight_.try_emplace(other, Request{.read_ns = kNobodyWaits}).second) {
+      wanted_.push_back(other);
+    }
   }
 }
 

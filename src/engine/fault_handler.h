@@ -14,6 +14,7 @@
 
 #include "absl/container/flat_hash_map.h"
 #include "engine/install_gate.h"
+#include "engine/read_around.h"
 #include "engine/transfer.h"
 #include "seams/executor.h"
 #include "seams/guest_memory.h"
@@ -25,7 +26,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
  public:
   // All arguments outlive the handler. `gate` is null where the guest gives no memory back.
   FaultHandler(Executor* executor, GuestMemory* memory, InstallGate* gate,
-               TransferCounters* counters, TransferListener* listener);
+               TransferCounters* counters, TransferListener* listener, ReadAround around);
 
   // Begins to read events. What they need of the source waits until there is a reader.
   void Start();
@@ -67,6 +68,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void ApplyDiscard(PageRun run);
   void AnswerFaults(std::span<const PageId> pages);
   void Fetch(PageId page);
+  void FetchAround(PageId page);
   void FetchMore();
   void AnswerFault(PageId page);
   // Puts `bytes` (or zeros) into `page`, whatever its state asks for. False: to be tried again.
@@ -85,6 +87,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   InstallGate* const gate_;
   TransferCounters* const counters_;
   TransferListener* const listener_;
+  const uint64_t page_bytes_min_;  // of all regions
+  ReadAround around_;
 
   bool started_ = false;
   PageReader* reader_ = nullptr;  // null unless connected

@@ -64,6 +64,7 @@ void DrawLink(Random& random, Plan* plan) {
   plan->push_window_bytes = 4096 * static_cast<uint64_t>(random.LogBetween(1, 128));
   const std::vector<std::string> orders = PushOrderNames();
   plan->push_order = orders[random.Below(orders.size())];
+  plan->around_bytes = random.Chance(50) ? 0 : uint64_t{4096} << random.Below(4);
   if (random.Chance(50)) {
     plan->holds = static_cast<int>(random.LogBetween(8, 200));
     plan->hold_interval_us = random.LogBetween(20, 1'000);
@@ -247,11 +248,11 @@ std::string DescribePlan(const Plan& plan) {
       plan.act_interval_us, plan.guest_discards ? ", discards" : "", plan.device_state_bytes,
       plan.device_touches);
   text += fmt::format(
-      "  link: {} us and up to {} us more, {} bytes/s, window {} bytes, order {}, "
+      "  link: {} us and up to {} us more, {} bytes/s, window {} bytes, order {}, around {}, "
       "answers twice {}%, runs twice {}%, silence {} us\n"
       "  processors: {} waits of up to {} us, {} us apart\n",
       plan.latency_us, plan.jitter_us, plan.bandwidth_bytes_per_second, plan.push_window_bytes,
-      plan.push_order, plan.answer_twice_percent, plan.push_twice_percent,
+      plan.push_order, plan.around_bytes, plan.answer_twice_percent, plan.push_twice_percent,
       plan.limits.silence_post_copy_us, plan.holds, plan.hold_us, plan.hold_interval_us);
   text += fmt::format("  recovery: limit {} us; {} restarts of each side within {} us, die at {}\n",
                       plan.limits.recovery_timeout_us, plan.restarts, plan.restart_within_us,

@@ -88,6 +88,7 @@ struct Plan {
   uint64_t bandwidth_bytes_per_second = 0;
   uint64_t push_window_bytes = 0;
   std::string push_order;
+  uint64_t around_bytes = 0;  // read with a touched page; 0: the page alone
   SessionLimits limits;
 
   // Threads that wait for a processor for a moment, one after the other.

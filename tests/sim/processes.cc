@@ -284,7 +284,10 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
                                 .transport = checked_transport_.get(),
                                 .journal = journal_.get(),
                                 .observer = &observer_},
-      DestinationSession::Options{.token = token, .resume = resume, .limits = plan.limits});
+      DestinationSession::Options{.token = token,
+                                  .resume = resume,
+                                  .read_around = ReadAround::Always(plan.around_bytes),
+                                  .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
 }

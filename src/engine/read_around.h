@@ -1,0 +1,60 @@
+// How much memory is read together with a page that the guest has touched.
+#ifndef FAULTLINE_ENGINE_READ_AROUND_H_
+#define FAULTLINE_ENGINE_READ_AROUND_H_
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+
+namespace faultline {
+
+// A fault costs both hosts some tens of microseconds of processor time, most of it wake-ups; its
+// neighbors, asked for in the same message, cost little more than their transfer. So a fault brings
+// as many of them as the link carries within kExtraNs. What the bulk lane brings tells the link's
+// speed: where it is slow, or not known yet, the page comes alone.
+//
+// Pure; one thread.
+class ReadAround {
+ public:
+  static constexpr int64_t kExtraNs = 30'000;
+  static constexpr uint64_t kBytesMax = 64 * 1024;
+  static constexpr int64_t kWindowNs = 5'000'000;
+
+  // Goes by the link.
+  static ReadAround Automatic() { return ReadAround(true, 0); }
+  // Always `bytes`; 0: the page alone.
+  static ReadAround Always(uint64_t bytes) { return ReadAround(false, bytes); }
+
+  // The bulk lane has brought `pushed_bytes` up to now, a count that never falls.
+  void Note(int64_t now_ns, uint64_t pushed_bytes) {
+    if (!automatic_) return;
+    const int64_t passed_ns = now_ns - window_begin_ns_;
+    if (passed_ns < kWindowNs) return;
+    const double share = static_cast<double>(kExtraNs) / static_cast<double>(passed_ns);
+    const double extra_bytes = static_cast<double>(pushed_bytes - window_begin_bytes_) * share;
+    // A busy processor makes single windows too long or too short.
+    extra_bytes_ = (extra_bytes_ + extra_bytes) / 2;
+    window_begin_ns_ = now_ns;
+    window_begin_bytes_ = pushed_bytes;
+  }
+
+  // The length, in pages of `page_bytes`, of the aligned block that is read with a touched page: a
+  // power of two; 1: the page alone.
+  uint64_t BlockPages(uint64_t page_bytes) const {
+    const uint64_t bytes = std::min(kBytesMax, static_cast<uint64_t>(extra_bytes_));
+    return std::bit_floor(std::max<uint64_t>(1, bytes / page_bytes));
+  }
+
+ private:
+  ReadAround(bool automatic, uint64_t bytes)
+      : automatic_(automatic), extra_bytes_(static_cast<double>(bytes)) {}
+
+  bool automatic_;
+  int64_t window_begin_ns_ = 0;
+  uint64_t window_begin_bytes_ = 0;
+  double extra_bytes_;  // what the link carries within kExtraNs
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_ENGINE_READ_AROUND_H_
