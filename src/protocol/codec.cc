@@ -337,13 +337,37 @@ void Read(StillMissingEnd* end, WireReader& reader) {
   end->map_complete = ReadFlag("map_complete", reader);
 }
 
+void Write(const PackedDeviceState& state, WireWriter& writer) {
+  FAULTLINE_CHECK(state.unpacked_bytes <= kDeviceStateChunkBytesMax &&
+                  state.bytes.size() < state.unpacked_bytes);
+  writer.U32(state.unpacked_bytes);
+  writer.Bytes(state.bytes);
+}
+
+void Read(PackedDeviceState* state, WireReader& reader) {
+  state->unpacked_bytes = reader.U32("unpacked_bytes");
+  std::span<const std::byte> bytes = reader.Bytes("bytes", reader.bytes_left());
+  if (state->unpacked_bytes > kDeviceStateChunkBytesMax) {
+    reader.Fail("unpacked_bytes", fmt::format("is {}, at most {} are allowed",
+                                              state->unpacked_bytes, kDeviceStateChunkBytesMax));
+  } else if (bytes.empty() || bytes.size() >= state->unpacked_bytes) {
+    reader.Fail("bytes", fmt::format("has {} bytes, which unpack to {}: it must have some, and "
+                                     "fewer than that",
+                                     bytes.size(), state->unpacked_bytes));
+  }
+  state->bytes.assign(bytes.begin(), bytes.end());
+}
+
 // --- All messages ---
 
 constexpr std::array<const char*, kMessageTypes> kNames = {
-    "Hello",           "Welcome",          "PeerError",   "Offer",          "Accepted",  "Frozen",
-    "AllocatedRanges", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded",    "Commit",
-    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat", "Ready",
-    "StillMissing",    "StillMissingEnd"};
+    "Hello",           "Welcome",          "PeerError",
+    "Offer",           "Accepted",         "Frozen",
+    "AllocatedRanges", "AllocationMapEnd", "DeviceState",
+    "DeviceStateEnd",  "Loaded",           "Commit",
+    "Running",         "Progress",         "Completed",
+    "Goodbye",         "Heartbeat",        "Ready",
+    "StillMissing",    "StillMissingEnd",  "PackedDeviceState"};
 
 // The most payload bytes that make sense for a type; a header that promises more is refused before
 // anything is buffered for it. kHandshakeBytesMax leaves later versions room to add fields.
@@ -357,7 +381,7 @@ constexpr std::array<uint32_t, kMessageTypes> kPayloadBytesMax = {
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
-    kMessagePayloadBytesMax, kSmallBytesMax};
+    kMessagePayloadBytesMax, kSmallBytesMax,       kDeviceStateChunkBytesMax};
 
 // A message that is added to the variant is added here too.
 static_assert(kNames.back() != nullptr && kPayloadBytesMax.back() != 0);

@@ -188,11 +188,19 @@ struct StillMissingEnd {
   friend bool operator==(const StillMissingEnd&, const StillMissingEnd&) = default;
 };
 
+// source -> destination: a DeviceState as a transport sends it where that is shorter: one LZ4
+// block. The receiving transport makes a DeviceState of it again; sessions never see it.
+struct PackedDeviceState {
+  uint32_t unpacked_bytes = 0;  // of the DeviceState; more than `bytes` has
+  std::vector<std::byte> bytes;
+  friend bool operator==(const PackedDeviceState&, const PackedDeviceState&) = default;
+};
+
 // In the order of their wire types, which start at 1 (codec.cc).
 using Message =
     std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
                  AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
-                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd>;
+                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd, PackedDeviceState>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);

@@ -120,6 +120,28 @@ TEST_P(ControlChannelContract, GarbageClosesWithAnErrorThatNamesTheField) {
   EXPECT_NE(text.find("'run'"), std::string::npos) << text;
 }
 
+TEST_P(ControlChannelContract, DeviceStateArrivesAsItWasSent) {
+  ConnectControl();
+  StartBoth();
+  std::vector<Message> sent;
+  for (size_t bytes : {size_t{1}, size_t{1023}, size_t{70'000}, kDeviceStateChunkBytesMax}) {
+    DeviceState zeros{.bytes = std::vector<std::byte>(bytes)};
+    DeviceState noise = zeros;
+    uint32_t word = 1;
+    for (std::byte& byte : noise.bytes) {
+      word = word * 1'664'525 + 1'013'904'223;
+      byte = static_cast<std::byte>(word >> 24);
+    }
+    sent.emplace_back(std::move(zeros));
+    sent.emplace_back(std::move(noise));
+  }
+  world_->RunOn(Place::kSourceControl, [&] {
+    for (const Message& message : sent) source_channel_->Send(message);
+  });
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.messages().size() == sent.size(); }));
+  EXPECT_TRUE(notes_.messages() == sent);
+}
+
 TEST_P(ControlChannelContract, TooMuchIsRefusedByItsHeader) {
   ConnectRawControl();
   std::vector<std::byte> header = BytesOf(DeviceState{});

@@ -52,7 +52,8 @@ std::vector<Message> OneOfEach(const MemoryLayout& layout) {
           Progress{},
           Completed{},
           Goodbye{},
-          Ready{}};
+          Ready{},
+          PackedDeviceState{}};
 }
 
 // The test is the source.

@@ -98,9 +98,14 @@ TEST(CodecTest, CutAtEveryByteMoreIsAwaited) {
   }
 }
 
+bool HasFreeLength(const Message& message) {
+  return std::holds_alternative<DeviceState>(message) ||
+         std::holds_alternative<PackedDeviceState>(message);
+}
+
 TEST(CodecTest, PayloadCutAtEveryByteIsRefusedUnlessItsLengthIsFree) {
   for (const GoldenMessage& golden : GoldenMessages()) {
-    if (std::holds_alternative<DeviceState>(golden.message)) continue;
+    if (HasFreeLength(golden.message)) continue;
     std::vector<std::byte> bytes = Encode(golden.message);
     for (size_t length = kMessageHeaderBytes; length < bytes.size(); ++length) {
       std::vector<std::byte> cut(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(length));
@@ -114,7 +119,7 @@ TEST(CodecTest, PayloadCutAtEveryByteIsRefusedUnlessItsLengthIsFree) {
 
 TEST(CodecTest, ALongerPayloadIsRefusedButInHello) {
   for (const GoldenMessage& golden : GoldenMessages()) {
-    if (std::holds_alternative<DeviceState>(golden.message)) continue;
+    if (HasFreeLength(golden.message)) continue;
     std::vector<std::byte> bytes = Encode(golden.message);
     bytes.push_back(std::byte{0});
     Store(bytes, 4, bytes.size() - kMessageHeaderBytes, 4);
@@ -281,6 +286,16 @@ TEST(CodecTest, NumbersAndFlagsAreChecked) {
   std::vector<std::byte> long_state =
       Wrap(9, std::vector<std::byte>(kDeviceStateChunkBytesMax + 1));
   ExpectRefused(long_state, "DeviceState", "payload bytes");
+}
+
+TEST(CodecTest, PackedDeviceStateIsShorterThanWhatItUnpacksTo) {
+  std::vector<std::byte> packed = Encode(PackedDeviceState{3, std::vector<std::byte>(2)});
+  EXPECT_TRUE(DecodeMessage(packed).ok());
+  Store(packed, kMessageHeaderBytes, 2, 4);
+  ExpectRefused(packed, "PackedDeviceState", "bytes");
+  Store(packed, kMessageHeaderBytes, kDeviceStateChunkBytesMax + 1, 4);
+  ExpectRefused(packed, "PackedDeviceState", "unpacked_bytes");
+  ExpectRefused(Wrap(21, std::vector<std::byte>(4)), "PackedDeviceState", "bytes");
 }
 
 TEST(HandshakeTest, VersionsMeetOrBothRangesAreNamed) {

@@ -58,6 +58,8 @@ inline std::vector<GoldenMessage> GoldenMessages() {
        "130000002800000001000000020000000200000000000000050000000000000007000000"
        "000000000900000000000000"},
       {"StillMissingEnd", StillMissingEnd{0x1234, true}, "1400000009000000341200000000000001"},
+      {"PackedDeviceState", PackedDeviceState{7, {std::byte{0xde}, std::byte{0xad}}},
+       "150000000600000007000000dead"},
   };
 }
 

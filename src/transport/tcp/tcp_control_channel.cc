@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "protocol/codec.h"
+#include "transport/tcp/device_state_packer.h"
 
 namespace faultline {
 namespace {
@@ -37,7 +38,8 @@ void TcpControlChannel::Start(Listener* listener) {
 void TcpControlChannel::Send(const Message& message) {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   if (!stream_.open() || send_failed_) return;
-  EncodeMessage(message, &unsent_);
+  const auto* state = std::get_if<DeviceState>(&message);
+  EncodeMessage(state != nullptr ? PackDeviceState(*state) : message, &unsent_);
   Flush();
   UpdateInterest();
 }
@@ -71,6 +73,14 @@ bool TcpControlChannel::DeliverMessages() {
     }
     if (decoded->bytes_used == 0) break;
     used += decoded->bytes_used;
+    if (const auto* packed = std::get_if<PackedDeviceState>(&decoded->message)) {
+      absl::StatusOr<DeviceState> state = UnpackDeviceState(*packed);
+      if (!state.ok()) {
+        Close(state.status());
+        return false;
+      }
+      decoded->message = std::move(*state);
+    }
     listener_->OnMessage(std::move(decoded->message));
     if (alive.expired()) return false;
   }

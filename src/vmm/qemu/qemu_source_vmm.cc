@@ -119,14 +119,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
   description.stopped_at_ns = stopped_at_ns_;
-
-  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
-  if (blocks != vm->facts.blocks) {
-    // Memory was plugged while the migration began: the engine has to see it.
-    return absl::AbortedError(
-        "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
-        "again when that is done");
-  }
+  blocks_ = vm->facts.blocks;
   return description;
 }
 
@@ -172,6 +165,13 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
   FAULTLINE_CHECK(qmp_ != nullptr && stream_ != nullptr);
   RETURN_IF_ERROR(CheckGuardian());
   RETURN_IF_ERROR(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}).status());
+  // While QEMU saves, not before: every round trip counts.
+  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
+  if (blocks != blocks_) {
+    return absl::AbortedError(
+        "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
+        "again when that is done");
+  }
   RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
   RETURN_IF_ERROR(stream_->WaitForEnd(worker_.cancel(), kSaveTimeoutMs));
   return CheckGuardian();

@@ -62,8 +62,9 @@ class QemuSourceVmm : public SourceVmm {
   std::unique_ptr<QmpClient> qmp_;
   DiscoveredVm prepared_;
   DiscoveredVm frozen_;
-  int64_t stopped_at_ns_ = 0;  // of the last STOP event; 0: none came, it was paused before
-  bool touched_ = false;       // this VM has been found fit and its settings changed
+  std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped
+  int64_t stopped_at_ns_ = 0;     // of the last STOP event; 0: none came, it was paused before
+  bool touched_ = false;          // this VM has been found fit and its settings changed
   RollbackPlan plan_;
   std::unique_ptr<Guardian> guardian_;
   std::unique_ptr<DeviceStreamReader> stream_;

@@ -11,7 +11,7 @@ TYPES = {name: number for number, name in enumerate(
     ("Hello", "Welcome", "PeerError", "Offer", "Accepted", "Frozen", "AllocatedRanges",
      "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded", "Commit", "Running",
      "Progress", "Completed", "Goodbye", "Heartbeat", "Ready", "StillMissing",
-     "StillMissingEnd"), 1)}
+     "StillMissingEnd", "PackedDeviceState"), 1)}
 HEADER = struct.Struct("<HHI")  # type, zero, payload bytes
 _ROLE_OFFSET = HEADER.size + 8  # of the role in Hello: after the magic and the two versions
 _CONTROL = (1, 5)               # the first one, and one that resumes
