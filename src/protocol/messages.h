@@ -197,10 +197,10 @@ struct PackedDeviceState {
 };
 
 // In the order of their wire types, which start at 1 (codec.cc).
-using Message =
-    std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
-                 AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
-                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd, PackedDeviceState>;
+using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
+                             Progress, Completed, Goodbye, Heartbeat, Ready, StillMissing,
+                             StillMissingEnd, PackedDeviceState>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);

@@ -53,7 +53,7 @@ std::vector<Message> OneOfEach(const MemoryLayout& layout) {
           Completed{},
           Goodbye{},
           Ready{},
-          PackedDeviceState{}};
+          PackedDeviceState{2, {std::byte{0}}}};
 }
 
 // The test is the source.
