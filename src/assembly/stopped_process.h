@@ -12,12 +12,16 @@
 namespace faultline {
 
 // Stops the process on construction and lets it go on on destruction. In between, the signals that
-// a terminal sends wait, so that this process does not end and leave the other one stopped. One
-// thread.
+// a terminal sends wait, so that this process does not end and leave the other one stopped.
+//
+// A thread that waits for a page of memory under userfaultfd stands still as well, whether the
+// SIGSTOP reaches it or not: it goes on only when the page comes, so whoever uses this sees to it
+// that none does meanwhile. One thread.
 class StoppedProcess {
  public:
   // Returns when none of its threads runs any more: they are stopped, or the kernel holds them in a
-  // page fault. DeadlineExceeded if that takes more than two seconds; the process runs again then.
+  // fault on a missing page. DeadlineExceeded if that takes more than some two seconds; the process
+  // runs again then.
   static absl::StatusOr<std::unique_ptr<StoppedProcess>> Stop(pid_t pid);
   ~StoppedProcess();
   StoppedProcess(const StoppedProcess&) = delete;

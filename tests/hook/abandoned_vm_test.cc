@@ -123,6 +123,29 @@ TEST_F(AbandonedVmTest, AStoppedProcessStandsStillAndGoesOn) {
   EXPECT_FALSE(StoppedProcess::Stop(0).ok());
 }
 
+// As a vCPU under KVM: the kernel does not let a SIGSTOP end its fault.
+TEST_F(AbandonedVmTest, AThreadThatWaitsInsideTheKernelCountsAsStandingStill) {
+  target_->Write("tell 1 0");
+  SleepMs(50);
+  {
+    auto vm = TakeAbandonedVm(socket_path_, kept_);
+    ASSERT_TRUE(vm.ok()) << vm.status();
+    FileDescriptor file(
+        open((scratch_.path() + "/dump").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+    auto regions = (*vm)->Dump(file.get());
+    ASSERT_TRUE(regions.ok()) << regions.status();
+    EXPECT_TRUE(regions->back().missing.Contains(0));
+  }
+  HookArmer armer(socket_path_, kTimeoutMs);
+  UffdGuestMemoryFactory factory(&armer, nullptr, {});
+  auto memory = factory.TakeOver(vm_);
+  ASSERT_TRUE(memory.ok()) << memory.status();
+  const std::vector<std::byte> page(kPage, std::byte{7});
+  EXPECT_EQ((*memory)->Install({1, 0, 1}, page).outcome, InstallOutcome::kDone);
+  EXPECT_EQ(target_->ReadLine(kTimeoutMs), "told 7");
+  EXPECT_TRUE((*memory)->Disarm().ok());
+}
+
 TEST_F(AbandonedVmTest, PoisonedPagesAreAnErrorAndTheOthersAreAsTheyWere) {
   HookArmer armer(socket_path_, kTimeoutMs);
   UffdGuestMemoryFactory factory(&armer, nullptr, {});

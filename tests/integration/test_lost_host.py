@@ -170,6 +170,23 @@ class Dump(RecoveryCase):
             self.assertEqual(0, command.wait(90), command.describe())
         self.assert_works(destination)
 
+    def test_of_a_vm_under_kvm(self):
+        """Its virtual processor waits for a page, and a SIGSTOP does not reach it there."""
+        source = self.working(mib=64, accel="kvm")
+        destination = self.waiting(mib=64, accel="kvm")
+        receive = self.receive(destination, extra=self.run_directory)
+        migrate = self.send(source, receive.port, extra=(*SLOW, *self.run_directory))
+        destination.wait_status("running")
+        time.sleep(0.5)
+        self.kill_command(migrate)
+        self.kill_command(receive)
+        time.sleep(1)
+        self.dump()
+        commands = [self.resume("receive"), self.resume("migrate")]
+        for command in commands:
+            self.assertEqual(0, command.wait(90), command.describe())
+        self.assert_works(destination)
+
 
 class Poison(RecoveryCase):
     """`faultline abandon --poison`: a page that can never come is an error, not zeros."""
