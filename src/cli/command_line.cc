@@ -48,7 +48,7 @@ void AddRunDirectory(CLI::App* command, std::string* value) {
 }
 
 // Up to a second: who means more has taken the unit for another.
-void AddPoll(CLI::App* command, int64_t* value) {
+void AddPoll(CLI::App* command, std::optional<int64_t>* value) {
   command
       ->add_option(
           "--poll-us", *value,
@@ -84,7 +84,7 @@ void AddRecoveryTimeout(CLI::App* command, std::string* value) {
   command
       ->add_option("--recovery-timeout", *value,
                    "for how long a connection that is lost after the handover is made again before "
-                   "the command gives up: 90s, 10min, 2h (default: no limit)")
+                   "the command gives up: 90s, 10min, 2h, or none (default)")
       ->type_name("TIME");
 }
 
@@ -132,7 +132,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "around the pages that the VM needed last) or plain (from the first page to the "
                    "last)")
       ->type_name("NAME");
-  AddPoll(command, &options->poll_us);
+  AddPoll(command, &options->common.poll_us);
   AddTls(command, &options->tls);
   command
       ->add_option("--tls-hostname", options->tls.hostname,
@@ -143,7 +143,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                     "memory");
   command->add_flag("--quit-source", options->quit_source,
                     "end the source QEMU when all memory has arrived (otherwise it stays paused)");
-  AddRecoveryTimeout(command, &options->recovery_timeout);
+  AddRecoveryTimeout(command, &options->common.recovery_timeout);
   AddResume(command, "'faultline migrate'", &options->resume_id, &options->resume);
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
   AddRunDirectory(command, &options->run_directory);
@@ -166,7 +166,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
       ->type_name("unix:PATH");
   command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
       ->type_name("unix:PATH");
-  AddPoll(command, &options->poll_us);
+  AddPoll(command, &options->common.poll_us);
   AddTls(command, &options->tls);
   command->add_flag("--insecure", options->insecure,
                     "plain TCP beyond loopback, without TLS: whoever can connect writes the VM's "
@@ -183,7 +183,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
                     "the VM's RAM needs align=2M. Ctrl-C ends it at once");
   command->add_flag("--json", options->json,
                     "one JSON object a line on stdout, the first one says the port");
-  AddRecoveryTimeout(command, &options->recovery_timeout);
+  AddRecoveryTimeout(command, &options->common.recovery_timeout);
   AddResume(command, "'faultline receive'", &options->resume_id, &options->resume);
   AddHookLibrary(command, &options->hook_library);
   AddRunDirectory(command, &options->run_directory);

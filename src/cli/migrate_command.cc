@@ -45,6 +45,7 @@ absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfi
   }
   if (!command.compress.empty()) record.compress = command.compress;
   if (!command.push_order.empty()) record.push_order = command.push_order;
+  RETURN_IF_ERROR(TakeOptions(command.common, &record));
   record.insecure = record.insecure || command.insecure;
   if (command.tls.given()) record.tls = AbsolutePaths(command.tls);
   record.quit_source = record.quit_source || command.quit_source;
@@ -64,11 +65,11 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command,
   options.bandwidth_bytes_per_second = record.bandwidth_bytes_per_second;
   ASSIGN_OR_RETURN(options.compression, ParseCompression(record.compress));
   options.push_order = record.push_order;
-  options.poll_us = command.poll_us;
+  options.poll_us = record.poll_us;
   options.insecure = record.insecure;
   options.tls = record.tls;
   options.quit_source = record.quit_source;
-  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
+  options.recovery_timeout_us = record.recovery_timeout_us;
   return options;
 }
 

@@ -7,6 +7,7 @@
 
 #include "cli/command_parts.h"
 #include "cli/exit_status.h"
+#include "cli/session_record.h"
 
 namespace faultline {
 
@@ -17,13 +18,12 @@ struct MigrateCommand {
   std::string hook;
   std::string mode = "postcopy";
   std::string bandwidth;
-  std::string compress;          // empty: auto
-  std::string push_order;        // empty: the default
-  std::string recovery_timeout;  // empty: no limit
-  std::string resume_id;         // the first digits; empty: the only one
+  std::string compress;    // empty: auto
+  std::string push_order;  // empty: the default
+  std::string resume_id;   // the first digits; empty: the only one
   bool resume = false;
   std::string run_directory;
-  int64_t poll_us = 0;
+  CommonOptions common;
   bool insecure = false;
   TlsChoice tls;
   bool quit_source = false;

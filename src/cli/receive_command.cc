@@ -29,6 +29,9 @@ absl::StatusOr<SessionRecord> ToRecord(const ReceiveCommand& command, const Unfi
     return absl::InvalidArgumentError("--listen is required: where to wait for the source");
   }
   RETURN_IF_ERROR(CheckUri(record.endpoint, "--listen"));
+  RETURN_IF_ERROR(TakeOptions(command.common, &record));
+  record.huge_pages = record.huge_pages || command.huge_pages;
+  if (command.read_around.has_value()) record.read_around = *command.read_around;
   record.insecure = record.insecure || command.insecure;
   if (command.tls.given()) record.tls = AbsolutePaths(command.tls);
   bool has_sockets = !command.qmp.empty() || !command.hook.empty();
@@ -55,18 +58,17 @@ absl::StatusOr<SessionRecord> ToRecord(const ReceiveCommand& command, const Unfi
   return record;
 }
 
-absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const SessionRecord& record,
-                                         const Unfinished* resume) {
+ReceiveOptions ToOptions(const SessionRecord& record, const Unfinished* resume) {
   ReceiveOptions options;
   options.listen_uri = record.endpoint;
   options.qmp_path = record.qmp_path;
   options.hook_path = record.hook_path;
-  options.poll_us = command.poll_us;
-  options.read_around = command.read_around;
-  options.huge_pages = command.huge_pages;
+  options.poll_us = record.poll_us;
+  options.read_around = record.read_around;
+  options.huge_pages = record.huge_pages;
   options.insecure = record.insecure;
   options.tls = record.tls;
-  ASSIGN_OR_RETURN(options.recovery_timeout_us, ParseRecoveryTimeout(command.recovery_timeout));
+  options.recovery_timeout_us = record.recovery_timeout_us;
   if (resume != nullptr) {
     options.resume = resume->journal.kept;
     options.resume_committed = resume->journal.committed;
@@ -160,8 +162,7 @@ ExitStatus Receive(const CommandParts& parts, const ReceiveCommand& command, uin
                    const Unfinished* resume) {
   absl::StatusOr<SessionRecord> record = ToRecord(command, resume);
   if (!record.ok()) return UsageError(record.status(), "receive");
-  absl::StatusOr<ReceiveOptions> options = ToOptions(command, *record, resume);
-  if (!options.ok()) return UsageError(options.status(), "receive");
+  ReceiveOptions options = ToOptions(*record, resume);
   HostSettings settings;
   settings.role = Role::kDestination;
   settings.record = *record;
@@ -171,10 +172,10 @@ ExitStatus Receive(const CommandParts& parts, const ReceiveCommand& command, uin
   settings.started_us = started_us;
   SessionHost host(settings);
   if (absl::Status opened = host.Open(parts); !opened.ok()) return host.Fail(opened);
-  options->journal_path = host.journal_path();
-  if (command.has_qemu_command) return StartQemuAndReceive(parts, command, *options, &host);
+  options.journal_path = host.journal_path();
+  if (command.has_qemu_command) return StartQemuAndReceive(parts, command, options, &host);
 
-  absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(*options, host.journal());
+  absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(options, host.journal());
   if (!session.ok()) return RefuseOrFail(&host, session.status());
   SessionResult result = host.Run(session->get());
   return host.Finish(result);

@@ -3,11 +3,13 @@
 #define FAULTLINE_CLI_RECEIVE_COMMAND_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "cli/command_parts.h"
 #include "cli/exit_status.h"
+#include "cli/session_record.h"
 
 namespace faultline {
 
@@ -17,15 +19,14 @@ struct ReceiveCommand {
   std::string qmp;
   std::string hook;
   std::string hook_library;
-  std::string recovery_timeout;  // empty: no limit
-  std::string resume_id;         // the first digits; empty: the only one
+  std::string resume_id;  // the first digits; empty: the only one
   bool resume = false;
   std::string run_directory;
   std::vector<std::string> qemu_command;  // what stood after "--"
-  int64_t poll_us = 0;
+  CommonOptions common;
+  std::optional<bool> read_around;  // none: on
   bool has_qemu_command = false;
   bool insecure = false;
-  bool read_around = true;
   bool huge_pages = false;
   TlsChoice tls;
   bool json = false;

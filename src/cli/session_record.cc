@@ -14,6 +14,7 @@
 #include "cli/report_json.h"
 #include "cli/status_command.h"
 #include "cli/status_server.h"
+#include "cli/usage.h"
 
 namespace faultline {
 namespace {
@@ -41,8 +42,16 @@ absl::StatusOr<SessionRecord> ReadRecord(const std::string& path) {
   if (bandwidth != object.end() && bandwidth->is_number_unsigned()) {
     record.bandwidth_bytes_per_second = bandwidth->get<uint64_t>();
   }
+  auto time_of = [&](const char* key) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_number_unsigned() ? found->get<int64_t>() : 0;
+  };
+  record.poll_us = time_of("poll_us");
+  record.recovery_timeout_us = time_of("recovery_timeout_us");
   record.push_order = text_of("push_order", "");
   record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
+  record.read_around = !flag_of("no_read_around");
+  record.huge_pages = flag_of("huge_pages");
   record.insecure = flag_of("insecure");
   record.quit_source = flag_of("quit_source");
   return record;
@@ -76,6 +85,14 @@ std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
   return "it was not handed over: the VM is the source's";
 }
 
+absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record) {
+  if (given.poll_us.has_value()) record->poll_us = *given.poll_us;
+  if (!given.recovery_timeout.empty()) {
+    ASSIGN_OR_RETURN(record->recovery_timeout_us, ParseRecoveryTimeout(given.recovery_timeout));
+  }
+  return absl::OkStatus();
+}
+
 TlsChoice AbsolutePaths(TlsChoice choice) {
   for (std::string* path : {&choice.directory, &choice.psk_path}) {
     std::error_code ignored;  // the path stays as it is
@@ -92,6 +109,10 @@ absl::Status WriteRecord(const std::string& path, const SessionRecord& record) {
               {"compress", record.compress},
               {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
               {"push_order", record.push_order},
+              {"poll_us", static_cast<uint64_t>(record.poll_us)},
+              {"recovery_timeout_us", static_cast<uint64_t>(record.recovery_timeout_us)},
+              {"no_read_around", !record.read_around},
+              {"huge_pages", record.huge_pages},
               {"tls_dir", record.tls.directory},
               {"tls_psk", record.tls.psk_path},
               {"tls_hostname", record.tls.hostname},

@@ -3,6 +3,7 @@
 #define FAULTLINE_CLI_SESSION_RECORD_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,9 +23,21 @@ struct SessionRecord {
   std::string push_order;  // empty: the default
   TlsChoice tls;           // with absolute paths
   uint64_t bandwidth_bytes_per_second = 0;
+  int64_t poll_us = 0;
+  int64_t recovery_timeout_us = 0;  // 0: no limit
+  bool read_around = true;          // destination
+  bool huge_pages = false;          // destination
   bool insecure = false;
   bool quit_source = false;
 };
+
+// What both commands are told alike; what was left out stays as `record` has it. InvalidArgument
+// names the option.
+struct CommonOptions {
+  std::optional<int64_t> poll_us;
+  std::string recovery_timeout;  // empty: left out
+};
+absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record);
 
 // The one that takes up again may be started in another folder.
 TlsChoice AbsolutePaths(TlsChoice choice);

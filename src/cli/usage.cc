@@ -57,7 +57,7 @@ absl::Status CheckUri(const std::string& uri, const std::string& option) {
 }
 
 absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text) {
-  if (text.empty()) return 0;
+  if (text == "none") return 0;
   absl::StatusOr<int64_t> us = ParseDurationUs(text);
   return us.ok() ? us : Annotate(us.status(), "--recovery-timeout");
 }

@@ -21,7 +21,7 @@ ExitStatus WriteOut(const std::string& text, ExitStatus exit_status);
 // "tcp://HOST:PORT" as far as the command line can tell; other schemes get a sentence of their own.
 absl::Status CheckUri(const std::string& uri, const std::string& option);
 
-// The value of --recovery-timeout in microseconds; 0 (no limit) if it was left out.
+// The value of --recovery-timeout in microseconds; 0: no limit ("none").
 absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text);
 
 }  // namespace faultline

@@ -14,6 +14,7 @@
 //   disk-full       'abandon': the dump does not fit
 //   kvm, old-kernel 'abandon': the VM runs under KVM; the kernel knows no poison
 //   throw-before, throw-after, throw-thread
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <array>
@@ -151,13 +152,26 @@ class ScriptedSession final : public Session {
   int cancels_ = 0;
 };
 
+// On its one line, for tests of what `--resume` keeps.
+void WriteOptions(const std::string& text) {
+  if (const char* path = getenv("FAKE_OPTIONS_FILE")) std::ofstream(path) << text;
+}
+
 absl::StatusOr<std::unique_ptr<Session>> MakeMigrate(const MigrateOptions& options,
                                                      Journal* journal) {
+  WriteOptions(fmt::format("to={} bandwidth={} compress={} order={} poll={} limit={} quit={}",
+                           options.to_uri, options.bandwidth_bytes_per_second,
+                           static_cast<int>(options.compression), options.push_order,
+                           options.poll_us, options.recovery_timeout_us, options.quit_source));
   if (Script() == "refuse") return absl::InvalidArgumentError("plain TCP needs --insecure");
   return std::make_unique<ScriptedSession>(Role::kSource, options.migration_id, journal);
 }
 
-absl::StatusOr<std::unique_ptr<Session>> MakeReceive(const ReceiveOptions&, Journal* journal) {
+absl::StatusOr<std::unique_ptr<Session>> MakeReceive(const ReceiveOptions& options,
+                                                     Journal* journal) {
+  WriteOptions(fmt::format("hook={} poll={} limit={} around={} huge={}", options.hook_path,
+                           options.poll_us, options.recovery_timeout_us, options.read_around,
+                           options.huge_pages));
   if (Script() == "refuse") return absl::InvalidArgumentError("plain TCP needs --insecure");
   const char* id = getenv("FAKE_ID");
   return std::make_unique<ScriptedSession>(Role::kDestination, id == nullptr ? kArrivingId : id,
