@@ -38,7 +38,9 @@ class DestinationRunner : public Session {
     DestinationSession::Options options;
     options.token = token_;
     if (parts_.resume.has_value()) {
-      options.resume = {.id = parts_.resume->id, .committed = parts_.resume_committed};
+      options.resume = {.id = parts_.resume->id,
+                        .committed = parts_.resume_committed,
+                        .whole = parts_.resume_whole};
     }
     if (!parts_.read_around) options.read_around = ReadAround::Always(0);
     options.huge_pages = parts_.huge_pages;

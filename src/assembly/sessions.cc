@@ -89,6 +89,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   DestinationParts parts;
   parts.resume = options.resume;
   parts.resume_committed = options.resume_committed;
+  parts.resume_whole = options.resume_whole;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<DestinationVmm> {
     if (options.resume.has_value()) {
       return std::make_unique<ResumedDestinationVmm>(options.qmp_path, options.resume->regions,

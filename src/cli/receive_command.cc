@@ -72,6 +72,7 @@ ReceiveOptions ToOptions(const SessionRecord& record, const Unfinished* resume) 
   if (resume != nullptr) {
     options.resume = resume->journal.kept;
     options.resume_committed = resume->journal.committed;
+    options.resume_whole = resume->journal.last_phase == JournalPhase::kWhole;
   }
   return options;
 }

@@ -129,7 +129,8 @@ void RunDirectory::RemoveOld() const {
         ReadJournal(PathOf(file.migration_id, file.role, "journal"));
     if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted &&
         journal->last_phase != JournalPhase::kReclaimed &&
-        journal->last_phase != JournalPhase::kAbandoned) {
+        journal->last_phase != JournalPhase::kAbandoned &&
+        journal->last_phase != JournalPhase::kWhole) {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {

@@ -167,7 +167,11 @@ void SessionHost::WriteEnded(const Outcome& outcome) {
     return;
   }
   if (!first_journal_path_.empty()) (void)unlink(first_journal_path_.c_str());
-  if (outcome.result.status.ok() || outcome.result.owner == VmOwner::kSource) {
+  const bool over = outcome.result.status.ok() || outcome.result.owner == VmOwner::kSource;
+  // A destination may have ended well and not have been able to tell the source.
+  absl::StatusOr<JournalContent> journal = ReadJournal(journal_path());
+  const bool goes_on = journal.ok() && WhyNotUnfinished(*journal, settings_.role).empty();
+  if (over && !goes_on) {
     (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
   }
   std::string path = run_directory_->PathOf(migration_id_, settings_.role, "json");

@@ -60,14 +60,17 @@ std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
       });
       if (runs || !IdMatches(id, one.migration_id)) continue;
       const char* command = role == Role::kSource ? "migrate" : "receive";
+      const bool whole = one.journal.last_phase == JournalPhase::kWhole;
       text += json ? ToLine({{"id", one.migration_id},
                              {"role", RoleName(role)},
                              {"endpoint", one.record.endpoint},
-                             {"phase", "unfinished"}}) +
+                             {"phase", "unfinished"},
+                             {"whole", whole}}) +
                          "\n"
-                   : fmt::format("{:<32}  {:<11}  {:<12}  'faultline {} --resume {}' goes on\n",
+                   : fmt::format("{:<32}  {:<11}  {:<12}  'faultline {} --resume {}' {}\n",
                                  one.migration_id, RoleName(role), "unfinished", command,
-                                 one.migration_id);
+                                 one.migration_id,
+                                 whole ? "tells the source that all memory is here" : "goes on");
     }
   }
   return text;

@@ -22,7 +22,14 @@ void DestinationSession::OnSourceGaveUp(const PeerError& error) {
   if (step_ != Step::kUndecided) return Fail(status, error.code);
   result_.status = broken_.ok() ? status : broken_;
   result_.owner = VmOwner::kSource;
+  RecordRolledBack();
   DiscardVm();
+}
+
+void DestinationSession::RecordRolledBack() {
+  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kRolledBack); !recorded.ok()) {
+    parts_.observer->OnNotice(MessageOf(recorded));
+  }
 }
 
 DestinationSession::OutcomeListener::OutcomeListener(DestinationSession* session,
@@ -97,9 +104,7 @@ void DestinationSession::DiscardVm() {
     if (!status.ok()) {
       parts_.observer->OnNotice("the destination's VM could not be ended: " + MessageOf(status));
     }
-    if (absl::Status recorded = parts_.journal->Record(JournalPhase::kRolledBack); !recorded.ok()) {
-      parts_.observer->OnNotice(MessageOf(recorded));
-    }
+    RecordRolledBack();
     End();
   }));
 }
@@ -129,7 +134,7 @@ void DestinationSession::End() {
 // The source has been let go, and the VM has all that it needs: from here on it is about comfort.
 void DestinationSession::OnLanesStopped() {
   if (!options_.huge_pages || !disarmed_ || !result_.status.ok()) return Finish();
-  huge_pages_ = memory_->MakeHugePageMaker();
+  if (memory_ != nullptr) huge_pages_ = memory_->MakeHugePageMaker();
   if (huge_pages_ == nullptr) return Finish();
   step_ = Step::kMakingHuge;
   channel_.reset();

@@ -91,7 +91,7 @@ void DestinationSession::UpdatePause() {
     }
     pause_under_way_ = false;
     UpdatePause();
-    FinishVmm();
+    ReleaseMemory();
   }));
 }
 
@@ -114,8 +114,21 @@ void DestinationSession::OnTransferFailed(absl::Status status) {
 void DestinationSession::CompleteIfPresent() {
   if (step_ != Step::kRunning || !all_present_) return;
   step_ = Step::kClosing;
-  result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;
+  if (committed_ns_ != 0) {
+    result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;
+  }
   UpdatePause();
+  ReleaseMemory();
+}
+
+// Not before the VM does what it should: from the record on all that is left is to tell the source,
+// whoever does it.
+void DestinationSession::ReleaseMemory() {
+  if (step_ != Step::kClosing || pause_under_way_) return;
+  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole); !recorded.ok()) {
+    parts_.observer->OnNotice(MessageOf(recorded));
+  }
+  if (memory_ == nullptr) return OnDisarmed(absl::OkStatus());  // one before has done it
   const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;
   deadline_ = parts_.control->RunAfter(settle_us, [this] {
     parts_.demand->Post([this] {
@@ -131,15 +144,7 @@ void DestinationSession::OnDisarmed(absl::Status status) {
                               "the VM is here with all its memory, but its process still "
                               "waits for pages that it never had");
   }
-  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
-    parts_.observer->OnNotice(MessageOf(recorded));
-  }
   disarmed_ = true;
-  FinishVmm();
-}
-
-void DestinationSession::FinishVmm() {
-  if (!disarmed_ || pause_under_way_) return;
   parts_.vmm->Finish(guard_.Wrap([this](absl::Status finished) {
     if (!finished.ok()) parts_.observer->OnNotice(MessageOf(finished));
     Part();
@@ -156,12 +161,19 @@ void DestinationSession::Part() {
 void DestinationSession::SendEnd() {
   if (!result_.status.ok()) {
     channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
+    RecordCompleted();
     return End();
   }
   deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
   channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
                            .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),
                            .total_us = result_.total_us});
+}
+
+void DestinationSession::RecordCompleted() {
+  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
+    parts_.observer->OnNotice(MessageOf(recorded));
+  }
 }
 
 }  // namespace faultline

@@ -46,13 +46,11 @@ void DestinationSession::LoseLink(const absl::Status& reason) {
 
 // The memory first: whoever waits for a page that is here already, or is zero, goes on at once.
 void DestinationSession::TakeUp() {
-  absl::StatusOr<std::unique_ptr<GuestMemory>> memory = parts_.memory_factory->TakeOver(vm_);
-  if (!memory.ok()) return Fail(memory.status(), PeerErrorCode::kMemory);
-  memory_ = std::move(memory).value();
+  if (absl::Status status = TakeMemoryOver(); !status.ok()) {
+    return Fail(std::move(status), PeerErrorCode::kMemory);
+  }
   map_cursor_.assign(vm_.regions.size(), 0);
   frozen_ = true;
-  MakeLaneEnds();
-  parts_.demand->Post([this] { fault_handler_->Start(); });
   if (absl::Status status = Listen(); !status.ok()) {
     return Fail(std::move(status), PeerErrorCode::kPrepare);
   }
@@ -61,8 +59,26 @@ void DestinationSession::TakeUp() {
   parts_.observer->OnListening(parts_.transport->address());
   EnterPhase(Phase::kReconnecting);
   Report();
+  if (options_.resume->whole) {
+    step_ = Step::kRunning;
+    all_present_ = true;
+    return CompleteIfPresent();
+  }
   if (owned()) return LimitRecovery();
   NoticeUndecided(absl::UnavailableError("the command was started again"));
+}
+
+absl::Status DestinationSession::TakeMemoryOver() {
+  ASSIGN_OR_RETURN(memory_, parts_.memory_factory->TakeOver(vm_));
+  if (memory_ != nullptr) {
+    MakeLaneEnds();
+    parts_.demand->Post([this] { fault_handler_->Start(); });
+    return absl::OkStatus();
+  }
+  if (options_.resume->whole) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the VM's memory is not armed here: the VM that was being migrated has ended, and something "
+      "else has its place");
 }
 
 void DestinationSession::LimitRecovery() {
@@ -80,8 +96,9 @@ void DestinationSession::LimitParting() {
   deadline_ = parts_.control->RunAfter(options_.limits.parting_timeout_us, [this] {
     parts_.observer->OnNotice(fmt::format(
         "{} does not connect again: it cannot be told that all memory has arrived here. If "
-        "'faultline migrate' runs there still, it may be ended",
-        peer()));
+        "'faultline migrate' runs there still, 'faultline receive --resume {}' tells it, or it may "
+        "be ended",
+        peer(), result_.migration_id));
     End();
   });
 }

@@ -126,8 +126,9 @@ void DestinationSession::OnMessage(Message message) {
     if (step_ == Step::kUndecided && resumed_.connected) {
       return LoseLink(absl::AbortedError(error->text));
     }
-    channel_->Send(Goodbye{});  // it knows now that this side knows
-    return OnSourceGaveUp(*error);
+    OnSourceGaveUp(*error);
+    channel_->Send(Goodbye{});  // it knows now that this side knows, and will not say it again
+    return;
   }
   if (step_ >= Step::kDiscarding) return;
   if (HandleMessage(message) || step_ >= Step::kDiscarding) return;
@@ -172,6 +173,7 @@ bool DestinationSession::HandleMessage(Message& message) {
     return true;
   }
   if (std::holds_alternative<Goodbye>(message) && step_ == Step::kParting) {
+    RecordCompleted();
     End();
     return true;
   }

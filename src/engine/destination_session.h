@@ -47,6 +47,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   struct Resume {
     MigrationId id{};
     bool committed = false;  // it had heard Commit
+    bool whole = false;      // and had all memory
   };
   struct Options {
     SessionToken token{};          // random, a new one for each migration
@@ -140,15 +141,18 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void LimitTakeOver();
   void UpdatePause();
   void CompleteIfPresent();
+  void ReleaseMemory();
   void OnDisarmed(absl::Status status);
-  void FinishVmm();
   void Part();
   void SendEnd();
+  void RecordCompleted();
+  void RecordRolledBack();
 
   // The connection is lost, or no good, after Loaded.
   void LoseLink(const absl::Status& reason);
   // Goes on in place of a session that died after Loaded.
   void TakeUp();
+  absl::Status TakeMemoryOver();
   void LimitRecovery();
   void LimitParting();
   void OnResume(std::unique_ptr<ControlChannel> channel);

@@ -59,12 +59,13 @@ void SourceSession::OnCompleted(const Completed& completed) {
                     .pages_pushed = completed.pages_pushed};
   peer_reports_ = true;
   result_.total_us = completed.total_us;
+  // Before the destination hears that it is known: it is not there to say it again afterwards.
+  absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
+  if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
   channel_->Send(Goodbye{});
   step_ = Step::kRetiring;
   watch_.reset();
   recovery_timer_.reset();
-  absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
-  if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
   parts_.vmm->Retire(options_.quit_source, guard_.Wrap([this](absl::Status retired) {
     if (step_ != Step::kRetiring) return;
     if (!retired.ok()) parts_.observer->OnNotice(MessageOf(retired));

@@ -98,7 +98,7 @@ absl::Status CauseOf(const HookHeader& header, std::span<const HookRegionRequest
           "the hook is armed already, by a faultline that went away; take over what it left, or "
           "restart the destination hypervisor");
     case kHookStatusNotArmed:
-      return absl::FailedPreconditionError("the hook is not armed: there is nothing to take over");
+      return absl::NotFoundError("the hook is not armed: there is nothing to take over");
     case kHookStatusRegionNotMapped:
     case kHookStatusRegionPrivate:
     case kHookStatusRegionNotCovered:

@@ -44,7 +44,8 @@ class MemoryArmer {
   virtual absl::StatusOr<ArmedMemory> Arm(std::span<const RamRegion> regions,
                                           const FileDescriptor& page_state_memfd,
                                           uint64_t features) = 0;
-  // What another process armed by Arm, and died: the regions must be the same ones.
+  // What another process armed by Arm, and died: the regions must be the same ones. NotFound:
+  // nothing is armed.
   virtual absl::StatusOr<TakenMemory> Take(std::span<const RamRegion> regions) = 0;
   // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
   virtual absl::Status Release() = 0;

@@ -139,17 +139,32 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
   return *std::move(memory);
 }
 
+absl::StatusOr<TakenMemory> UffdGuestMemoryFactory::Take(const VmDescription& vm) {
+  absl::StatusOr<TakenMemory> taken = armer_->Take(vm.regions);
+  if (taken.ok()) taken->armed.process = OpenProcess(*vm_process_id_);
+  return taken;
+}
+
 absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::TakeOver(
     const VmDescription& vm) {
-  return TakeOverUffd(vm);
+  RETURN_IF_ERROR(ValidateLayout(vm.layout()));
+  ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
+  absl::StatusOr<TakenMemory> taken = Take(vm);
+  if (absl::IsNotFound(taken.status())) return nullptr;
+  RETURN_IF_ERROR(taken.status());
+  return Use(*std::move(taken), vm);
 }
 
 absl::StatusOr<std::unique_ptr<UffdMemory>> UffdGuestMemoryFactory::TakeOverUffd(
     const VmDescription& vm) {
   RETURN_IF_ERROR(ValidateLayout(vm.layout()));
   ASSIGN_OR_RETURN(vm_process_id_, armer_->Attach());
-  ASSIGN_OR_RETURN(TakenMemory taken, armer_->Take(vm.regions));
-  taken.armed.process = OpenProcess(*vm_process_id_);
+  ASSIGN_OR_RETURN(TakenMemory taken, Take(vm));
+  return Use(std::move(taken), vm);
+}
+
+absl::StatusOr<std::unique_ptr<UffdMemory>> UffdGuestMemoryFactory::Use(TakenMemory taken,
+                                                                        const VmDescription& vm) {
   ASSIGN_OR_RETURN(PageStateMemfd page_state,
                    PageStateMemfd::Adopt(std::move(taken.page_state_memfd), vm.layout()));
   ASSIGN_OR_RETURN(

@@ -28,13 +28,16 @@ class UffdGuestMemoryFactory : public GuestMemoryFactory {
   absl::Status Check(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override;
   absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override;
-  // The same, for a caller that needs more than the seam has. `poller` may be null if no events are
-  // watched.
+  // The same, for a caller that needs more than the seam has; an error if nothing is armed.
+  // `poller` may be null if no events are watched.
   absl::StatusOr<std::unique_ptr<UffdMemory>> TakeOverUffd(const VmDescription& vm);
 
  private:
   // Everything but emptiness: files, who else uses them, room.
   absl::StatusOr<FileUsers> CheckHost(const VmDescription& vm);
+  // NotFound: nothing is armed.
+  absl::StatusOr<TakenMemory> Take(const VmDescription& vm);
+  absl::StatusOr<std::unique_ptr<UffdMemory>> Use(TakenMemory taken, const VmDescription& vm);
 
   MemoryArmer* const armer_;
   FdPoller* const poller_;

@@ -94,7 +94,7 @@ class GuestMemoryFactory {
   virtual absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) = 0;
   // Takes memory over that another process armed and died with: its page-state table is as that one
   // left it, but for pages that had landed without being noted. Whoever waits for a page faults
-  // again. Control thread; may take milliseconds.
+  // again. Null: nothing is armed (any more). Control thread; may take milliseconds.
   virtual absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) {
     (void)vm;
     return absl::UnimplementedError("this memory ends with the process that armed it");

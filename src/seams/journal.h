@@ -16,16 +16,19 @@ namespace faultline {
 // Journal values: never renumbered.
 enum class JournalPhase : uint8_t {
   kPreparing = 1,
-  kFrozen = 2,     // source: the VM is stopped for the handover
-  kLoaded = 3,     // destination: the VM is loaded; only the source can say whose it is
-  kCommitted = 4,  // the VM is the destination's
-  kCompleted = 5,
+  kFrozen = 2,      // source: the VM is stopped for the handover
+  kLoaded = 3,      // destination: the VM is loaded; only the source can say whose it is
+  kCommitted = 4,   // the VM is the destination's
+  kCompleted = 5,   // and the other side knows it
   kRolledBack = 6,  // the VM is the source's, for good
   // Source: an operator took the VM back after the handover, because its destination is lost. A
   // kCommitted after it says that this came to nothing: the VM is the destination's as before.
   kReclaimed = 7,
   // Destination: an operator gave the source up, and what was missing is poisoned.
   kAbandoned = 8,
+  // Destination: all memory is here, and the VM does what it should. What is left is to let the
+  // memory go, which may have happened, and to tell the source.
+  kWhole = 9,
 };
 
 // A RAM block as another process finds it again: a file's path, and what tells that it is that file

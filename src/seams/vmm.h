@@ -62,7 +62,8 @@ class DestinationVmm {
   virtual void TakeOver(bool run, VmmDone done) = 0;
   // Stops and continues the VM's CPUs after the handover (out of memory on this host).
   virtual void SetPaused(bool paused, VmmDone done) = 0;
-  // All memory is there: nothing more is needed.
+  // All memory is there: nothing more is needed. After TakeOver, which another process may have
+  // done.
   virtual void Finish(VmmDone done) = 0;
   // Before the handover only: the VM must end here, also while another operation is under way
   // (whose `done` then gets a Cancelled status first).

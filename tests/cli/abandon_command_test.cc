@@ -136,6 +136,21 @@ TEST_F(AbandonCommandTest, Refusals) {
   EXPECT_FALSE(std::filesystem::exists(dump_));
 }
 
+// All that is left is to tell the source.
+TEST_F(AbandonCommandTest, AVmThatMissesNothingIsNotAbandoned) {
+  LeaveUnfinished("3 loaded\n4 committed\n9 whole\n");
+  for (std::vector<std::string> what : {std::vector<std::string>{"--dump", dump_},
+                                        std::vector<std::string>{"--poison", kSourceIsDead}}) {
+    CommandResult result = Abandon(what);
+    EXPECT_EQ(result.exit_status, 2);
+    EXPECT_THAT(result.error, HasSubstr("all memory is here"));
+  }
+  EXPECT_THAT(RunCommand(Options({"status"}, "")).out,
+              HasSubstr("receive --resume " + id_ + "' tells the source"));
+  const CommandResult listed = RunCommand(Options({"status", "--json"}, ""));
+  EXPECT_EQ(json::parse(listed.out)["whole"], true);
+}
+
 TEST_F(AbandonCommandTest, AReceiveThatRunsIsInTheWay) {
   LeaveUnfinished();
   RunningCommand receive(Options({"receive", "--resume", "--json"}, "hold-listening"));

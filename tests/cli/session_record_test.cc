@@ -99,6 +99,16 @@ TEST_F(SessionRecordTest, WhatWasReclaimedCannotBeTakenUp) {
   EXPECT_TRUE(FindUnfinished(*directory_, Role::kSource, "").ok());
 }
 
+// The source may not know yet.
+TEST_F(SessionRecordTest, AWholeDestinationCanBeTakenUp) {
+  Leave(kFirstId, Role::kDestination, "4 committed\n9 whole\n");
+  absl::StatusOr<Unfinished> found = FindUnfinished(*directory_, Role::kDestination, "");
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_EQ(found->journal.last_phase, JournalPhase::kWhole);
+  Leave(kFirstId, Role::kDestination, "4 committed\n9 whole\n5 completed\n");
+  EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("it has completed"));
+}
+
 TEST_F(SessionRecordTest, SeveralHaveToBeTold) {
   Leave(kFirstId, Role::kSource, "4 committed\n");
   Leave(kSecondId, Role::kSource, "4 committed\n");

@@ -220,6 +220,26 @@ TEST(LostPeerTest, EitherSideIsCancelled) {
   }
 }
 
+// Goodbye tells the source that it need not say it again: by then it must be recorded.
+TEST(LostPeerTest, TheSourcesWordIsRecordedBeforeItIsAnswered) {
+  MigrationRig rig;
+  int answers = 0;
+  rig.network.set_control_hook([&](const Message& message, bool from_source) {
+    if (std::holds_alternative<Loaded>(message)) {
+      rig.source_threads.control.Post([&] { rig.source->Cancel("Ctrl-C"); });
+    }
+    if (std::holds_alternative<Goodbye>(message) && !from_source) {
+      ++answers;
+      EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kRolledBack);
+    }
+    return FakeFate::kDeliver;
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  EXPECT_EQ(answers, 1);
+}
+
 TEST(LostPeerTest, CancelBeforeAnybodyCame) {
   MigrationRig rig;
   rig.StartDestination();

@@ -18,7 +18,7 @@ TEST(MigrationTest, MovesTheVm) {
   EXPECT_EQ(rig.source_journal.records(),
             (std::vector<JournalPhase>{kPreparing, kFrozen, kCommitted, kCompleted}));
   EXPECT_EQ(rig.destination_journal.records(),
-            (std::vector<JournalPhase>{kPreparing, kLoaded, kCommitted, kCompleted}));
+            (std::vector<JournalPhase>{kPreparing, kLoaded, kCommitted, kWhole, kCompleted}));
   EXPECT_EQ(rig.source_journal.made_durable(), 1);
   EXPECT_EQ(rig.destination_journal.made_durable(), 1);
   EXPECT_TRUE(rig.source_observer.notices().empty());

@@ -76,10 +76,11 @@ struct MortalRig : MigrationRig {
       again_source->Start([this](SessionResult result) { source_result = std::move(result); });
     });
   }
-  void ResumeDestination(bool committed) {
+  void ResumeDestination(bool committed, bool whole = false) {
     if (guest != nullptr) guest->MoveTo(&again_destination_threads.demand);
     again_destination_vmm = std::make_unique<FakeDestinationVmm>(
         &again_destination_threads.control, &vm, DescribeVm(options.layout, false));
+    if (whole) again_destination_vmm->set_taken_over();
     again_destination_transport = std::make_unique<FakeDestinationTransport>(
         &network, &again_destination_threads.control, &again_destination_threads.demand,
         &again_destination_threads.bulk);
@@ -94,7 +95,8 @@ struct MortalRig : MigrationRig {
                                   .observer = &destination_observer},
         DestinationSession::Options{
             .token = {7, 7, 7},
-            .resume = DestinationSession::Resume{.id = {1, 2, 3}, .committed = committed},
+            .resume =
+                DestinationSession::Resume{.id = {1, 2, 3}, .committed = committed, .whole = whole},
             .limits = limits});
     again_destination_threads.control.Post([this] {
       again_destination->Start(
@@ -207,6 +209,83 @@ TEST(ResumeTest, TheDestinationDiesWithItsLastPageIn) {
   rig.KillDestination();
   rig.ResumeDestination(true);
   rig.ExpectEndedWell();
+}
+
+// The source is told by the one that comes after it, whether its memory was let go or not.
+TEST(ResumeTest, TheDestinationDiesBeforeTheSourceKnowsThatAllIsThere) {
+  for (bool released : {false, true}) {
+    MortalRig rig;
+    rig.RunUntilPostCopy();
+    ASSERT_TRUE(rig.RunUntil([&] {
+      return released ? rig.guest->disarmed()
+                      : rig.destination_journal.records().back() == JournalPhase::kWhole;
+    }));
+    EXPECT_EQ(rig.guest->disarmed(), released);
+    EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
+    rig.KillDestination();
+    rig.clock.AdvanceBy(20'000'000);
+    EXPECT_FALSE(rig.source_result.has_value()) << "it cannot know";
+    rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+    rig.ExpectEndedWell();
+    EXPECT_EQ(rig.again_destination_vmm->CountOf("TakeOver"), 0u) << "the VM is let alone";
+  }
+}
+
+TEST(ResumeTest, TheDestinationDiesWhenItHasSaidThatAllIsThere) {
+  MortalRig rig;
+  bool said = false;
+  rig.network.set_control_hook([&](const Message& message, bool) {
+    if (!std::holds_alternative<Completed>(message) || std::exchange(said, true)) {
+      return FakeFate::kDeliver;
+    }
+    return FakeFate::kDrop;
+  });
+  rig.RunUntilPostCopy();
+  ASSERT_TRUE(rig.RunUntil([&] { return said; }));
+  rig.KillDestination();
+  rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+  rig.ExpectEndedWell();
+}
+
+// A destination that has everything does not wait for ever to say so, and can say it later.
+TEST(ResumeTest, TheSourceDoesNotComeToHearThatAllIsThere) {
+  MortalRig rig;
+  rig.RunUntilPostCopy();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.guest->disarmed(); }));
+  rig.KillBoth();
+  rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_result.has_value(); }, 40'000'000));
+  EXPECT_TRUE(rig.destination_result->status.ok()) << rig.destination_result->status;
+  EXPECT_TRUE(rig.destination_observer.Noticed("'faultline receive --resume"));
+  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
+  EXPECT_EQ(rig.again_destination_vmm->CountOf("Finish"), 1u);
+}
+
+// It is there to say it again only until it has heard Goodbye.
+TEST(ResumeTest, TheSourceRecordsTheEndBeforeItSaysThatItKnows) {
+  MigrationRig rig;
+  bool checked = false;
+  rig.network.set_control_hook([&](const Message& message, bool from_source) {
+    if (std::holds_alternative<Goodbye>(message) && from_source) {
+      checked = true;
+      EXPECT_EQ(rig.source_journal.records().back(), JournalPhase::kCompleted);
+    }
+    return FakeFate::kDeliver;
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  EXPECT_TRUE(checked);
+}
+
+TEST(ResumeTest, MemoryThatNobodyArmed) {
+  MortalRig rig;
+  rig.RunUntilPostCopy();
+  rig.KillDestination();
+  rig.guest->Disarm().IgnoreError();
+  rig.ResumeDestination(/*committed=*/true);
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_result.has_value(); }));
+  EXPECT_NE(MessageOf(rig.destination_result->status).find("not armed"), std::string::npos);
 }
 
 TEST(ResumeTest, MemoryThatCannotBeTakenOver) {

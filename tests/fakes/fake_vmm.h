@@ -122,6 +122,8 @@ class FakeDestinationVmm : public DestinationVmm, public FakeVmmCalls {
   void set_load_hook(std::function<void(std::function<void()> go_on)> hook) {
     load_hook_ = std::move(hook);
   }
+  // Another process has taken the VM over and died.
+  void set_taken_over() { taken_over_ = true; }
   const std::vector<std::byte>& fed() const { return fed_; }
   bool discarded() const { return discarded_; }
 

@@ -122,7 +122,10 @@ TEST_F(HookArmerTest, TheNextEngineTakesOver) {
 
 TEST_F(HookArmerTest, OnlyTheSameMemoryIsTakenOver) {
   UffdGuestMemoryFactory factory(&armer_, &loop_, {});
-  EXPECT_THAT(MessageOf(factory.TakeOver(vm_).status()), HasSubstr("not armed"));
+  EXPECT_THAT(MessageOf(factory.TakeOverUffd(vm_).status()), HasSubstr("not armed"));
+  auto nothing = factory.TakeOver(vm_);
+  ASSERT_TRUE(nothing.ok()) << nothing.status();
+  EXPECT_EQ(*nothing, nullptr);
   memory_ = Arm();
   ASSERT_TRUE(memory_.ok()) << memory_.status();
   std::swap(vm_.regions[0], vm_.regions[1]);

@@ -73,6 +73,20 @@ class Killed(RecoveryCase):
             time.sleep(chance.uniform(0.1, 0.8))
         self.assert_ended_well(source, destination, *commands.values())
 
+    def test_receive_killed_with_all_memory_here(self):
+        """Its memory is let go, and the source has not been told: the next one tells it."""
+        source, destination, receive, migrate, relay = self.post_copy(extra=self.run_directory)
+        relay.hold_at("Completed")
+        relay.wait_held()
+        self.kill_command(receive)
+        relay.reset()
+        self.assert_works(destination)
+        listed = self.operator("status", migrate.events[0]["id"]).events
+        self.assertTrue(any(one["phase"] == "unfinished" and one["whole"] for one in listed), listed)
+        again = self.resume("receive")
+        self.assert_ended_well(source, destination, migrate, again)
+        self.assertEqual(2, self.operator("receive", "--resume").process.child.returncode)
+
     def test_source_qemu_gone_too(self):
         """Its RAM file is enough."""
         source, destination, receive, migrate = self.begin_post_copy()

@@ -66,6 +66,8 @@ const char* JournalPhaseName(JournalPhase phase) {
       return "reclaimed";
     case JournalPhase::kAbandoned:
       return "abandoned";
+    case JournalPhase::kWhole:
+      return "whole";
   }
   return "unknown";
 }
@@ -170,7 +172,7 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     int value = 0;
     auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
     if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
-        value > static_cast<int>(JournalPhase::kAbandoned)) {
+        value > static_cast<int>(JournalPhase::kWhole)) {
       return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
     }
     JournalPhase phase = static_cast<JournalPhase>(value);

@@ -83,7 +83,8 @@ absl::Status GuardDestination(const FileDescriptor& journal) {
     return Annotate(content.status(),
                     "guardian: the journal cannot be read, so QEMU is left as it is");
   }
-  if (content->loaded || content->committed) {
+  const bool stayed_with_source = content->last_phase == JournalPhase::kRolledBack;
+  if ((content->loaded || content->committed) && !stayed_with_source) {
     Say("the VM is loaded here and may be this side's: its QEMU is left alone");
     return absl::OkStatus();
   }
@@ -91,7 +92,9 @@ absl::Status GuardDestination(const FileDescriptor& journal) {
       errno != ESRCH) {
     return ErrnoStatus(errno, "guardian: end the destination's QEMU");
   }
-  Say("the command died before the VM was loaded: the destination's QEMU was ended");
+  Say(stayed_with_source
+          ? "the VM stayed with the source: the destination's QEMU was ended"
+          : "the command died before the VM was loaded: the destination's QEMU was ended");
   return absl::OkStatus();
 }
 

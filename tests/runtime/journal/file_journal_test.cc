@@ -35,7 +35,8 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_TRUE(absl::IsNotFound(ReadJournalPhase(path_).status()));
   for (JournalPhase phase :
        {JournalPhase::kPreparing, JournalPhase::kFrozen, JournalPhase::kCommitted,
-        JournalPhase::kCompleted, JournalPhase::kReclaimed, JournalPhase::kAbandoned}) {
+        JournalPhase::kWhole, JournalPhase::kCompleted, JournalPhase::kReclaimed,
+        JournalPhase::kAbandoned}) {
     ASSERT_TRUE((*journal)->Record(phase).ok());
     auto read = ReadJournalPhase(path_);
     ASSERT_TRUE(read.ok()) << read.status();
@@ -47,9 +48,10 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_EQ(content->side, "source");
   EXPECT_TRUE(content->committed);
   EXPECT_FALSE(content->loaded);
-  EXPECT_EQ(*ReadTextFile(path_),
-            "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n5 completed\n"
-            "7 reclaimed\n8 abandoned\n");
+  EXPECT_EQ(
+      *ReadTextFile(path_),
+      "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n9 whole\n5 completed\n"
+      "7 reclaimed\n8 abandoned\n");
 }
 
 TEST_F(FileJournalTest, OneProcessHasItOpen) {
@@ -74,7 +76,7 @@ TEST_F(FileJournalTest, RecordCutShortDoesNotCount) {
 
 TEST_F(FileJournalTest, ForeignContentIsRefused) {
   for (const char* text : {"", "faultline-journal 2 00ff source\n", "hello\n",
-                           "faultline-journal 1 00ff source\n9 later\n",
+                           "faultline-journal 1 00ff source\n10 later\n",
                            "faultline-journal 1 00ff source\ncommitted\n"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(text).status())) << text;
   }

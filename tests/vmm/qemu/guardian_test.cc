@@ -77,7 +77,8 @@ int MigrateUpTo(const std::string& last, const std::string& qmp, const std::stri
   return 1;
 }
 
-// What `faultline receive` does; `last` is "prepared" or "loaded" (the journal only).
+// What `faultline receive` does; `last` is "prepared", or (in the journal only) "loaded" or "told",
+// where the source has said that it keeps the VM.
 int ReceiveUpTo(const std::string& last, const std::string& qmp, const std::string& journal_path) {
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   auto journal = FileJournal::Create(journal_path, journal_path + ".state", kId, "destination");
@@ -88,7 +89,8 @@ int ReceiveUpTo(const std::string& last, const std::string& qmp, const std::stri
   if (!Report(destination.Prepare().status())) return 1;
   if (!Report((*journal)->Record(JournalPhase::kPreparing))) return 1;
   // The load is not begun: its stream breaks with this process, and QEMU would end by itself.
-  if (last == "loaded" && !Report((*journal)->Record(JournalPhase::kLoaded))) return 1;
+  if (last != "prepared" && !Report((*journal)->Record(JournalPhase::kLoaded))) return 1;
+  if (last == "told" && !Report((*journal)->Record(JournalPhase::kRolledBack))) return 1;
   ReachedAndWait(last);
   return 1;
 }
@@ -303,6 +305,15 @@ TEST_P(GuardianTest, DestinationThatWasLoadedIsLeftAlone) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   EXPECT_TRUE(qemu->running());
+}
+
+TEST_P(GuardianTest, DestinationWhoseVmStayedWithTheSourceIsEnded) {
+  auto qemu = Start({.incoming = true});
+  ASSERT_NE(qemu, nullptr);
+  RunUpTo("receive", "told", qemu->qmp_path());
+  ASSERT_EQ(ReadLine(), "told");
+  KillChild();
+  EXPECT_TRUE(qemu->WaitForEnd(2000));
 }
 
 TEST(GuardianStart, ByHandIsRefused) {
