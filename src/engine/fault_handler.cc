@@ -239,6 +239,12 @@ bool FaultHandler::Install(PageId page, std::span<const std::byte> bytes) {
       SetOutOfMemory(true);
       return false;
     case InstallOutcome::kGone:
+      // Memory that was unplugged: its end came as a discard, and nobody can wait for it any more.
+      if (state == PageState::kDiscarded) {
+        Settle(page, /*was_missing=*/false);
+        return true;
+      }
+      break;
     case InstallOutcome::kFailed:
       break;
   }

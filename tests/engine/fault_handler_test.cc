@@ -376,6 +376,16 @@ TEST_F(FaultHandlerTest, ReportsFailures) {
   EXPECT_FALSE(listener_.failure.ok());
 }
 
+TEST_F(FaultHandlerTest, AnAnswerForMemoryThatWasUnpluggedIsDropped) {
+  Serve();
+  Touch(7);
+  Discard({0, 7, 1});
+  memory_.FailInstalls(InstallOutcome::kGone, 1);
+  reader_.Answer({0, 7}, 42);
+  EXPECT_TRUE(listener_.failure.ok()) << listener_.failure;
+  EXPECT_EQ(StateOf(7), PageState::kDiscarded);
+}
+
 TEST_F(FaultHandlerTest, ReportsAnInstallationThatFails) {
   Serve();
   Touch(7);

@@ -232,6 +232,23 @@ TEST(HandoverFailureTest, TheDestinationsVmDiesAfterTheHandover) {
   }
 }
 
+// QEMU lets it go while its pages are on their way: they have no place any more.
+TEST(HandoverFailureTest, MemoryIsUnpluggedAfterTheHandover) {
+  MigrationRig rig;
+  rig.network.set_bandwidth_bytes_per_second(1'000'000);
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.vm.runs_on_destination; }));
+  rig.guest->FailInstalls(InstallOutcome::kGone, 1);
+  ASSERT_TRUE(rig.RunToEnd());
+  EXPECT_TRUE(rig.vm.runs_on_destination);
+  EXPECT_FALSE(rig.guest->disarmed()) << "what is missing elsewhere must not turn into zeros";
+  EXPECT_EQ(rig.destination_vmm.CountOf("Discard"), 0u);
+  for (const auto* result : {&*rig.source_result, &*rig.destination_result}) {
+    EXPECT_EQ(result->owner, VmOwner::kDestination);
+    ExpectMentions(result->status, "gone");
+  }
+}
+
 TEST(HandoverFailureTest, InstallingFailsWhileDevicesLoad) {
   MigrationRig rig;
   rig.destination_vmm.set_load_hook([&](std::function<void()>) {
