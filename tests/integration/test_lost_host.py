@@ -5,7 +5,8 @@ import os
 import signal
 import time
 
-from rig import memory
+from rig import faultline, memory
+from rig.monitor_proxy import MonitorProxy
 from rig.process import run
 from rig.recovery import SLOW, RecoveryCase
 from rig.small import MIB
@@ -108,6 +109,27 @@ class Reclaim(RecoveryCase):
         self.assertEqual((True, False),
                          (reclaimed.last["vm_owner"] == "source", reclaimed.last["vm_runs"]))
         self.assert_not_running(source)
+        source.qmp.execute("cont")
+        self.assert_works(source)
+
+    def test_killed_between_its_record_and_cont(self):
+        """The VM is this host's then, and paused: nobody serves the destination, `cont` mends it."""
+        source, destination, receive, migrate = self.begin()
+        destination.process.kill()
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        path = os.path.join(self.workdir, "proxy.qmp")
+        proxy = MonitorProxy(path, source.engine_qmp, hold="cont")
+        self.addCleanup(proxy.close)
+        command = faultline.Command(["reclaim", SURE, "--qmp", f"unix:{path}", *self.run_directory],
+                                    self._log("reclaim"))
+        self._own(command)
+        proxy.wait_held()
+        self.kill_command(command)
+        proxy.close()
+        self.assertEqual("postmigrate", source.status())
+        self.assert_ended(self.operator("migrate", "--resume", migrate.events[0]["id"]), 2,
+                          "took the VM back with 'faultline reclaim'")
         source.qmp.execute("cont")
         self.assert_works(source)
 
