@@ -161,12 +161,23 @@ bool FakePushLane::TryPush(PageRun run) {
     writable_wanted_ = true;
     return false;
   }
-  FakeSocket::Bytes data = BytesOf(*memory_, run);
-  const bool zero = IsZero(data);
-  if (zero) data.clear();
-  socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, data));
+  const FakeSocket::Bytes data = BytesOf(*memory_, run);
+  const std::span<const std::byte> bytes(data);
+  const uint64_t page_bytes = data.size() / run.count;
+  auto is_zero = [&](uint64_t page) {
+    return IsZero(bytes.subspan(page * page_bytes, page_bytes));
+  };
+  // Pages of zeros travel as a frame alone, also between others.
+  for (uint64_t begin = 0, end = 0; begin < run.count; begin = end) {
+    const bool zero = is_zero(begin);
+    for (end = begin + 1; end < run.count && is_zero(end) == zero;) ++end;
+    const PageRun stretch{run.region, run.first + begin, end - begin};
+    const auto sent = zero ? std::span<const std::byte>()
+                           : bytes.subspan(begin * page_bytes, stretch.count * page_bytes);
+    socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, stretch}, sent));
+    bytes_sent_ += kPageFrameBytes + sent.size();
+  }
   socket_->network()->NotePages(run);
-  bytes_sent_ += kPageFrameBytes + data.size();
   return true;
 }
 

@@ -26,12 +26,18 @@ constexpr const char* kNames[] = {
     "holes-noted",
     "discards-unlearned",
     "arrived-sent-again",
+    "zero-waiter-forgotten",
+    "zero-waiter-lost",
+    "nobody-woken",
+    "stays-paused",
+    "outcome-believed",
 };
 
 class BrokenMemory : public GuestMemory {
  public:
-  BrokenMemory(std::unique_ptr<GuestMemory> inner, Canary canary)
-      : inner_(std::move(inner)), canary_(canary) {}
+  // `unanswered` outlives it.
+  BrokenMemory(std::unique_ptr<GuestMemory> inner, Canary canary, std::set<PageId>* unanswered)
+      : inner_(std::move(inner)), canary_(canary), unanswered_(unanswered) {}
 
   PageTable& table() override { return inner_->table(); }
   void StartEvents(Listener* listener) override { inner_->StartEvents(listener); }
@@ -45,7 +51,12 @@ class BrokenMemory : public GuestMemory {
     if (canary_ == Canary::kInstallOverwrites) inner_->Punch(run).IgnoreError();
     return inner_->Install(run, data);
   }
-  InstallResult InstallZeros(PageRun run) override { return inner_->InstallZeros(run); }
+  InstallResult InstallZeros(PageRun run) override {
+    if (canary_ == Canary::kZeroWaiterLost && unanswered_->erase({run.region, run.first}) != 0) {
+      return {InstallOutcome::kDone, run.count, 0};
+    }
+    return inner_->InstallZeros(run);
+  }
   absl::Status Punch(PageRun run) override {
     if (canary_ == Canary::kDiscardNotPunched) return absl::OkStatus();
     return inner_->Punch(run);
@@ -56,21 +67,29 @@ class BrokenMemory : public GuestMemory {
  private:
   const std::unique_ptr<GuestMemory> inner_;
   const Canary canary_;
+  std::set<PageId>* const unanswered_;
 };
 
 class BrokenReader : public PageReader, public PageReader::Listener {
  public:
-  BrokenReader(PageReader* inner, GuestMemory* memory, Canary canary)
-      : inner_(inner), memory_(memory), canary_(canary) {}
+  // All arguments outlive it.
+  BrokenReader(PageReader* inner, GuestMemory* memory, Canary canary, std::set<PageId>* unanswered)
+      : inner_(inner), memory_(memory), canary_(canary), unanswered_(unanswered) {}
 
   void Start(PageReader::Listener* listener) override {
     listener_ = listener;
     inner_->Start(this);
   }
-  void Read(std::span<const PageId> pages) override { inner_->Read(pages); }
+  void Read(std::span<const PageId> pages) override {
+    unanswered_->insert(pages.begin(), pages.end());
+    inner_->Read(pages);
+  }
   void Stop() override { inner_->Stop(); }
 
   void OnPage(PageId page, std::span<const std::byte> bytes) override {
+    unanswered_->erase(page);
+    const bool absent = memory_->table().Get(page) == PageState::kAbsent;
+    if (canary_ == Canary::kZeroWaiterForgotten && absent) return;
     const bool unlucky = ++answers_ % 4 == 0;
     if (canary_ == Canary::kAnswerLost && unlucky) return;
     if (canary_ == Canary::kAnswerTurnsZero && unlucky) bytes = {};
@@ -89,6 +108,7 @@ class BrokenReader : public PageReader, public PageReader::Listener {
   PageReader* const inner_;
   GuestMemory* const memory_;
   const Canary canary_;
+  std::set<PageId>* const unanswered_;
   PageReader::Listener* listener_ = nullptr;
   uint64_t answers_ = 0;
   PageId last_page_;
@@ -108,7 +128,7 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
   void Stop() override { inner_->Stop(); }
 
   bool OnRun(PageRun run, std::span<const std::byte> bytes) override {
-    if (canary_ == Canary::kRunInstalledBlindly) memory_->Install(run, bytes);
+    if (canary_ == Canary::kRunInstalledBlindly && !bytes.empty()) memory_->Install(run, bytes);
     if (canary_ == Canary::kPagesSwapped && run.count > 1) return OfferSwapped(run, bytes);
     if (canary_ == Canary::kZeroRunLost && run.count > 1) {
       const uint64_t page_bytes = layout_[run.region].page_size_bytes;
@@ -159,6 +179,31 @@ class GreedyOrder : public PushOrder {
   AllocationMap everything_;
 };
 
+// Says that the VM goes on, and leaves it paused.
+class StubbornVmm : public DestinationVmm {
+ public:
+  StubbornVmm(DestinationVmm* inner, ManualExecutor* control) : inner_(inner), control_(control) {}
+
+  void Prepare(VmmDescribed done) override { inner_->Prepare(std::move(done)); }
+  void DescribeAgain(VmmDescribed done) override { inner_->DescribeAgain(std::move(done)); }
+  void Load(VmmDone done) override { inner_->Load(std::move(done)); }
+  void FeedDeviceState(std::span<const std::byte> bytes) override {
+    inner_->FeedDeviceState(bytes);
+  }
+  void EndDeviceState() override { inner_->EndDeviceState(); }
+  void TakeOver(bool run, VmmDone done) override { inner_->TakeOver(run, std::move(done)); }
+  void SetPaused(bool paused, VmmDone done) override {
+    if (paused) return inner_->SetPaused(true, std::move(done));
+    control_->Post([done = std::move(done)] { done(absl::OkStatus()); });
+  }
+  void Finish(VmmDone done) override { inner_->Finish(std::move(done)); }
+  void Discard(VmmDone done) override { inner_->Discard(std::move(done)); }
+
+ private:
+  DestinationVmm* const inner_;
+  ManualExecutor* const control_;
+};
+
 // Says that a record is written, and writes it a little later.
 class HastyJournal : public Journal {
  public:
@@ -200,16 +245,17 @@ std::optional<Canary> CanaryNamed(std::string_view name) {
 
 std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> memory) {
   const bool broken = Is(Canary::kInstallOverwrites) || Is(Canary::kDiscardForgotten) ||
-                      Is(Canary::kDiscardNotPunched);
-  if (broken) memory = std::make_unique<BrokenMemory>(std::move(memory), canary_);
+                      Is(Canary::kDiscardNotPunched) || Is(Canary::kZeroWaiterLost);
+  if (broken) memory = std::make_unique<BrokenMemory>(std::move(memory), canary_, &unanswered_);
   memory_ = memory.get();
   return memory;
 }
 
 DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lanes,
                                                  const MemoryLayout& layout) {
-  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) || Is(Canary::kAnswerLost)) {
-    reader_ = std::make_unique<BrokenReader>(lanes.reader, memory_, canary_);
+  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) || Is(Canary::kAnswerLost) ||
+      Is(Canary::kZeroWaiterForgotten) || Is(Canary::kZeroWaiterLost)) {
+    reader_ = std::make_unique<BrokenReader>(lanes.reader, memory_, canary_, &unanswered_);
     lanes.reader = reader_.get();
   }
   if (Is(Canary::kRunInstalledBlindly) || Is(Canary::kPagesSwapped) || Is(Canary::kZeroRunLost)) {
@@ -222,6 +268,22 @@ DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lan
 std::unique_ptr<PushOrder> Saboteur::BreakOrder(std::unique_ptr<PushOrder> order) {
   if (Is(Canary::kArrivedSentAgain)) return std::make_unique<GreedyOrder>(std::move(order));
   return order;
+}
+
+DestinationTransport::Arrived Saboteur::BreakArrivals(DestinationTransport::Arrived arrived) const {
+  if (!Is(Canary::kOutcomeBelieved)) return arrived;
+  return
+      [this, arrived = std::move(arrived)](Hello hello, std::unique_ptr<ControlChannel> channel) {
+        const bool believed = hello.role == ConnectionRole::kOutcome && is_owner_();
+        if (believed) hello.role = ConnectionRole::kResume;
+        arrived(hello, std::move(channel));
+      };
+}
+
+DestinationVmm* Saboteur::BreakVmm(DestinationVmm* inner, ManualExecutor* control) {
+  if (!Is(Canary::kStaysPaused)) return inner;
+  vmm_ = std::make_unique<StubbornVmm>(inner, control);
+  return vmm_.get();
 }
 
 void Saboteur::BreakState(PageId page, PageTable* table) const {

@@ -3,10 +3,13 @@
 #ifndef FAULTLINE_TESTS_SIM_CANARIES_H_
 #define FAULTLINE_TESTS_SIM_CANARIES_H_
 
+#include <functional>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "fakes/manual_executor.h"
@@ -14,6 +17,7 @@
 #include "seams/journal.h"
 #include "seams/push_order.h"
 #include "seams/transport.h"
+#include "seams/vmm.h"
 
 namespace faultline::sim {
 
@@ -37,6 +41,11 @@ enum class Canary : uint8_t {
   kHolesNoted,              // a destination that is started again notes a page that never came
   kDiscardsUnlearned,       // it takes given-up pages for missing ones
   kArrivedSentAgain,        // a source pushes everything on a connection that was made again
+  kZeroWaiterForgotten,     // who waits for a page that is pushed as zeros meanwhile gets no answer
+  kZeroWaiterLost,          // the same where the answer was lost with its connection
+  kNobodyWoken,             // a destination that is started again wakes nobody
+  kStaysPaused,             // a VM that was paused for want of memory is never let go on
+  kOutcomeBelieved,         // the VM's owner believes whoever says that it stayed with the source
 };
 
 // In the order of their values; kNone is not among them.
@@ -58,6 +67,11 @@ class Saboteur {
   std::unique_ptr<PushOrder> BreakOrder(std::unique_ptr<PushOrder> order);
   // What a destination that is started again makes of a page's state.
   void BreakState(PageId page, PageTable* table) const;
+  DestinationTransport::Arrived BreakArrivals(DestinationTransport::Arrived arrived) const;
+  // Says whether the destination has heard that the VM is its own.
+  void set_is_owner(std::function<bool()> is_owner) { is_owner_ = std::move(is_owner); }
+  // `inner` outlives what is returned, which is it or this object's.
+  DestinationVmm* BreakVmm(DestinationVmm* inner, ManualExecutor* control);
   std::unique_ptr<Journal> BreakJournal(std::unique_ptr<Journal> journal, ManualExecutor* control);
 
  private:
@@ -65,6 +79,9 @@ class Saboteur {
   GuestMemory* memory_ = nullptr;  // of the destination's process that lives
   std::unique_ptr<PageReader> reader_;
   std::unique_ptr<PushReceiver> receiver_;
+  std::unique_ptr<DestinationVmm> vmm_;
+  std::function<bool()> is_owner_;
+  std::set<PageId> unanswered_;  // asked for on the connection that there is, or was last
 };
 
 }  // namespace faultline::sim

@@ -15,6 +15,7 @@ void CheckedReader::Read(std::span<const PageId> pages) {
   parts_.lifeline->Step();
   for (PageId page : pages) {
     parts_.trace->Note(Side::kDestination, "asks for", page.region, page.index);
+    parts_.facts->asked.insert(page);
     if (!asked_.insert(page).second) {
       parts_.watch->Fail(fmt::format("asked for again before the answer came: page {} of region {}",
                                      page.index, page.region));
@@ -34,6 +35,8 @@ void CheckedReader::OnPage(PageId page, std::span<const std::byte> bytes) {
     parts_.watch->Fail(fmt::format("an answer that nobody asked for: page {} of region {}",
                                    page.index, page.region));
   }
+  parts_.facts->asked.erase(page);
+  parts_.facts->answered_ns[page] = parts_.demand->NowNanos();
   parts_.trace->Note(Side::kDestination, "is answered", page.region, page.index, bytes.size());
   const bool twice = random_.Chance(twice_percent_);
   listener_->OnPage(page, bytes);
@@ -66,6 +69,8 @@ void CheckedDestinationTransport::ExpectLanes(const MigrationId& id, const Sessi
 
 DestinationTransport::Lanes CheckedDestinationTransport::Wrap(Lanes lanes,
                                                               const MemoryLayout& layout) {
+  parts_.facts->asked.clear();
+  parts_.facts->began_ns = parts_.demand->NowNanos();
   reader_ = std::make_unique<CheckedReader>(parts_, lanes.reader, answer_twice_percent_, seed_);
   lanes.reader = reader_.get();
   return saboteur_->BreakLanes(lanes, layout);

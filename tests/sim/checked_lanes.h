@@ -10,6 +10,7 @@
 
 #include "fakes/fake_transport.h"
 #include "sim/canaries.h"
+#include "sim/checked_memory.h"
 #include "sim/lifeline.h"
 #include "sim/random.h"
 #include "sim/trace.h"
@@ -26,6 +27,7 @@ class CheckedReader : public PageReader, public PageReader::Listener {
     Lifeline* lifeline = nullptr;
     Trace* trace = nullptr;
     Watch* watch = nullptr;
+    MemoryFacts* facts = nullptr;
   };
 
   // `inner` and all parts outlive it.
@@ -62,7 +64,9 @@ class CheckedDestinationTransport : public DestinationTransport {
         seed_(seed),
         saboteur_(saboteur) {}
 
-  absl::Status Listen(Arrived arrived) override { return inner_->Listen(std::move(arrived)); }
+  absl::Status Listen(Arrived arrived) override {
+    return inner_->Listen(saboteur_->BreakArrivals(std::move(arrived)));
+  }
   std::string address() const override { return inner_->address(); }
   void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
                    int64_t timeout_us, LanesOpen done) override;

@@ -48,9 +48,10 @@ InstallResult CheckedMemory::Install(PageRun run, std::span<const std::byte> dat
 
 void CheckedMemory::CheckBrought(PageId page, std::span<const std::byte> bytes) {
   const bool is_first = parts_.facts->brought.insert(page).second;
-  // Until its discard has been read nobody can know better, and nobody looks at it.
-  if (parts_.model->InDiscard(page) || parts_.facts->called_off()) return;
+  if (parts_.facts->called_off()) return;
   if (!is_first) Fail("brought twice", page);
+  // Until its discard has been read nobody can know better, and nobody looks at it.
+  if (parts_.model->InDiscard(page)) return;
   if (!parts_.model->Equals(page, bytes)) Fail("brought with wrong bytes", page);
 }
 
@@ -84,6 +85,7 @@ absl::Status CheckedMemory::Punch(PageRun run) {
 
 absl::Status CheckedMemory::Disarm() {
   parts_.lifeline->Step();
+  parts_.facts->on_disarm();
   const uint64_t missing = table().missing_pages();
   parts_.trace->Note(Side::kDestination, "disarms", missing);
   if (parts_.facts->handed_over() && missing != 0) {

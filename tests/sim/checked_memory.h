@@ -2,6 +2,8 @@
 #ifndef FAULTLINE_TESTS_SIM_CHECKED_MEMORY_H_
 #define FAULTLINE_TESTS_SIM_CHECKED_MEMORY_H_
 
+#include <functional>
+#include <map>
 #include <set>
 #include <string>
 
@@ -20,10 +22,15 @@ namespace faultline::sim {
 struct MemoryFacts {
   std::set<PageId> brought;  // pages whose bytes have come from the source
   // Pages whose discard an engine has read and not carried out yet. If it dies there, nobody knows
-  // of the discard any more: old bytes may come back, as a guest that gives memory up has to
-  // expect.
+  // of the discard any more: the source's bytes may come back (docs/adr/0014).
   std::set<PageId> discards_in_hand;
   int64_t no_memory_until_ns = 0;
+  // What the engine process that lives has asked the source for on its connection and has not been
+  // answered, when each answer came, and when that process or connection began.
+  std::set<PageId> asked;
+  std::map<PageId, int64_t> answered_ns;
+  int64_t began_ns = 0;
+  std::function<void()> on_disarm;
   const FakeJournal* source_journal = nullptr;
   const FakeVm* vm = nullptr;
 

@@ -50,7 +50,7 @@ FakeFate Faults::OnMessage(Side side) {
     } else if (fault.kind == FaultKind::kCrash && fault.side == side) {
       throw ProcessDied{side};
     } else if (fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCutRole ||
-               fault.kind == FaultKind::kVmDies) {
+               fault.kind == FaultKind::kVmDies || fault.kind == FaultKind::kLateWord) {
       // Not under the feet of whoever is about to send.
       After(0, [this, &fault] { Happen(fault); });
     } else if (fault.kind == FaultKind::kCut) {
@@ -102,6 +102,8 @@ void Faults::Happen(const Fault& fault) {
       return target_->HoldThread(fault.side, fault.thread, until_ns);
     case FaultKind::kVmDies:
       return target_->KillDestinationVm();
+    case FaultKind::kLateWord:
+      return target_->SendLateWord();
   }
 }
 
@@ -112,6 +114,7 @@ void Faults::Weigh(const Fault& fault) {
   switch (fault.kind) {
     case FaultKind::kBusy:
     case FaultKind::kNoMemory:
+    case FaultKind::kLateWord:
       return;
     case FaultKind::kStall:
     case FaultKind::kStallRole:
@@ -125,7 +128,9 @@ void Faults::Weigh(const Fault& fault) {
   harmful_ = true;
 }
 
-bool Faults::cut_off_for_long() const { return cut_off_for_ever_ || cut_off_us_ > kToldWithinUs; }
+bool Faults::cut_off_for_long(int64_t down_us) const {
+  return cut_off_for_ever_ || cut_off_us_ + down_us > kToldWithinUs;
+}
 
 bool Faults::harmless() const {
   const SessionLimits& limits = plan_.limits;

@@ -23,6 +23,8 @@ class FaultTarget {
   // `thread` as in Fault. Nothing if the side is not alive.
   virtual void HoldThread(Side side, int thread, int64_t until_ns) = 0;
   virtual void KillDestinationVm() = 0;
+  // Nothing before the destination has heard Commit.
+  virtual void SendLateWord() = 0;
   // The source has recorded the handover.
   virtual bool IsHandedOver() const = 0;
 };
@@ -45,8 +47,9 @@ class Faults {
   // Nothing that has happened may keep a migration from completing: a link that hesitates for less
   // than it takes to call the peer dead, a busy host, one without memory for a while.
   bool harmless() const;
-  // The faults together may have kept a source from telling how it ended for as long as it tries.
-  bool cut_off_for_long() const;
+  // The faults together, and `down_us` without a destination's process, may have kept a source from
+  // telling how it ended for as long as it tries.
+  bool cut_off_for_long(int64_t down_us) const;
   bool cut_off_for_ever() const { return cut_off_for_ever_; }
   int64_t last_end_ns() const { return last_end_ns_; }
   bool cancelled(Side side) const { return cancelled_[static_cast<size_t>(side)]; }

@@ -11,6 +11,7 @@
 #include "fakes/fake_source_memory.h"
 #include "fakes/fake_vmm.h"
 #include "fakes/manual_executor.h"
+#include "sim/checked_memory.h"
 #include "sim/model_memory.h"
 #include "sim/plan.h"
 #include "sim/random.h"
@@ -43,6 +44,8 @@ class Guest {
   // The VM began or ceased to run somewhere.
   void OnVmChanged();
 
+  // Everything is there: nobody has been waiting for long for a page that nobody is asked for.
+  void ExpectNobodyForgotten(const MemoryFacts& facts);
   // Actors that stand in a fault or in a discard.
   int waiting_count() const;
   uint64_t reads_checked() const { return reads_checked_; }

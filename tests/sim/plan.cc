@@ -48,6 +48,7 @@ void DrawVm(Random& random, Plan* plan) {
   if (random.Chance(2)) {
     plan->layout_twist = static_cast<LayoutTwist>(random.Between(2, 4));
   }
+  if (random.Chance(20)) plan->zero_pages_percent = 20 + random.Below(70);
   plan->device_touches = random.Chance(40) ? static_cast<int>(random.Between(1, 6)) : 0;
 }
 
@@ -137,6 +138,28 @@ void DrawRecovery(Random& random, Plan* plan) {
   }
 }
 
+// A destination that dies in the middle of a long post-copy, with a guest that waits: rare by
+// itself.
+void DrawLongPostCopy(Random& random, Plan* plan) {
+  uint64_t page_bytes_max = 0;
+  for (const RegionLayout& region : plan->layout) {
+    page_bytes_max = std::max(page_bytes_max, region.page_size_bytes);
+  }
+  plan->bandwidth_bytes_per_second = page_bytes_max * (20 + random.Below(80));
+  plan->zero_pages_percent = 30 + random.Below(60);
+  plan->actors = 4;
+  plan->acts_after = 60 + static_cast<int>(random.Below(120));
+  plan->limits.recovery_timeout_us = 0;
+  plan->restarts = static_cast<int>(random.Between(1, 3));
+  plan->restart_within_us = random.LogBetween(1'000, 300'000);
+  plan->death_steps.assign(static_cast<size_t>(2 * plan->restarts), 0);
+  Fault crash{.kind = FaultKind::kCrash};
+  crash.side = Side::kDestination;
+  crash.at_message = static_cast<int>(random.Between(10, 13));
+  crash.after_us = random.LogBetween(1, 100'000);
+  plan->faults.push_back(crash);
+}
+
 ConnectionRole DrawRole(Random& random) {
   static constexpr ConnectionRole kRoles[] = {ConnectionRole::kControl, ConnectionRole::kDemand,
                                               ConnectionRole::kBulk, ConnectionRole::kOutcome,
@@ -149,7 +172,8 @@ Fault DrawFault(Random& random) {
       FaultKind::kCut,       FaultKind::kCut,       FaultKind::kCutRole,  FaultKind::kStall,
       FaultKind::kStallRole, FaultKind::kStallRole, FaultKind::kHalfOpen, FaultKind::kCrash,
       FaultKind::kCrash,     FaultKind::kCrash,     FaultKind::kCancel,   FaultKind::kNoMemory,
-      FaultKind::kBusy,      FaultKind::kBusy,      FaultKind::kVmDies,
+      FaultKind::kBusy,      FaultKind::kBusy,      FaultKind::kVmDies,   FaultKind::kLateWord,
+      FaultKind::kNoMemory,
   };
   Fault fault{.kind = Pick(random, kKinds)};
   fault.side = random.Chance(50) ? Side::kSource : Side::kDestination;
@@ -179,9 +203,9 @@ Fault DrawFault(Random& random) {
 }
 
 std::string DescribeFault(const Fault& fault) {
-  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",  "stall role",
-                                           "half-open",   "crash",    "cancel", "no memory",
-                                           "busy thread", "VM dies"};
+  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",    "stall role",
+                                           "half-open",   "crash",    "cancel",   "no memory",
+                                           "busy thread", "VM dies",  "late word"};
   static constexpr const char* kTowards[] = {" towards the source", " towards the destination",
                                              " both ways"};
   static constexpr const char* kThreads[] = {"control", "demand", "bulk"};
@@ -203,7 +227,8 @@ std::string DescribeFault(const Fault& fault) {
                           ? std::string("the beginning")
                           : fmt::format("message {}", fault.at_message));
   const bool lasts =
-      busy || (!one_side && fault.kind != FaultKind::kCutRole && fault.kind != FaultKind::kVmDies);
+      busy || (!one_side && fault.kind != FaultKind::kCutRole && fault.kind != FaultKind::kVmDies &&
+               fault.kind != FaultKind::kLateWord);
   if (!lasts) return text;
   return text + (fault.duration_us == Fault::kForever ? std::string(", for ever")
                                                       : fmt::format(", {} us", fault.duration_us));
@@ -232,6 +257,7 @@ Plan DrawPlan(uint64_t seed) {
   DrawRecovery(recovery, &plan);
   const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
   for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
+  if (recovery.Chance(15)) DrawLongPostCopy(recovery, &plan);
   return plan;
 }
 
@@ -242,11 +268,12 @@ std::string DescribePlan(const Plan& plan) {
                         region.page_size_bytes);
   }
   text += fmt::format(
-      "  guest: {}, {} actors, each {} acts before and {} after, {} us apart{}\n"
+      "  guest: {}, {} actors, each {} acts before and {} after, {} us apart{}, {}% pages of "
+      "zeros\n"
       "  devices: {} bytes, {} pages read while they load\n",
       plan.vm_running ? "running" : "paused", plan.actors, plan.acts_before, plan.acts_after,
-      plan.act_interval_us, plan.guest_discards ? ", discards" : "", plan.device_state_bytes,
-      plan.device_touches);
+      plan.act_interval_us, plan.guest_discards ? ", discards" : "", plan.zero_pages_percent,
+      plan.device_state_bytes, plan.device_touches);
   text += fmt::format(
       "  link: {} us and up to {} us more, {} bytes/s, window {} bytes, order {}, around {}, "
       "answers twice {}%, runs twice {}%, silence {} us\n"

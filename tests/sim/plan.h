@@ -26,6 +26,7 @@ enum class FaultKind : uint8_t {
   kNoMemory,  // the destination's host has no memory until the fault ends
   kBusy,      // one thread of one side gets no processor until the fault ends
   kVmDies,    // the destination's VM dies, with its memory
+  kLateWord,  // an outcome that contradicts the handover reaches the VM's owner
 };
 
 // How the two sides' memories differ in shape.
@@ -80,7 +81,8 @@ struct Plan {
   int acts_before = 0;          // on the source, of each actor
   int acts_after = 0;           // on the destination
   uint64_t device_state_bytes = 0;
-  int device_touches = 0;  // pages that the devices read while they load
+  int device_touches = 0;            // pages that the devices read while they load
+  uint64_t zero_pages_percent = 14;  // of the pages that the guest ever wrote
 
   // The hosts and what joins them.
   int64_t latency_us = 0;

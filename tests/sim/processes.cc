@@ -189,6 +189,7 @@ class DestinationProcess::MemoryFactory : public GuestMemoryFactory {
     process_->memory_ = process_->make_memory_(vm.layout(), &process_->threads_.demand);
     world.trace->Note(Side::kDestination, "takes the memory over");
     FakeGuestMemory& memory = *process_->memory_;
+    if (memory.disarmed()) return nullptr;
     for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
       for (uint64_t index = 0; index < vm.regions[region].layout.page_count(); ++index) {
         const PageId page{region, index};
@@ -198,6 +199,7 @@ class DestinationProcess::MemoryFactory : public GuestMemoryFactory {
       }
     }
     process_->lifeline_.Step();
+    if (world.saboteur->Is(Canary::kNobodyWoken)) return Hold();
     for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
       RETURN_IF_ERROR(memory.Wake({region, 0, vm.regions[region].layout.page_count()}));
     }
@@ -241,6 +243,7 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
     vm.guest_may_discard = true;
   }
   vmm_ = std::make_unique<FakeDestinationVmm>(&threads_.control, world.vm, vm);
+  if (journal->Has(JournalPhase::kWhole)) vmm_->set_taken_over();
   if (plan.layout_twist == LayoutTwist::kChangesAtDestination) {
     vmm_->set_layout_again(Describe(plan, WithPluggedMemory(plan.layout), false));
   }
@@ -263,7 +266,8 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
       CheckedReader::Parts{.demand = &threads_.demand,
                            .lifeline = &lifeline_,
                            .trace = world.trace,
-                           .watch = world.watch},
+                           .watch = world.watch,
+                           .facts = facts},
       plan.answer_twice_percent, plan.seed ^ 0x7265706cu, world.saboteur);
   memory_factory_ = std::make_unique<MemoryFactory>(this);
   journal_ = world.saboteur->BreakJournal(
@@ -272,14 +276,15 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
   std::optional<DestinationSession::Resume> resume;
   if (resumes) {
     resume = DestinationSession::Resume{.id = journal->kept()->id,
-                                        .committed = journal->Has(JournalPhase::kCommitted)};
+                                        .committed = journal->Has(JournalPhase::kCommitted),
+                                        .whole = journal->Has(JournalPhase::kWhole)};
   }
   const SessionToken token = resumes ? journal->kept()->token : SessionToken{7, 7, 7};
   session_ = std::make_unique<DestinationSession>(
       DestinationSession::Parts{.control = &threads_.control,
                                 .demand = &threads_.demand,
                                 .bulk = &threads_.bulk,
-                                .vmm = vmm_.get(),
+                                .vmm = world.saboteur->BreakVmm(vmm_.get(), &threads_.control),
                                 .memory_factory = memory_factory_.get(),
                                 .transport = checked_transport_.get(),
                                 .journal = journal_.get(),

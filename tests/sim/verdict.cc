@@ -86,10 +86,12 @@ void Judgement::CommandsAgree() {
           "the destination's command names another owner than the source's journal");
   if (!WasUndecided()) return;
   // It has to be told, unless nobody can, or its operator did not wait for it.
-  const bool source_ends_by_itself =
-      world_->facts.handed_over() && world_->plan.limits.recovery_timeout_us != 0;
-  Require(source_.killed() || source_ends_by_itself || destination_.restarts > 0 ||
-              world_->faults->cut_off_for_long() || world_->faults->cancelled(Side::kDestination),
+  const bool source_gave_up = world_->facts.handed_over() &&
+                              world_->plan.limits.recovery_timeout_us != 0 &&
+                              source_.result.has_value() && !source_.result->status.ok();
+  Require(source_.killed() || source_gave_up ||
+              world_->faults->cut_off_for_long(world_->destination_down_us) ||
+              world_->faults->cancelled(Side::kDestination),
           "the destination was never told whose the VM is");
 }
 

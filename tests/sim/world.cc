@@ -59,6 +59,8 @@ World::World(const Plan& drawn, Canary canary)
                                                .trace = &trace,
                                                .watch = &watch},
                                   plan);
+  saboteur.set_is_owner([this] { return destination_journal.Has(JournalPhase::kCommitted); });
+  facts.on_disarm = [this] { guest->ExpectNobodyForgotten(facts); };
   facts.source_journal = &source_journal;
   facts.vm = &vm;
   vm.runs_on_source = plan.vm_running;
@@ -86,8 +88,9 @@ void World::FillMemory() {
       if (kind < 3) continue;
       const uint64_t word_count = model.WordCount(region);
       const uint64_t step = kind < 8 ? 1 + random_.Below(word_count) : 1;
+      const bool zero = random_.Chance(plan.zero_pages_percent);
       for (uint64_t word = 0; word < word_count; word += step) {
-        const uint64_t value = kind == 3 ? 0 : random_.Next();
+        const uint64_t value = zero ? 0 : random_.Next();
         source_memory.WriteWord(page, word, value);
         model.Write(page, word, value);
       }
@@ -164,6 +167,8 @@ void World::RunToTheEnd() {
 bool World::TriesInVain(Side side) const {
   if (!facts.handed_over() || plan.limits.recovery_timeout_us != 0) return false;
   const bool source = side == Side::kSource;
+  // One that has everything waits for a while, to say so.
+  if (!source && destination_journal.Has(JournalPhase::kWhole)) return false;
   const bool alone = source ? destination_end.over : source_end.over;
   if (!alone && !faults->cut_off_for_ever()) return false;
   return IsAlive(side) &&
@@ -190,6 +195,8 @@ Surroundings World::surroundings() {
 }
 
 void World::StartDestination(uint64_t death_step, bool resumes) {
+  facts.asked.clear();
+  facts.began_ns = clock.now_ns();
   destination_ = std::make_unique<DestinationProcess>(
       surroundings(), Lifeline(Side::kDestination, death_step), &destination_journal, &model,
       &facts,
@@ -284,6 +291,24 @@ void World::KillDestinationVm() {
   }
 }
 
+// What no source says after Commit, and nobody may believe.
+void World::SendLateWord() {
+  if (!destination_journal.Has(JournalPhase::kCommitted)) return;
+  std::unique_ptr<FakeSocket> socket = network.Connect(ConnectionRole::kOutcome);
+  if (socket == nullptr) return;
+  Hello hello;
+  hello.role = ConnectionRole::kOutcome;
+  hello.migration_id = destination_journal.kept()->id;
+  hello.token = destination_journal.kept()->token;
+  const PeerError word{.code = PeerErrorCode::kCancelled, .text = "the VM stays with the source"};
+  for (const Message& message : {Message(hello), Message(word)}) {
+    FakeSocket::Bytes bytes;
+    EncodeMessage(message, &bytes);
+    socket->Send(std::move(bytes));
+  }
+  late_words_.push_back(std::move(socket));
+}
+
 void World::Cancel(Side side) {
   side == Side::kSource ? source_->Cancel("Ctrl-C") : destination_->Cancel("Ctrl-C");
 }
@@ -298,8 +323,19 @@ void World::Kill(Side side) {
     // What it asked of its monitor last may be done without it.
     const bool starting = destination_->vmm().under_way() == "TakeOver";
     destination_.reset();
-    for (PageId page : facts.discards_in_hand) model.BeginDiscard(page);
+    destination_killed_ns_ = clock.now_ns();
+    for (PageId page : facts.discards_in_hand) {
+      std::vector<uint64_t> old(model.WordCount(page.region));
+      const auto bytes = std::as_writable_bytes(std::span(old));
+      source_memory.Read(page.region, page.index * bytes.size(), bytes).IgnoreError();
+      model.MayBeOld(page, std::move(old));
+    }
     facts.discards_in_hand.clear();
+    // What has landed without being noted, and is taken out by the VMM before another process
+    // looks, may be brought once more.
+    std::erase_if(facts.brought, [this](PageId page) {
+      return destination_memory->table().Get(page) == PageState::kMissing;
+    });
     if (saboteur.Is(Canary::kHolesTurnZero) && destination_memory != nullptr) {
       destination_memory->Disarm().IgnoreError();
     }
@@ -334,6 +370,9 @@ void World::StartAgain(Side side) {
     return;
   }
   trace.Note(side, "is started again");
+  if (side == Side::kDestination) {
+    destination_down_us += (clock.now_ns() - destination_killed_ns_) / 1000;
+  }
   ++EndOf(side).restarts;
   const uint64_t death_step = plan.death_steps[restarts_++];
   if (side == Side::kSource) {

@@ -58,6 +58,7 @@ class World : public FaultTarget {
   void StarveDestination(int64_t until_ns) override;
   void HoldThread(Side side, int thread, int64_t until_ns) override;
   void KillDestinationVm() override;
+  void SendLateWord() override;
   bool IsHandedOver() const override { return facts.handed_over(); }
 
   const Plan plan;
@@ -78,6 +79,7 @@ class World : public FaultTarget {
   // It could not be told whose the VM is, and its operator gave up.
   bool destination_gave_up = false;
   bool destination_vm_died = false;
+  int64_t destination_down_us = 0;  // between its processes, in all
   // It told the source that it cannot go on, when it could not know whose the VM is.
   bool destination_failed_in_doubt = false;
 
@@ -110,6 +112,8 @@ class World : public FaultTarget {
   ArrivedOnce arrived_once_{&watch};
   size_t restarts_ = 0;  // of both sides
   int64_t last_restart_ns_ = 0;
+  int64_t destination_killed_ns_ = 0;  // last
+  std::vector<std::unique_ptr<FakeSocket>> late_words_;
   ManualExecutor hosts_;  // what happens outside of the engines
   std::vector<std::unique_ptr<Timer>> timers_;
   std::unique_ptr<Timer> hold_timer_;
