@@ -180,7 +180,7 @@ void TcpDestinationTransport::ExpectLanes(const MigrationId& id, const SessionTo
   FAULTLINE_CHECK(loops_.control->IsOwnThread());
   reader_.reset();
   push_.reset();
-  expected_.emplace();
+  expected_.emplace(Expected{});
   expected_->id = id;
   expected_->token = token;
   expected_->layout = layout;

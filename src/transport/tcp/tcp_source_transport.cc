@@ -59,7 +59,7 @@ void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& to
   packed_before_ = bytes_packed();
   exporter_.reset();
   push_.reset();
-  opening_.emplace();
+  opening_.emplace(Opening{});
   opening_->layout = layout;
   opening_->deadline_ns = loops_.control->NowNanos() + timeout_us * 1000;
   opening_->done = std::move(done);
