@@ -22,6 +22,7 @@ struct TlsChoice {
   std::string hostname;   // source: whom the destination's certificate names; empty: the URI's host
 
   bool given() const { return !directory.empty() || !psk_path.empty() || !hostname.empty(); }
+  friend bool operator==(const TlsChoice&, const TlsChoice&) = default;
 };
 
 struct MigrateOptions {

@@ -4,6 +4,7 @@
 
 #include <charconv>
 
+#include "base/json_text.h"
 #include "cli/run_directory.h"
 
 namespace faultline {
@@ -32,7 +33,7 @@ std::string ToLine(const OutputJson& object) {
 }
 
 bool ReadText(const std::string& line, const char* key, std::string* value) {
-  OutputJson object = OutputJson::parse(line, nullptr, false);
+  const OutputJson object = ParseJson<OutputJson>(line);
   if (!object.is_object()) return false;
   auto found = object.find(key);
   if (found == object.end() || !found->is_string()) return false;

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "base/file_descriptor.h"
+#include "base/json_text.h"
 #include "base/text.h"
 #include "cli/report_json.h"
 #include "cli/status_command.h"
@@ -21,40 +22,8 @@ namespace {
 
 absl::StatusOr<SessionRecord> ReadRecord(const std::string& path) {
   ASSIGN_OR_RETURN(std::string text, ReadTextFile(path));
-  OutputJson object = OutputJson::parse(text, nullptr, false);
-  if (!object.is_object()) {
-    return absl::InvalidArgumentError(fmt::format("'{}' holds no record of a command", path));
-  }
-  auto text_of = [&](const char* key, const std::string& otherwise) {
-    auto found = object.find(key);
-    return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
-  };
-  auto flag_of = [&](const char* key) {
-    auto found = object.find(key);
-    return found != object.end() && found->is_boolean() && found->get<bool>();
-  };
-  SessionRecord record;
-  record.endpoint = text_of("endpoint", "");
-  record.qmp_path = text_of("qmp", "");
-  record.hook_path = text_of("hook", "");
-  record.compress = text_of("compress", "auto");
-  auto bandwidth = object.find("bandwidth_bytes_per_second");
-  if (bandwidth != object.end() && bandwidth->is_number_unsigned()) {
-    record.bandwidth_bytes_per_second = bandwidth->get<uint64_t>();
-  }
-  auto time_of = [&](const char* key) {
-    auto found = object.find(key);
-    return found != object.end() && found->is_number_unsigned() ? found->get<int64_t>() : 0;
-  };
-  record.poll_us = time_of("poll_us");
-  record.recovery_timeout_us = time_of("recovery_timeout_us");
-  record.push_order = text_of("push_order", "");
-  record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
-  record.read_around = !flag_of("no_read_around");
-  record.huge_pages = flag_of("huge_pages");
-  record.insecure = flag_of("insecure");
-  record.quit_source = flag_of("quit_source");
-  return record;
+  absl::StatusOr<SessionRecord> record = ParseRecord(text);
+  return record.ok() ? record : Annotate(record.status(), fmt::format("'{}'", path));
 }
 
 // The process id of the command that still runs it; 0: none does.
@@ -62,7 +31,7 @@ uint64_t RunningProcess(const RunDirectory& directory, const std::string& id, Ro
   absl::StatusOr<std::string> answer =
       AskSession(directory.PathOf(id, role, "sock"), R"({"request":"status"})");
   if (!answer.ok()) return 0;
-  OutputJson state = OutputJson::parse(*answer, nullptr, false);
+  const OutputJson state = ParseJson<OutputJson>(*answer);
   auto pid = state.is_object() ? state.find("pid") : state.end();
   return pid != state.end() && pid->is_number_unsigned() ? pid->get<uint64_t>() : 1;
 }
@@ -101,24 +70,57 @@ TlsChoice AbsolutePaths(TlsChoice choice) {
   return choice;
 }
 
+std::string RecordLine(const SessionRecord& record) {
+  return ToLine({{"endpoint", record.endpoint},
+                 {"qmp", record.qmp_path},
+                 {"hook", record.hook_path},
+                 {"compress", record.compress},
+                 {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
+                 {"push_order", record.push_order},
+                 {"tls_dir", record.tls.directory},
+                 {"tls_psk", record.tls.psk_path},
+                 {"tls_hostname", record.tls.hostname},
+                 {"insecure", record.insecure},
+                 {"quit_source", record.quit_source}});
+}
+
+absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
+  const OutputJson object = ParseJson<OutputJson>(text);
+  if (!object.is_object()) return absl::InvalidArgumentError("this is no record of a command");
+  auto text_of = [&](const char* key, const std::string& otherwise) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_string() ? found->get<std::string>() : otherwise;
+  };
+  auto flag_of = [&](const char* key) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_boolean() && found->get<bool>();
+  };
+  SessionRecord record;
+  record.endpoint = text_of("endpoint", "");
+  record.qmp_path = text_of("qmp", "");
+  record.hook_path = text_of("hook", "");
+  record.compress = text_of("compress", "auto");
+  auto bandwidth = object.find("bandwidth_bytes_per_second");
+  if (bandwidth != object.end() && bandwidth->is_number_unsigned()) {
+    record.bandwidth_bytes_per_second = bandwidth->get<uint64_t>();
+  }
+  auto time_of = [&](const char* key) {
+    auto found = object.find(key);
+    return found != object.end() && found->is_number_unsigned() ? found->get<int64_t>() : 0;
+  };
+  record.poll_us = time_of("poll_us");
+  record.recovery_timeout_us = time_of("recovery_timeout_us");
+  record.push_order = text_of("push_order", "");
+  record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
+  record.read_around = !flag_of("no_read_around");
+  record.huge_pages = flag_of("huge_pages");
+  record.insecure = flag_of("insecure");
+  record.quit_source = flag_of("quit_source");
+  return record;
+}
+
 absl::Status WriteRecord(const std::string& path, const SessionRecord& record) {
-  const std::string line =
-      ToLine({{"endpoint", record.endpoint},
-              {"qmp", record.qmp_path},
-              {"hook", record.hook_path},
-              {"compress", record.compress},
-              {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
-              {"push_order", record.push_order},
-              {"poll_us", static_cast<uint64_t>(record.poll_us)},
-              {"recovery_timeout_us", static_cast<uint64_t>(record.recovery_timeout_us)},
-              {"no_read_around", !record.read_around},
-              {"huge_pages", record.huge_pages},
-              {"tls_dir", record.tls.directory},
-              {"tls_psk", record.tls.psk_path},
-              {"tls_hostname", record.tls.hostname},
-              {"insecure", record.insecure},
-              {"quit_source", record.quit_source}}) +
-      "\n";
+  const std::string line = RecordLine(record) + "\n";
   const std::string fresh = path + ".new";
   FileDescriptor fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   if (!fd.valid() ||

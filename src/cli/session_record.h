@@ -29,6 +29,7 @@ struct SessionRecord {
   bool huge_pages = false;          // destination
   bool insecure = false;
   bool quit_source = false;
+  friend bool operator==(const SessionRecord&, const SessionRecord&) = default;
 };
 
 // What both commands are told alike; what was left out stays as `record` has it. InvalidArgument
@@ -41,6 +42,11 @@ absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record);
 
 // The one that takes up again may be started in another folder.
 TlsChoice AbsolutePaths(TlsChoice choice);
+
+// Its line in the file, without the end, and back. InvalidArgument: the text is no record; what is
+// absent or of another type in it has its default. Bytes that are not UTF-8 are replaced.
+std::string RecordLine(const SessionRecord& record);
+absl::StatusOr<SessionRecord> ParseRecord(const std::string& text);
 
 // Replaces what was there; readable by this user only.
 absl::Status WriteRecord(const std::string& path, const SessionRecord& record);

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cctype>
 
+#include "base/json_text.h"
 #include "base/text.h"
 #include "cli/report_text.h"
 #include "cli/session_record.h"
@@ -15,10 +16,15 @@
 namespace faultline {
 namespace {
 
-// Answers come from another process, perhaps of another version: a missing field is no error.
+// Answers come from another process, perhaps of another version: a missing field is no error. What
+// ends on a terminal holds no control characters.
 std::string TextOf(const OutputJson& object, const char* key) {
   auto found = object.find(key);
-  return found != object.end() && found->is_string() ? found->get<std::string>() : "";
+  if (found == object.end() || !found->is_string()) return "";
+  std::string text = found->get<std::string>();
+  std::replace_if(
+      text.begin(), text.end(), [](char c) { return (c >= 0 && c < 0x20) || c == 0x7f; }, '?');
+  return text;
 }
 
 uint64_t NumberOf(const OutputJson& object, const char* key) {
@@ -32,19 +38,6 @@ std::string PresentText(const OutputJson& object) {
   if (total == 0 || missing > total || NumberOf(object, "post_copy_us") == 0) return "-";
   return fmt::format("{:.1f}%",
                      100.0 * static_cast<double>(total - missing) / static_cast<double>(total));
-}
-
-std::string Row(const OutputJson& state) {
-  return fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", TextOf(state, "id"),
-                     TextOf(state, "role"), TextOf(state, "phase"), PresentText(state),
-                     FormatBytes(NumberOf(state, "bytes_wire")), NumberOf(state, "pid"),
-                     TextOf(state, "endpoint"));
-}
-
-std::string EndedRow(const OutputJson& outcome) {
-  return fmt::format("{:<32}  {:<11}  {:<12}  the VM is the {}'s{}\n", TextOf(outcome, "id"),
-                     TextOf(outcome, "role"), TextOf(outcome, "event"), TextOf(outcome, "vm_owner"),
-                     TextOf(outcome, "error").empty() ? "" : ": " + TextOf(outcome, "error"));
 }
 
 // Migrations whose command has died after the handover.
@@ -84,7 +77,7 @@ std::string EndedText(const RunDirectory& directory, const std::string& id, bool
   for (const SessionFile& file : *files) {
     if (!IdMatches(id, file.migration_id)) continue;
     absl::StatusOr<std::string> content = ReadTextFile(file.path);
-    OutputJson outcome = content.ok() ? OutputJson::parse(*content, nullptr, false) : OutputJson();
+    const OutputJson outcome = content.ok() ? ParseJson<OutputJson>(*content) : OutputJson();
     if (!outcome.is_object()) continue;
     text += json ? ToLine(outcome) + "\n" : EndedRow(outcome);
   }
@@ -92,6 +85,19 @@ std::string EndedText(const RunDirectory& directory, const std::string& id, bool
 }
 
 }  // namespace
+
+std::string RunningRow(const OutputJson& state) {
+  return fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", TextOf(state, "id"),
+                     TextOf(state, "role"), TextOf(state, "phase"), PresentText(state),
+                     FormatBytes(NumberOf(state, "bytes_wire")), NumberOf(state, "pid"),
+                     TextOf(state, "endpoint"));
+}
+
+std::string EndedRow(const OutputJson& outcome) {
+  return fmt::format("{:<32}  {:<11}  {:<12}  the VM is the {}'s{}\n", TextOf(outcome, "id"),
+                     TextOf(outcome, "role"), TextOf(outcome, "event"), TextOf(outcome, "vm_owner"),
+                     TextOf(outcome, "error").empty() ? "" : ": " + TextOf(outcome, "error"));
+}
 
 absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& directory) {
   ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("sock"));
@@ -103,7 +109,7 @@ absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& dire
       (void)unlink(file.path.c_str());
     }
     if (!answer.ok()) continue;
-    OutputJson state = OutputJson::parse(*answer, nullptr, false);
+    OutputJson state = ParseJson<OutputJson>(*answer);
     if (state.is_object()) running.push_back({std::move(file), std::move(state)});
   }
   return running;
@@ -138,7 +144,7 @@ ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bo
   std::string text;
   for (const RunningSession& session : *running) {
     if (!IdMatches(id, session.file.migration_id)) continue;
-    text += json ? ToLine(session.state) + "\n" : Row(session.state);
+    text += json ? ToLine(session.state) + "\n" : RunningRow(session.state);
   }
   text += UnfinishedText(*directory, id, *running, json);
   if (!text.empty()) {

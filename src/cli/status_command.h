@@ -19,6 +19,11 @@ struct RunningSession {
 // All sessions whose sockets answer. A socket that nobody serves any more is removed.
 absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& directory);
 
+// Their lines for people, from what a status socket answered and from what a command that ended
+// left. Control characters in them are replaced. Pure.
+std::string RunningRow(const OutputJson& state);
+std::string EndedRow(const OutputJson& outcome);
+
 // Whether `id` (lower or upper case digits) begins `migration_id`.
 bool IdMatches(const std::string& id, const std::string& migration_id);
 

@@ -9,6 +9,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "cli/status_command.h"
+
 namespace faultline {
 namespace {
 
@@ -132,6 +134,19 @@ TEST_F(SessionRecordTest, AJournalUnderItsFirstNameIsNotASecondMigration) {
   Leave(kFirstId, Role::kDestination, "4 committed\n", kSecondId);
   Leave(kSecondId, Role::kDestination, "4 committed\n");
   EXPECT_THAT(*ListUnfinished(*directory_, Role::kDestination), SizeIs(1));
+}
+
+TEST(SessionRecordText, WhatIsNestedWithoutEndIsNoRecord) {
+  const std::string deep = std::string(400'000, '[') + std::string(400'000, ']');
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseRecord("{\"endpoint\": " + deep + "}").status()));
+  EXPECT_TRUE(absl::IsInvalidArgument(ParseRecord("[]").status()));
+  EXPECT_EQ(ParseRecord(R"({"endpoint": 1, "qmp": "/q"})")->qmp_path, "/q");
+}
+
+TEST(SessionRows, ControlCharactersOfAnotherProcessAreReplaced) {
+  const OutputJson object = {{"id", "a\x1b[31m"}, {"event", "failed"}, {"error", "x\ny"}};
+  EXPECT_THAT(RunningRow(object), HasSubstr("a?[31m"));
+  EXPECT_THAT(EndedRow(object), AllOf(HasSubstr("a?[31m"), HasSubstr("x?y\n")));
 }
 
 TEST_F(SessionRecordTest, FilesThatCannotBeReadAreLeftOut) {

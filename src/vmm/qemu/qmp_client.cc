@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/json_text.h"
 #include "base/monotonic_time.h"
 
 namespace faultline {
@@ -77,7 +78,7 @@ absl::Status QmpClient::Greet(int64_t timeout_ms) {
         path_));
   }
   RETURN_IF_ERROR(line.status());
-  Json greeting = Json::parse(*line, nullptr, false);
+  Json greeting = ParseJson<Json>(*line);
   if (greeting.is_discarded() || !JsonMember(greeting, "QMP").is_object()) {
     return NotQmp(path_, *line);
   }
@@ -200,7 +201,7 @@ absl::StatusOr<std::string> QmpClient::ReadLine(Deadline deadline, const char* w
 absl::StatusOr<bool> QmpClient::ReadMessage(Deadline deadline, const char* what, Json* reply) {
   while (true) {
     ASSIGN_OR_RETURN(std::string line, ReadLine(deadline, what));
-    Json message = Json::parse(line, nullptr, false);
+    Json message = ParseJson<Json>(line);
     bool first = std::exchange(may_start_inside_message_, false);
     if (message.is_discarded() || !message.is_object()) {
       if (first) continue;  // the rest of a line whose beginning the former owner had read

@@ -5,6 +5,8 @@
 #include <chrono>
 #include <thread>
 
+#include "base/json_text.h"
+
 namespace faultline {
 namespace {
 
@@ -98,7 +100,7 @@ std::string EncodePlan(const RollbackPlan& plan) {
 }
 
 absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text) {
-  Json encoded = Json::parse(text, nullptr, false);
+  Json encoded = ParseJson<Json>(text);
   if (!JsonMember(encoded, "was_running").is_boolean()) {
     return absl::InvalidArgumentError(fmt::format("no rollback plan: '{}'", text));
   }

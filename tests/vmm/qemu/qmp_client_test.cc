@@ -139,6 +139,23 @@ TEST(QmpClient, ClosedAndGarbledConnectionsAreErrors) {
   EXPECT_TRUE(absl::IsInvalidArgument(garbled)) << garbled;
 }
 
+// Copying a value goes as deep into the stack as it is nested.
+TEST(QmpClient, AnswersNestedWithoutEndAreRefused) {
+  for (size_t depth : {50, 5'000'000}) {
+    FakeQmpServer server(FakeQmpServer::kGreeting,
+                         [depth](const std::string& command, const std::string& id) {
+                           if (command != "deep") return EmptyReturn(id);
+                           return "{\"return\": " + std::string(depth, '[') +
+                                  std::string(depth, ']') + ", \"id\": " + id + "}\n";
+                         });
+    auto qmp = QmpClient::Connect(server.path(), nullptr);
+    ASSERT_TRUE(qmp.ok()) << qmp.status();
+    absl::Status status = (*qmp)->Execute("deep").status();
+    EXPECT_EQ(status.ok(), depth == 50) << status;
+    EXPECT_TRUE(status.ok() || absl::IsInvalidArgument(status)) << status;
+  }
+}
+
 TEST(QmpClient, DescriptorTravelsWithItsCommand) {
   FakeQmpServer server(FakeQmpServer::kGreeting, Always("{{\"return\": {{}}, \"id\": {}}}\n"));
   auto qmp = QmpClient::Connect(server.path(), nullptr);
