@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <charconv>
+#include <limits>
 #include <optional>
 #include <span>
 #include <utility>
@@ -63,6 +64,8 @@ absl::StatusOr<KeptRegion> ParseRegion(std::string_view text) {
   std::optional<std::string> name = FromHex(parts[5]);
   std::optional<std::string> path = FromHex(parts[6]);
   if (!name.has_value() || !path.has_value()) return Bad(text);
+  // The end of what it covers in the file is computed from these.
+  if (numbers[2] > std::numeric_limits<uint64_t>::max() - numbers[0]) return Bad(text);
   return KeptRegion{.layout = {*name, numbers[0], numbers[1]},
                     .path = *path,
                     .file_offset_bytes = numbers[2],
@@ -94,6 +97,9 @@ absl::StatusOr<KeptMigration> ParseKeptLine(std::string_view line) {
     ASSIGN_OR_RETURN(KeptRegion region, ParseRegion(parts[i]));
     kept.regions.push_back(std::move(region));
   }
+  MemoryLayout layout;
+  for (const KeptRegion& region : kept.regions) layout.push_back(region.layout);
+  RETURN_IF_ERROR(Annotate(ValidateLayout(layout), "what was kept is not readable"));
   return kept;
 }
 

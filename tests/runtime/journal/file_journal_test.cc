@@ -123,14 +123,19 @@ TEST_F(FileJournalTest, WhatAnotherProcessNeedsIsReadBack) {
 TEST_F(FileJournalTest, WhatWasKeptBadlyIsRefused) {
   const std::string head = "faultline-journal 1 00ff source\n";
   const std::string id(32, 'a');
-  ASSERT_TRUE(ParseJournal(head + "kept " + id + " " + id + " 1 1,2,3,4,5,61,62\n").ok());
+  ASSERT_TRUE(ParseJournal(head + "kept " + id + " " + id + " 1 8192,4096,3,4,5,61,62\n").ok());
   for (const std::string& line :
        {std::string("kept"), "kept " + id, "kept " + id + " " + id + " 1",
-        "kept " + id + " " + id + " 2 1,2,3,4,5,61,62",
-        "kept " + id + "aa " + id + " 1 1,2,3,4,5,61,62", "kept " + id + " zz 1 1,2,3,4,5,61,62",
-        "kept " + id + " " + id + " 1 1,2,3,4,61,62",
-        "kept " + id + " " + id + " 1 1,2,3,4,x,61,62",
-        "kept " + id + " " + id + " 1 1,2,3,4,5,6,62"}) {
+        "kept " + id + " " + id + " 2 8192,4096,3,4,5,61,62",
+        "kept " + id + "aa " + id + " 1 8192,4096,3,4,5,61,62",
+        "kept " + id + " zz 1 8192,4096,3,4,5,61,62",
+        "kept " + id + " " + id + " 1 8192,4096,3,4,61,62",
+        "kept " + id + " " + id + " 1 8192,4096,3,4,x,61,62",
+        "kept " + id + " " + id + " 1 8192,4096,3,4,5,6,62",
+        // No layout that a VM can have, or an end in the file that cannot be counted.
+        "kept " + id + " " + id + " 1 8192,0,3,4,5,61,62",
+        "kept " + id + " " + id + " 1 8192,4096,18446744073709543424,4,5,61,62",
+        "kept " + id + " " + id + " 1 8192,4096,3,4,5,61,62 8192,4096,3,4,6,61,63"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(head + line + "\n").status())) << line;
   }
   // Cut short by the writer's death.
