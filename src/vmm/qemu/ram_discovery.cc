@@ -133,15 +133,21 @@ absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before) {
   return blocks == before.blocks && devices == before.devices;
 }
 
-absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
-  DiscoveredVm vm;
-  VmFacts& facts = vm.facts;
+absl::StatusOr<VmFacts> ReadVmFacts(QmpClient* qmp) {
+  VmFacts facts;
   RETURN_IF_ERROR(ReadIdentity(qmp, &facts));
   RETURN_IF_ERROR(ReadMigrationState(qmp, &facts));
   ASSIGN_OR_RETURN(facts.devices, ListDevices(qmp));
   RETURN_IF_ERROR(ReadBackends(qmp, &facts));
   RETURN_IF_ERROR(ReadDevices(qmp, &facts));
   ASSIGN_OR_RETURN(facts.blocks, ReadRamBlocks(qmp));
+  return facts;
+}
+
+absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
+  DiscoveredVm vm;
+  ASSIGN_OR_RETURN(vm.facts, ReadVmFacts(qmp));
+  VmFacts& facts = vm.facts;
   ASSIGN_OR_RETURN(int pid, qmp->PeerPid());
   if (pid > 0) ReadProcess(pid, &facts);
 

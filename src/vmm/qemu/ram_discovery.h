@@ -26,6 +26,9 @@ struct DiscoveredVm {
 // twenty round trips.
 absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role);
 
+// The part of it that the monitor answers: nothing of the process, nothing of the files.
+absl::StatusOr<VmFacts> ReadVmFacts(QmpClient* qmp);
+
 // Whether the VM still has the RAM blocks, objects and devices that it had: four round trips.
 absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before);
 

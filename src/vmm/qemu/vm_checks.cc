@@ -6,6 +6,8 @@
 #include <array>
 #include <string_view>
 
+#include "pages/memory_layout.h"
+
 namespace faultline {
 namespace {
 
@@ -219,6 +221,14 @@ absl::StatusOr<std::vector<MigratedBlock>> SelectBlocks(const VmFacts& facts) {
   }
   if (selected.empty()) {
     return Refuse("the VM has no RAM in a memory-backend-file: {}", kBackendMend);
+  }
+  MemoryLayout layout;
+  for (const MigratedBlock& one : selected) {
+    layout.push_back({one.block.name, one.block.used_bytes, one.block.page_size_bytes});
+  }
+  if (absl::Status status = ValidateLayout(layout); !status.ok()) {
+    return Refuse("Faultline cannot move RAM as QEMU describes it ('info ramblock'): {}",
+                  MessageOf(status));
   }
   return selected;
 }

@@ -166,6 +166,18 @@ TEST(VmChecks, BlocksMatchByIdAndByObjectPath) {
   EXPECT_EQ((*blocks)[0].backend.id, "ram");
 }
 
+TEST(VmChecks, RamOfAnImpossibleShapeIsRefused) {
+  for (uint64_t page_size : {0, 3000, 64 << 20}) {
+    VmFacts facts = GoodVm();
+    facts.blocks[0].page_size_bytes = page_size;
+    EXPECT_TRUE(absl::IsFailedPrecondition(CheckSource(facts)));
+    EXPECT_NE(MessageOf(CheckSource(facts)).find("info ramblock"), std::string::npos);
+  }
+  VmFacts facts = GoodVm();
+  facts.blocks.push_back(facts.blocks[0]);
+  EXPECT_NE(MessageOf(CheckSource(facts)).find("comes twice"), std::string::npos);
+}
+
 TEST(VmChecks, BackendsThatAreNotAttachedDoNotMatter) {
   VmFacts facts = GoodVm();
   MemoryBackend spare;
