@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "base/status.h"
+#include "memory/hook_replies.h"
 
 namespace faultline {
 namespace {
@@ -33,14 +34,6 @@ template <typename T>
 void Append(std::vector<uint8_t>& bytes, const T& value) {
   const auto* begin = reinterpret_cast<const uint8_t*>(&value);
   bytes.insert(bytes.end(), begin, begin + sizeof(value));
-}
-
-// The caller has checked that the bytes are there.
-template <typename T>
-T ReadAt(std::span<const uint8_t> bytes, size_t offset) {
-  T value;
-  memcpy(&value, bytes.data() + offset, sizeof(value));
-  return value;
 }
 
 absl::Status ConnectError(const std::string& path, int error_number) {
@@ -92,10 +85,12 @@ absl::StatusOr<FileDescriptor> ConnectSocket(const std::string& path, int64_t de
   return fd;
 }
 
-// Waits until `fd` can be read. False: the deadline passed.
+// Waits until `fd` can be read. False: the deadline passed, also if there is always something to
+// read.
 bool WaitReadable(int fd, int64_t deadline_ms) {
   for (;;) {
-    int64_t left_ms = std::max<int64_t>(deadline_ms - NowMs(), 0);
+    int64_t left_ms = deadline_ms - NowMs();
+    if (left_ms < 0) return false;
     pollfd event{.fd = fd, .events = POLLIN, .revents = 0};
     int count = poll(&event, 1, static_cast<int>(left_ms));
     if (count > 0) return true;
@@ -152,20 +147,14 @@ absl::Status HookClient::Hello() {
     return NotAHook(fmt::format("no answer within {} ms", timeout_ms_));
   }
   RETURN_IF_ERROR(reply.status());
-  if (reply->payload.size() < sizeof(HookHelloReply)) return NotAHook("a short HELLO");
-  auto answer = ReadAt<HookHelloReply>(reply->payload, 0);
-  HookSwapHelloReply(&answer);
-  if (answer.version < HOOK_VERSION_MIN || answer.version > HOOK_VERSION_MAX) {
-    return NotAHook(fmt::format("protocol version {}", answer.version));
-  }
-  info_.version = answer.version;
-  info_.release.assign(answer.release, strnlen(answer.release, sizeof(answer.release)));
-  info_.armed = (answer.flags & kHookHelloArmed) != 0;
+  absl::StatusOr<HookInfo> answer = ParseHelloReply(reply->payload);
+  if (!answer.ok()) return NotAHook(MessageOf(answer.status()));
+  info_ = *std::move(answer);
   // The kernel's word on who made the socket, in this process' numbering; 0 where that has none.
   ucred peer{};
   socklen_t length = sizeof(peer);
   getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length);
-  info_.process_id = peer.pid > 0 ? peer.pid : static_cast<pid_t>(answer.process_id);
+  if (peer.pid > 0) info_.process_id = peer.pid;
   return absl::OkStatus();
 }
 
@@ -218,16 +207,14 @@ absl::StatusOr<HookHeader> HookClient::Receive(Reply& reply, int64_t deadline_ms
     return absl::UnavailableError(
         fmt::format("hook '{}': the connection was closed; did the hypervisor end?", path_));
   }
-  auto length = static_cast<size_t>(received);
-  if (length < sizeof(HookHeader)) return NotAHook("a short answer");
-  auto header = ReadAt<HookHeader>(bytes, 0);
-  HookSwapHeader(&header);
-  if (header.magic != HOOK_MAGIC) return NotAHook("its answer begins with another magic number");
-  if (header.length != length || (message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
+  bytes.resize(static_cast<size_t>(received));
+  absl::StatusOr<HookHeader> header = ParseReplyHeader(bytes);
+  if (!header.ok()) return NotAHook(MessageOf(header.status()));
+  if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0) {
     return NotAHook("an answer of the wrong length");
   }
-  reply.payload.assign(bytes.begin() + sizeof(HookHeader), bytes.begin() + received);
-  return header;
+  reply.payload.assign(bytes.begin() + sizeof(HookHeader), bytes.end());
+  return *header;
 }
 
 absl::StatusOr<HookClient::Reply> HookClient::Call(HookType type, std::span<const uint8_t> payload,
@@ -262,38 +249,14 @@ absl::StatusOr<HookClient::Reply> HookClient::Call(HookType type, std::span<cons
 }
 
 absl::StatusOr<ArmedRegions> HookClient::ParseRegions(Reply reply, size_t descriptor_count) const {
-  std::span<const uint8_t> payload = reply.payload;
-  if (payload.size() < sizeof(HookRegions)) return NotAHook("a short list of regions");
-  auto list = ReadAt<HookRegions>(payload, 0);
-  HookSwapRegions(&list);
-  if (list.region_count > HOOK_REGIONS_MAX ||
-      payload.size() != sizeof(HookRegions) + list.region_count * sizeof(HookArmedRegion)) {
-    return NotAHook(
-        fmt::format("a list of {} regions in {} bytes", list.region_count, payload.size()));
-  }
+  absl::StatusOr<ArmedRegions> result = ParseArmedRegions(reply.payload);
+  if (!result.ok()) return NotAHook(MessageOf(result.status()));
   if (reply.descriptors.size() != descriptor_count) {
     return NotAHook(fmt::format("{} file descriptors instead of {}", reply.descriptors.size(),
                                 descriptor_count));
   }
-  ArmedRegions result;
-  result.features = list.features;
-  result.uffd = std::move(reply.descriptors[0]);
-  if (descriptor_count > 1) result.page_state = std::move(reply.descriptors[1]);
-  for (uint32_t i = 0; i < list.region_count; ++i) {
-    auto armed =
-        ReadAt<HookArmedRegion>(payload, sizeof(HookRegions) + i * sizeof(HookArmedRegion));
-    HookSwapArmedRegion(&armed);
-    const HookRegion& region = armed.region;
-    result.regions.push_back(
-        {.region = {.name = {},
-                    .device = makedev(region.device_major, region.device_minor),
-                    .inode = region.inode,
-                    .file_offset_bytes = region.file_offset,
-                    .size_bytes = region.size,
-                    .page_size_bytes = region.page_size},
-         .host_address = armed.host_address,
-         .ioctls = armed.ioctls});
-  }
+  result->uffd = std::move(reply.descriptors[0]);
+  if (descriptor_count > 1) result->page_state = std::move(reply.descriptors[1]);
   return result;
 }
 
