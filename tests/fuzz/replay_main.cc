@@ -1,6 +1,6 @@
-// Runs a fuzz target over the files of the folders given: the corpus as an ordinary test, without
-// libFuzzer. Each file is also tried cut short and with bytes changed: at every place in small
-// files, at about kPlaces places in large ones.
+// Runs a fuzz target over the files given, and over those of the folders given: the corpus as an
+// ordinary test, without libFuzzer. Those of folders are also tried cut short and with bytes
+// changed: at every place in small files, at about kPlaces places in large ones.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
@@ -14,6 +14,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size);
 namespace {
 
 constexpr size_t kPlaces = 256;
+
+std::vector<uint8_t> ReadFile(const std::filesystem::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+}
 
 void Replay(std::vector<uint8_t> bytes) {
   LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
@@ -38,9 +43,14 @@ void Replay(std::vector<uint8_t> bytes) {
 int main(int argc, char** argv) {
   int files = 0;
   for (int i = 1; i < argc; ++i) {
+    if (!std::filesystem::is_directory(argv[i])) {
+      const std::vector<uint8_t> bytes = ReadFile(argv[i]);
+      LLVMFuzzerTestOneInput(bytes.data(), bytes.size());
+      ++files;
+      continue;
+    }
     for (const auto& entry : std::filesystem::directory_iterator(argv[i])) {
-      std::ifstream file(entry.path(), std::ios::binary);
-      Replay({std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()});
+      Replay(ReadFile(entry.path()));
       ++files;
     }
   }
