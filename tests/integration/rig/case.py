@@ -79,15 +79,17 @@ class MigrationCase(unittest.TestCase):
             if not path.exists():
                 self.fail(f"{path} is not there: run ./dev build")
 
-    def begin(self, source, destination, migrate_extra=(), receive_extra=(), address="127.0.0.1"):
-        """Starts receive, then migrate, and returns the Move without waiting."""
+    def begin(self, source, destination, migrate_extra=(), receive_extra=(), address="127.0.0.1",
+              between=lambda port: port):
+        """Starts receive, then migrate, and returns the Move without waiting. `migrate` is sent to
+        the port that `between` makes of the one that `receive` has."""
         self.require_engine()
         number = len(self.commands)
         receive = faultline.receive(
             destination, os.path.join(self.workdir, f"receive{number}.log"),
             listen=f"tcp://{address}:0", extra=receive_extra, netns=destination.netns)
         self._own(receive)
-        port = receive.port
+        port = between(receive.port)
         begin_s = time.monotonic()
         migrate = faultline.migrate(
             source, f"tcp://{address}:{port}", os.path.join(self.workdir, f"migrate{number}.log"),

@@ -8,7 +8,7 @@ import threading
 from .relay import HEADER, TYPES, read_message
 
 _MAGIC = 0x4e4c5446
-CONTROL, DEMAND, BULK, OUTCOME = 1, 2, 3, 4
+CONTROL, DEMAND, BULK, OUTCOME, RESUME = 1, 2, 3, 4, 5
 NAMES = {number: name for name, number in TYPES.items()}
 
 
