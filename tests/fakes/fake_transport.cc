@@ -74,7 +74,7 @@ void FakeSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& t
   FAULTLINE_CHECK(control_->IsCurrent());
   exporter_.reset();
   push_.reset();
-  opening_.emplace();
+  opening_.emplace(Opening{});
   opening_->layout = layout;
   opening_->done = std::move(done);
   opening_->timeout = control_->RunAfter(timeout_us, [this] {
@@ -199,7 +199,7 @@ void FakeDestinationTransport::ExpectLanes(const MigrationId& id, const SessionT
   FAULTLINE_CHECK(control_->IsCurrent());
   reader_.reset();
   push_.reset();
-  expected_.emplace();
+  expected_.emplace(Expected{});
   expected_->id = id;
   expected_->token = token;
   expected_->layout = layout;
