@@ -101,7 +101,8 @@ class Script {
     Header(frame);
     out_.insert(out_.end(), data.begin(), data.end());
     if ((word & 0x80) != 0) {
-      out_[begin + input_->U16() % (out_.size() - begin)] ^= static_cast<std::byte>(input_->U8());
+      const uint8_t change = input_->U8();
+      out_[begin + input_->U16() % (out_.size() - begin)] ^= static_cast<std::byte>(change);
     }
   }
 
