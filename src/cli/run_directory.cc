@@ -127,7 +127,10 @@ void RunDirectory::RemoveOld() const {
     // Its command has failed, but the migration can be taken up again as long as both hosts live.
     absl::StatusOr<JournalContent> journal =
         ReadJournal(PathOf(file.migration_id, file.role, "journal"));
-    if (journal.ok() && journal->committed && journal->last_phase != JournalPhase::kCompleted &&
+    // So can one whose destination never heard the source's decision.
+    if (journal.ok() && (journal->committed || journal->loaded) &&
+        journal->last_phase != JournalPhase::kRolledBack &&
+        journal->last_phase != JournalPhase::kCompleted &&
         journal->last_phase != JournalPhase::kReclaimed &&
         journal->last_phase != JournalPhase::kAbandoned &&
         journal->last_phase != JournalPhase::kWhole) {

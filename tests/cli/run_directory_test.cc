@@ -102,6 +102,24 @@ TEST_F(RunDirectoryTest, WhatCanBeTakenUpAgainIsNotTidiedAway) {
   }
 }
 
+// Nor when the clock jumps by a day: it may hold the VM.
+TEST_F(RunDirectoryTest, AnUndecidedDestinationIsNotTidiedAway) {
+  RunDirectory directory = *RunDirectory::Open(base_ + "/run");
+  utimbuf old{.actime = time(nullptr) - 100000, .modtime = time(nullptr) - 100000};
+  for (const char* id : {kIdA, kIdB}) {
+    std::ofstream(directory.PathOf(id, Role::kDestination, "journal"))
+        << "faultline-journal 1 " << id << " destination\n1 preparing\n3 loaded\n"
+        << (id == std::string(kIdB) ? "6 rolled-back\n" : "");
+    std::ofstream(directory.PathOf(id, Role::kDestination, "json")) << "";
+    ASSERT_EQ(utime(directory.PathOf(id, Role::kDestination, "json").c_str(), &old), 0);
+  }
+  directory.RemoveOld();
+  for (const char* kind : {"journal", "json"}) {
+    EXPECT_TRUE(std::filesystem::exists(directory.PathOf(kIdA, Role::kDestination, kind))) << kind;
+    EXPECT_FALSE(std::filesystem::exists(directory.PathOf(kIdB, Role::kDestination, kind))) << kind;
+  }
+}
+
 TEST(MigrationIdTest, IsRandom) {
   absl::StatusOr<std::string> first = MakeMigrationId();
   absl::StatusOr<std::string> second = MakeMigrationId();
