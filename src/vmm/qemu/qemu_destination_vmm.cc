@@ -205,10 +205,15 @@ absl::Status QemuDestinationVmm::DoTakeOver(bool run) {
 }
 
 absl::Status QemuDestinationVmm::DoSetPaused(bool paused) {
-  return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
+  return AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(), [&] {
+    return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
+  });
 }
 
-absl::Status QemuDestinationVmm::DoFinish() { return RestoreSettings(qmp_.get(), settings_); }
+absl::Status QemuDestinationVmm::DoFinish() {
+  return AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(),
+                        [this] { return RestoreSettings(qmp_.get(), settings_); });
+}
 
 absl::Status QemuDestinationVmm::DoDiscard() {
   if (qmp_ == nullptr) return absl::OkStatus();

@@ -179,16 +179,8 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
 
 absl::Status QemuSourceVmm::DoRollback() {
   if (!touched_) return absl::OkStatus();  // another migration of this VM is not ours to end
-  absl::Status status = RollBackSource(qmp_.get(), plan_);
-  if (absl::IsUnavailable(status)) {
-    // The connection may have been lost without QEMU: one more try.
-    absl::StatusOr<std::unique_ptr<QmpClient>> again =
-        QmpClient::Connect(options_.qmp_path, worker_.cancel());
-    if (again.ok()) {
-      qmp_ = std::move(*again);
-      status = RollBackSource(qmp_.get(), plan_);
-    }
-  }
+  absl::Status status = AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(),
+                                       [this] { return RollBackSource(qmp_.get(), plan_); });
   stream_.reset();
   if (status.ok() && guardian_ != nullptr) guardian_->StandDown();
   return status;
@@ -198,7 +190,9 @@ absl::Status QemuSourceVmm::DoRetire(bool quit) {
   FAULTLINE_CHECK(qmp_ != nullptr);
   stream_.reset();
   if (guardian_ != nullptr) guardian_->StandDown();
-  absl::Status status = RestoreSettings(qmp_.get(), plan_.settings);
+  absl::Status status = AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(), [this] {
+    return RestoreSettings(qmp_.get(), plan_.settings);
+  });
   if (status.ok() && quit) status = WaitForQemuEnd();
   // One that has ended already has done what `quit` asks.
   return quit && absl::IsUnavailable(status) ? absl::OkStatus() : status;

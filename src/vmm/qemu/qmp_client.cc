@@ -235,4 +235,14 @@ absl::StatusOr<int> QmpClient::PeerPid() const {
   return peer.pid;
 }
 
+absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::string& path,
+                            const CancelEvent* cancel, const std::function<absl::Status()>& ask) {
+  absl::Status status = ask();
+  if (!absl::IsUnavailable(status)) return status;
+  absl::StatusOr<std::unique_ptr<QmpClient>> again = QmpClient::Connect(path, cancel);
+  if (!again.ok()) return status;
+  *client = std::move(*again);
+  return ask();
+}
+
 }  // namespace faultline

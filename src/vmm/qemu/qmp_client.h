@@ -89,6 +89,11 @@ class QmpClient {
   bool may_start_inside_message_ = false;
 };
 
+// Runs `ask`, and once more on a new connection if `client`'s was lost: QEMU may live all the same.
+// The first loss is the answer if there is no new one. `ask` must be one that may be repeated.
+absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::string& path,
+                            const CancelEvent* cancel, const std::function<absl::Status()>& ask);
+
 }  // namespace faultline
 
 #endif  // FAULTLINE_VMM_QEMU_QMP_CLIENT_H_

@@ -1,5 +1,8 @@
 #include "vmm/qemu/driver_fixture.h"
 
+#include <sys/socket.h>
+#include <sys/un.h>
+
 #include <chrono>
 #include <thread>
 
@@ -38,6 +41,19 @@ std::string WaitForVmStatus(Inspector* inspector, const std::string& status) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
   return seen;
+}
+
+int HangUp(const std::string& path) {
+  constexpr int kDescriptorsMax = 256;
+  int found = 0;
+  for (int fd = 0; fd < kDescriptorsMax; ++fd) {
+    sockaddr_un peer{};
+    socklen_t size = sizeof(peer);
+    if (getpeername(fd, reinterpret_cast<sockaddr*>(&peer), &size) < 0) continue;
+    if (peer.sun_family != AF_UNIX || path != peer.sun_path) continue;
+    found += shutdown(fd, SHUT_RDWR) == 0 ? 1 : 0;
+  }
+  return found;
 }
 
 }  // namespace faultline

@@ -160,6 +160,8 @@ class Inspector {
   absl::StatusOr<std::unique_ptr<QmpClient>> qmp_;
 };
 
+// Ends this process's connections to the monitor at `path` for both of their ends; how many it had.
+int HangUp(const std::string& path);
 // Waits up to five seconds for the VM to have `status`; returns the last one seen.
 std::string WaitForVmStatus(Inspector* inspector, const std::string& status);
 

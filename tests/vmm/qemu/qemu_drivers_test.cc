@@ -159,6 +159,28 @@ TEST_P(QemuDrivers, WholeHandover) {
   EXPECT_EQ(destination_vm.Status(), "running");
 }
 
+// QEMU lives, but its monitor's connection is lost: a new one is made.
+TEST_P(QemuDrivers, AMonitorThatHangsUpAfterTheLoadIsCalledAgain) {
+  auto from = Start({.name = "from"});
+  auto to = Start({.name = "to", .incoming = true});
+  ASSERT_TRUE(from != nullptr && to != nullptr);
+  Inspector destination_vm(*to);
+  SourceHandle source(&loop_, {from->qmp_path(), ""});
+  DestinationHandle destination(&loop_, {to->qmp_path(), nullptr});
+  absl::Status moved = MoveDevices(&source, &destination, *from, *to);
+  ASSERT_TRUE(moved.ok()) << moved << to->log();
+  ASSERT_EQ(HangUp(to->qmp_path()), 1);
+  ASSERT_EQ(HangUp(from->qmp_path()), 1);
+  absl::Status taken = destination.TakeOver(true);
+  EXPECT_TRUE(taken.ok()) << taken;
+  EXPECT_EQ(destination_vm.Status(), "running");
+  ASSERT_GE(HangUp(to->qmp_path()), 1);
+  ASSERT_TRUE(destination.Finish().ok());
+  EXPECT_FALSE(destination_vm.Capability("x-ignore-shared"));
+  ASSERT_TRUE(source.Retire(true).ok());
+  EXPECT_TRUE(from->WaitForEnd(5000));
+}
+
 TEST_P(QemuDrivers, PausedVmArrivesPaused) {
   auto from = Start({.name = "from"});
   auto to = Start({.name = "to", .incoming = true});
