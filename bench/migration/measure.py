@@ -113,6 +113,8 @@ def measure(scenario, mover, link, options):
         allocated = pair.allocated_mib()
     finally:
         pair.close()
+    latency = moved.summary.get("fault_latency_us", {})
+    numbers.update({f"fault_{name}_us": latency[name] for name in ("p50", "p99") if name in latency})
     return {**seen, **numbers, "wrong": wrong,
             "allocated_before_mib": allocated_before, "allocated_source_mib": allocated[0],
             "allocated_destination_mib": allocated[1], "engine": moved.summary}, speeds

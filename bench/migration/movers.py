@@ -6,6 +6,7 @@ import pathlib
 import time
 
 from rig import faultline, paths, stock
+from rig.strangers import Crowd
 
 TIMEOUT_S = 300
 
@@ -52,6 +53,10 @@ class Faultline:
         """Plain TCP unless the words choose secrets: --tls-psk FILE, or --tls-dir DIR."""
         return words if any(word.startswith("--tls-") for word in words) else ["--insecure", *words]
 
+    def disturb(self, address, port):
+        """Begins what happens besides the move; returns a function that waits for its end."""
+        return lambda: None
+
     def move(self, source, destination, address, workdir):
         receive = faultline.receive(destination, os.path.join(workdir, "receive.log"),
                                     listen=f"tcp://{address}:0", extra=self._receive,
@@ -61,9 +66,26 @@ class Faultline:
         migrate = faultline.migrate(source, f"tcp://{address}:{port}",
                                     os.path.join(workdir, "migrate.log"), extra=self._migrate,
                                     binary=self._binary)
+        undisturbed = self.disturb(address, port)
         if migrate.wait(TIMEOUT_S) != 0:
             raise SystemExit(migrate.describe() + receive.describe())
         end_s = time.monotonic()
+        undisturbed()
         if receive.wait(60) != 0:
             raise SystemExit(receive.describe())
         return Moved(begin_s, end_s, migrate.process.cpu_s, receive.process.cpu_s, receive.last)
+
+
+class Crowded(Faultline):
+    """The same, with strangers at the destination's port during the move."""
+
+    COUNT = 1000
+
+    def disturb(self, address, port):
+        crowd = Crowd(port, self.COUNT, host=address)
+
+        def wait():
+            knocks = crowd.knocks
+            print(f"    {knocks} of {self.COUNT} strangers came during the move", flush=True)
+            crowd.wait()
+        return wait

@@ -17,6 +17,8 @@ MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("p99_stall_ms", "p99 stall ms", "{:.3f}"),
     ("p50_stall_ms", "p50 stall ms", "{:.3f}"),
     ("stalls", "stalls", "{:.0f}"),
+    ("fault_p50_us", "engine's p50 of a fault us", "{:.0f}"),
+    ("fault_p99_us", "engine's p99 of a fault us", "{:.0f}"),
     ("to_90_ms", "time to 90% speed ms", "{:.0f}"),
     ("speed_after_percent", "speed after %", "{:.1f}"),
     ("wire_mib", "MiB on the wire", "{:.1f}"),

@@ -26,7 +26,7 @@ import scenarios  # noqa: E402
 import sparse  # noqa: E402
 from link import Link  # noqa: E402
 from measure import measure  # noqa: E402
-from movers import Faultline, Stock  # noqa: E402
+from movers import Crowded, Faultline, Stock  # noqa: E402
 from rig import isolate, paths  # noqa: E402
 
 
@@ -42,6 +42,8 @@ def parse():
     parser.add_argument("--variant", action="append", default=[],
                         help="'NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER', an empty part "
                         "leaves it as it is")
+    parser.add_argument("--crowded", action="append", default=[],
+                        help="as --variant, with 1,000 strangers at the port during each move")
     parser.add_argument("--mib", type=int, default=1024, help="guest RAM")
     parser.add_argument("--touched", type=int, default=512, help="MiB that the guest works on")
     parser.add_argument("--cpus", type=int, help="vCPUs, instead of the program's own number")
@@ -56,7 +58,8 @@ def parse():
 
 def movers(options):
     """Stock first: ratios are to it."""
-    found = [Stock(), Faultline("faultline"), *(Faultline(text) for text in options.variant)]
+    found = [Stock(), Faultline("faultline"), *(Faultline(text) for text in options.variant),
+             *(Crowded(text) for text in options.crowded)]
     if not options.only:
         return found
     wanted = options.only.split(",")

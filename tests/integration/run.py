@@ -149,12 +149,12 @@ def run_all(jobs, at_a_time):
     yield from map(run_one, alone)
 
 
-def show(outcome):
+def show(outcome, everything=False):
     word = {PASSED: "ok  ", SKIPPED: "skip"}.get(outcome.status, "FAIL")
     print(f"{word} {outcome.name} {outcome.seconds:.1f} s", flush=True)
     if outcome.status == SKIPPED:
         print("     " + outcome.output.strip().splitlines()[-1])
-    elif outcome.status != PASSED:
+    elif everything or outcome.status != PASSED:
         print("\n".join("     " + line for line in outcome.output.splitlines()), flush=True)
 
 
@@ -178,6 +178,7 @@ def main():
     parser.add_argument("--full", action="store_true", help="the long tests too")
     parser.add_argument("--filter", help="only tests whose id[qemu path] holds this text")
     parser.add_argument("--jobs", type=int, default=2, help="tests at a time")
+    parser.add_argument("--show", action="store_true", help="what tests print that pass, too")
     parser.add_argument("--junit", help="file for the results, JUnit XML")
     parser.add_argument("--results", help="file for the totals, JSON")
     parser.add_argument("--list", action="store_true", help="names the tests and ends")
@@ -191,7 +192,7 @@ def main():
         return 0
     outcomes = []
     for outcome in run_all(jobs, options.jobs):
-        show(outcome)
+        show(outcome, options.show)
         outcomes.append(outcome)
     failed = sum(outcome.status == FAILED for outcome in outcomes)
     skipped = sum(outcome.status == SKIPPED for outcome in outcomes)

@@ -1,11 +1,13 @@
 """After the handover the link may go: the VM waits for what it misses, both sides connect again by
 themselves, and its memory is right in the end."""
 
+import os
 import time
 
+from rig import tls
 from rig.kill import KillCase
 from rig.net import HOSTS, Lan
-from rig.recovery import SLOW, RecoveryCase
+from rig.recovery import BRISK, SLOW, RecoveryCase
 
 
 class Connections(RecoveryCase):
@@ -20,6 +22,23 @@ class Connections(RecoveryCase):
         last = receive.last
         self.assertEqual(last["pages_total"] - last["pages_absent"] - last["pages_discarded"],
                          last["pages_demand"] + last["pages_pushed"])
+
+    def test_cut_once_under_tls(self):
+        secrets = ("--tls-psk", tls.psk_file(os.path.join(self.workdir, "keys.psk")))
+        source, destination, receive, migrate, relay = self.post_copy(
+            extra=secrets, pace=BRISK, opaque=True)
+        time.sleep(0.5)
+        relay.reset()
+        self.assert_recovered(source, destination, receive, migrate)
+
+    def test_new_connections_that_nobody_answers(self):
+        """They are made, and then nothing comes: each try has its time."""
+        source, destination, receive, migrate, relay = self.post_copy(pace=BRISK)
+        relay.silence()
+        relay.reset_connections()
+        time.sleep(4)
+        relay.flow()
+        self.assert_recovered(source, destination, receive, migrate)
 
     def test_cut_again_and_again(self):
         source, destination, receive, migrate, relay = self.post_copy()

@@ -1,14 +1,12 @@
 """Migrations in TLS between two hosts, who is refused, and strangers in numbers."""
 
 import os
-import socket
-import threading
-import time
 
-from rig import tls, wire
+from rig import tls
 from rig.case import MigrationCase
 from rig.net import HOSTS, Lan
 from rig.small import SmallVmCase
+from rig.strangers import Crowd
 
 
 class BetweenHosts(MigrationCase):
@@ -119,43 +117,18 @@ class Strangers(MigrationCase):
 
     every_qemu = False  # QEMU has no part in it
     COUNT = 1000
-    # A ClientHello as its record's head promises, and only its beginning.
-    HALF_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(40)
-    WORDS = (b"", os.urandom(600), HALF_HELLO, wire.hello(), wire.hello(wire.BULK, token=b"x" * 16))
-
-    def knock(self, port, end_s):
-        """Comes COUNT times, with 50 kept open at a time; stops at end_s. Returns how often."""
-        peers = []
-        for number in range(self.COUNT):
-            if time.monotonic() > end_s:
-                break
-            try:
-                peer = socket.create_connection(("127.0.0.1", port), 5)
-                peers.append(peer)
-                peer.sendall(self.WORDS[number % len(self.WORDS)])
-            except OSError:
-                pass  # turned away: nobody owes a stranger more
-            if len(peers) > 50:
-                peers.pop(0).close()
-            self.knocks += 1
-            time.sleep(0.003)
-        for peer in peers:
-            peer.close()
 
     def test_a_thousand_during_a_migration(self):
         folder = ("--tls-dir", tls.Authority(os.path.join(self.workdir, "pki")).folder("host"))
         source, destination = self.pair(mib=384, kernel="fl.mib=32 fl.idle=128")
         source.wait_ready()
-        self.knocks = 0
         move = self.begin(source, destination, receive_extra=folder,
                           migrate_extra=(*folder, "--bandwidth", "24M", "--compress", "off"))
-        crowd = threading.Thread(target=self.knock,
-                                 args=(move.receive.port, time.monotonic() + 60))
-        crowd.start()
+        crowd = Crowd(move.receive.port, self.COUNT)
         destination.wait_status("running")
-        self.assertLess(self.knocks, self.COUNT, "they must come before and after the handover")
-        crowd.join(90)
-        self.assertEqual(self.COUNT, self.knocks)
+        self.assertLess(crowd.knocks, self.COUNT, "they must come before and after the handover")
+        crowd.wait()
+        self.assertEqual(self.COUNT, crowd.knocks)
         self.assertTrue(move.migrate.process.alive(), "128 MiB at 24 MB/s take over 5 s")
         self.assert_completed(move.wait())
         self.assert_guest_right(destination)

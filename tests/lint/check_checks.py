@@ -101,6 +101,9 @@ BROKEN = [
     (check_style.file_length, source("int F();\n" * 601), "601 lines"),
     (check_style.function_length, source(_LONG_FUNCTION), "72 lines"),
     (check_style.gotos, source("void F() {\n  goto end;\n}\n"), "text.cc:2: goto"),
+    (check_style.clock_of_the_day, source("auto now = std::chrono::system_clock::now();\n"),
+     "text.cc:1: reads the clock of the day (system_clock)"),
+    (check_style.clock_of_the_day, source("long Now() { return time(nullptr); }\n"), "(time("),
     (check_style.header_guards, header("src/base/text.h", "", "TEXT_H"), "must begin"),
     (check_style.header_guards, {"src/base/a.h": "#ifndef FAULTLINE_BASE_A_H_\n"
                                                  "#define FAULTLINE_BASE_A_H_\n#endif\n"}, "must end"),
@@ -126,6 +129,9 @@ BROKEN = [
     (check_testing_doc.testing_doc, {"docs/testing.md": "# Tests\n"}, "no table"),
     (check_testing_doc.failures_doc,
      {"docs/failures.md": "| event | test |\n|---|---|\n| fire | `Text.Burns` |\n"}, "does not exist"),
+    (check_testing_doc.failure_matrix,
+     {"tests/integration/rig/failure_matrix.py": "def table():\n    yield '| fire | lost |'\n"},
+     "has no line '| fire | lost |'"),
 ]
 
 

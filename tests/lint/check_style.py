@@ -24,6 +24,24 @@ def gotos(root):
             yield f"{name_of(root, path)}:{line_at(code, match.start())}: goto"
 
 
+# Who may ask what day it is: dates in certificates, and files that are a day old.
+_DAY_READERS = ("src/transport/tcp/tls_certificates.cc", "src/cli/run_directory.cc")
+_DAY = re.compile(r"\bsystem_clock\b|\bCLOCK_REALTIME|\bgettimeofday\b|(?<![\w.>:])time\s*\(|"
+                  r"\bX509_cmp_current_time\b|\butc_clock\b|\bfile_clock\b")
+
+
+def clock_of_the_day(root):
+    """A clock that jumps must disturb no deadline: base/monotonic_time.h and the executors have the
+    other clock."""
+    for path in code_files(root, "src", "include"):
+        if name_of(root, path) in _DAY_READERS:
+            continue
+        code = strip(path.read_text())
+        for match in _DAY.finditer(code):
+            yield (f"{name_of(root, path)}:{line_at(code, match.start())}: reads the clock of the "
+                   f"day ({match.group().strip()}); base/monotonic_time.h has the other one")
+
+
 def header_guards(root):
     for path in code_files(root, endings=(".h", ".hpp")):
         name = name_of(root, path)
@@ -133,5 +151,5 @@ def globals_that_change(root):
             yield f"{name}:{line}: mutable global: {statement[:70]}"
 
 
-CHECKS = [file_length, gotos, header_guards, to_dos, machine_paths, mirrors, registration,
-          function_length, documentation, globals_that_change]
+CHECKS = [file_length, gotos, clock_of_the_day, header_guards, to_dos, machine_paths, mirrors,
+          registration, function_length, documentation, globals_that_change]

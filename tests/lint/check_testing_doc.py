@@ -1,6 +1,7 @@
 """docs/testing.md names tests that exist."""
 
 import ast
+import importlib.util
 import re
 
 
@@ -94,4 +95,18 @@ def failures_doc(root):
                 yield f"docs/failures.md:{line}: `{reference}` names a test that does not exist"
 
 
-CHECKS = [testing_doc, failures_doc]
+def failure_matrix(root):
+    """docs/failures.md has the table that the tests are made from, line by line."""
+    path = root / "tests" / "integration" / "rig" / "failure_matrix.py"
+    if not path.is_file():
+        return
+    spec = importlib.util.spec_from_file_location("failure_matrix", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    lines = (root / "docs" / "failures.md").read_text().splitlines()
+    for line in module.table():
+        if line not in lines:
+            yield f"docs/failures.md: has no line {line!r}, as {path.name} has; run that file"
+
+
+CHECKS = [testing_doc, failures_doc, failure_matrix]

@@ -89,10 +89,10 @@ def receive(vm, log_path, listen="tcp://127.0.0.1:0", extra=(), netns=None, wrap
                    binary=binary)
 
 
-def migrate(vm, to, log_path, extra=(), netns=None, binary=None):
+def migrate(vm, to, log_path, extra=(), netns=None, wrap=(), binary=None):
     """faultline migrate of a running QEMU."""
     return Command(["migrate", "--to", to, "--qmp", f"unix:{vm.engine_qmp}", "--json", *extra],
-                   log_path, netns=netns, binary=binary)
+                   log_path, netns=netns, wrap=wrap, binary=binary)
 
 
 def resume(subcommand, log_path, extra=(), netns=None):

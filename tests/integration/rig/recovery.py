@@ -8,16 +8,17 @@ from .small import SmallVmCase
 
 # Slow enough that memory is missing for some seconds.
 SLOW = ("--bandwidth", "6M", "--compress", "off")
+BRISK = ("--bandwidth", "20M", "--compress", "off")
 
 
 class RecoveryCase(SmallVmCase):
-    def post_copy(self, extra=(), **options):
+    def post_copy(self, extra=(), pace=SLOW, **options):
         """A move whose VM runs on the destination, with a relay in between."""
         source = self.working()
         destination = self.waiting()
         receive = self.receive(destination, extra=extra)
         relay = self.relay(receive.port, **options)
-        migrate = self.send(source, relay.port, extra=(*SLOW, *extra))
+        migrate = self.send(source, relay.port, extra=(*pace, *extra))
         destination.wait_status("running")
         return source, destination, receive, migrate, relay
 
@@ -43,15 +44,16 @@ class RecoveryCase(SmallVmCase):
         command.signal(signal.SIGKILL)
         command.process.wait(10)
 
-    def operator(self, *words):
+    def operator(self, *words, run_words=None):
         """Runs what an operator runs from another shell, with --json, and waits for its end."""
-        command = faultline.Command([*words, "--json", *self.run_directory], self._log(words[0]))
+        command = faultline.Command([*words, "--json", *(run_words or self.run_directory)],
+                                    self._log(words[0]))
         self._own(command)
         command.wait(30)
         return command
 
-    def resume(self, subcommand, extra=()):
+    def resume(self, subcommand, extra=(), run_words=None):
         command = faultline.resume(subcommand, self._log(subcommand),
-                                   extra=(*self.run_directory, *extra))
+                                   extra=(*(run_words or self.run_directory), *extra))
         self._own(command)
         return command

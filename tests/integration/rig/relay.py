@@ -1,6 +1,8 @@
-"""A TCP relay between source and destination that can be slow, far, silent, cut, or stopped at a
-chosen message of the control channel (docs/protocol.md)."""
+"""A TCP relay between source and destination that can be slow, far, silent, cut, wrong, or stopped
+at a chosen message of the control channel (docs/protocol.md)."""
 
+import queue
+import random
 import socket
 import struct
 import threading
@@ -13,8 +15,11 @@ TYPES = {name: number for number, name in enumerate(
      "Progress", "Completed", "Goodbye", "Heartbeat", "Ready", "StillMissing",
      "StillMissingEnd", "PackedDeviceState"), 1)}
 HEADER = struct.Struct("<HHI")  # type, zero, payload bytes
+_ZERO_OFFSET = 2                # of the zero in a head
 _ROLE_OFFSET = HEADER.size + 8  # of the role in Hello: after the magic and the two versions
-_CONTROL = (1, 5)               # the first one, and one that resumes
+# Roles in Hello: the first control connection, or one that resumes; then the lanes.
+_LANES = {1: "control", 5: "control", 2: "demand", 3: "bulk"}
+_QUEUED_PIECES_MAX = 256        # of a connection that is far away
 _RESET = b"\1\0\0\0\0\0\0\0"    # linger of zero: closing resets the connection
 
 
@@ -24,35 +29,68 @@ class _Connection:
     def __init__(self, near, far):
         self.near = near
         self.far = far
-        self.control = False
+        self.lane = None   # control, demand or bulk, once its Hello has passed
+        self.over = False  # one of its directions has ended
+        self.half = False  # only the source's end was closed
 
     def close(self, reset=True):
         for one in (self.near, self.far):
+            _close(one, reset)
+
+
+class _FarSink:
+    """Hands on what it gets, each piece delay_s later, however many are on their way."""
+
+    def __init__(self, sink, delay_s):
+        self._sink = sink
+        self._delay_s = delay_s
+        self._pieces = queue.Queue(_QUEUED_PIECES_MAX)
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def sendall(self, data):
+        self._pieces.put((time.monotonic() + self._delay_s, data))
+
+    def shutdown(self, _):
+        self.sendall(b"")
+
+    def _run(self):
+        while True:
+            due_s, data = self._pieces.get()
+            time.sleep(max(0.0, due_s - time.monotonic()))
             try:
-                if reset:
-                    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-                one.shutdown(socket.SHUT_RDWR)
+                if not data:
+                    return self._sink.shutdown(socket.SHUT_WR)
+                self._sink.sendall(data)
             except OSError:
-                pass
-            one.close()
+                _close(self._sink, reset=True)
+                return None
 
 
 class Relay:
     """Forwards every connection to (host, port).
 
     listen        address to listen on
-    rate_bytes_s  limit per direction and connection; None: as fast as it goes
+    rate_bytes_s  limit per direction and connection; None: as fast as it goes. May be changed.
     delay_s       held back that long, both ways
+    opaque        what passes is encrypted: no message can be told from another. Lanes are known by
+                  their order: control, demand, bulk, and so again after each loss
     """
 
-    def __init__(self, port, host="127.0.0.1", rate_bytes_s=None, delay_s=0.0, listen="127.0.0.1"):
+    def __init__(self, port, host="127.0.0.1", rate_bytes_s=None, delay_s=0.0, listen="127.0.0.1",
+                 opaque=False):
         self.rate_bytes_s = rate_bytes_s
         self.delay_s = delay_s
+        self.opaque = opaque
         self.forwarded_bytes = 0
+        self.corrupted = 0       # bits that were turned
         self._target = (host, port)
         self._connections = []
         self._changed = threading.Condition()
         self._silent = False
+        self._refuses = False
+        self._corrupt = None     # (lane or None, bytes to let pass)
+        self._corrupt_head = False
+        self._chance = random.Random(1)
         self._stop_type = None   # the message to stop at
         self._held = False       # ... and it is here
         self._swallows = False
@@ -68,6 +106,17 @@ class Relay:
         with self._changed:
             self._stop_type = TYPES[message]
             self._held = self._swallows = False
+
+    def hold_at_if_free(self, message):
+        """As hold_at, unless that message is held already."""
+        with self._changed:
+            if self._stop_type == TYPES[message] and self._held:
+                return
+        self.hold_at(message)
+
+    @property
+    def held(self):
+        return self._held
 
     def wait_held(self, timeout_s=40):
         """Waits until the message has come."""
@@ -101,6 +150,33 @@ class Relay:
         with self._changed:
             self._silent = False
             self._changed.notify_all()
+
+    def corrupt(self, lane=None, skip_bytes=0):
+        """Turns one bit of what passes on that lane (None: any) from then on, after skip_bytes."""
+        with self._changed:
+            self._corrupt = (lane, skip_bytes)
+
+    def corrupt_head(self):
+        """Turns one bit of the next control message's head: of the field that is always zero."""
+        with self._changed:
+            self._corrupt_head = True
+
+    def down(self):
+        """Resets every connection and takes no new one, until `up`."""
+        self._refuses = True
+        self.reset()
+
+    def up(self):
+        self._refuses = False
+
+    def half_close(self):
+        """Resets the source's end of each connection; the destination's stays open, and silent."""
+        with self._changed:
+            connections = list(self._connections)
+        for connection in connections:
+            connection.half = True
+            connection.over = True
+            _close(connection.near, reset=True)
 
     def reset_connections(self):
         """Resets every connection, but takes new ones, and still stops where it was told to."""
@@ -138,78 +214,115 @@ class Relay:
                 near, _ = self._listener.accept()
             except OSError:
                 return
+            if self._refuses:
+                _close(near, reset=True)
+                continue
             try:
                 far = socket.create_connection(self._target)
             except OSError:
                 near.close()
                 continue
+            for one in (near, far):
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             connection = _Connection(near, far)
             with self._changed:
+                if self.opaque:
+                    alive = sum(not one.over for one in self._connections)
+                    connection.lane = ("control", "demand", "bulk")[min(alive, 2)]
                 self._connections.append(connection)
             for source, sink in ((near, far), (far, near)):
-                source.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 threading.Thread(target=self._pump, args=(connection, source, sink),
                                  daemon=True).start()
 
     def _pump(self, connection, source, sink):
+        if self.delay_s:
+            sink = _FarSink(sink, self.delay_s)
         try:
-            if source is connection.near:
+            if source is connection.near and not self.opaque:
                 hello = read_message(source)
                 if len(hello) > _ROLE_OFFSET:
-                    connection.control = hello[_ROLE_OFFSET] in _CONTROL
-                self._pass(connection, hello, sink)
+                    connection.lane = _LANES.get(hello[_ROLE_OFFSET])
+                self._pass(connection, source, hello, sink)
             while True:
                 # The far side speaks only after Hello: the role is known by now.
                 data = self._read(connection, source)
                 if not data:
+                    connection.over = True
                     sink.shutdown(socket.SHUT_WR)
                     return
-                self._pass(connection, data, sink)
+                self._pass(connection, source, data, sink)
         except OSError:
-            connection.close()
+            connection.over = True
+            if not connection.half:
+                connection.close()
 
     def _read(self, connection, source):
         first = source.recv(HEADER.size, socket.MSG_PEEK)
-        if first and connection.control:
+        if first and connection.lane == "control" and not self.opaque:
             return read_message(source)
         rate = self.rate_bytes_s
         return source.recv(65536 if rate is None else max(512, min(65536, rate // 100)))
 
-    def _pass(self, connection, data, sink):
-        if connection.control and len(data) >= HEADER.size:
-            kind = HEADER.unpack(data[:HEADER.size])[0]
-            with self._changed:
-                if kind == self._stop_type and not self._held:
-                    self._held = True
-                    self._changed.notify_all()
-                    self._changed.wait_for(lambda: not self._held)
-                    if self._swallows:
-                        self._swallows = False
-                        swallow = True
-                    else:
-                        swallow = False
-                else:
-                    swallow = False
-            if swallow:
-                source = connection.near if sink is connection.far else connection.far
-                while source.recv(65536):
-                    pass
-                raise ConnectionResetError("its sender has died")
-        self._send(data, sink)
+    def _pass(self, connection, source, data, sink):
+        if connection.lane == "control" and not self.opaque and len(data) >= HEADER.size:
+            self._stop_here(HEADER.unpack(data[:HEADER.size])[0], source)
+        self._send(self._corrupted(connection, data), sink)
+
+    def _stop_here(self, kind, source):
+        with self._changed:
+            if kind != self._stop_type or self._held:
+                return
+            self._held = True
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: not self._held)
+            swallow, self._swallows = self._swallows, False
+        if swallow:
+            while source.recv(65536):
+                pass
+            raise ConnectionResetError("its sender has died")
+
+    def _corrupted(self, connection, data):
+        with self._changed:
+            is_message = connection.lane == "control" and not self.opaque
+            if self._corrupt_head and is_message and len(data) >= HEADER.size:
+                self._corrupt_head = False
+                return self._turned(data, _ZERO_OFFSET)
+            if self._corrupt is None or self._corrupt[0] not in (None, connection.lane):
+                return data
+            lane, skip_bytes = self._corrupt
+            if skip_bytes >= len(data):
+                self._corrupt = (lane, skip_bytes - len(data))
+                return data
+            self._corrupt = None
+            return self._turned(data, skip_bytes)
+
+    def _turned(self, data, offset):
+        self.corrupted += 1
+        turned = bytearray(data)
+        turned[offset] ^= 1 << self._chance.randrange(8)
+        return bytes(turned)
 
     def _send(self, data, sink):
-        rate = self.rate_bytes_s
-        step = len(data) if rate is None else max(512, rate // 100)
-        for begin in range(0, len(data), max(step, 1)):
-            piece = data[begin:begin + step]
+        while data:
+            rate = self.rate_bytes_s
+            step = len(data) if rate is None else max(512, rate // 100)
+            piece, data = data[:step], data[step:]
             if rate is not None:
                 time.sleep(len(piece) / rate)
-            if self.delay_s:
-                time.sleep(self.delay_s)
             with self._changed:
                 self._changed.wait_for(lambda: not self._silent)
             sink.sendall(piece)
             self.forwarded_bytes += len(piece)
+
+
+def _close(one, reset):
+    try:
+        if reset:
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        one.shutdown(socket.SHUT_RDWR)
+    except OSError:
+        pass
+    one.close()
 
 
 def read_message(source):

@@ -1,8 +1,10 @@
 """A base for tests that need many VMs: the 512-byte guest under TCG is at work 0.4 s after QEMU's
 start. It checks its memory all the time and writes a line a round."""
 
+import itertools
 import os
 import re
+import tempfile
 import time
 
 from . import faultline
@@ -12,6 +14,7 @@ from .relay import Relay
 
 # With less, the guest writes so many lines that it keeps QEMU's own loop from its monitor.
 MIB = 96
+_logs = itertools.count()
 _ROUND = re.compile(r"^R ([0-9a-f]{8}) ([0-9a-f]{8})$")
 
 
@@ -34,8 +37,7 @@ class SmallVmCase(MigrationCase):
 
     def tmpfs(self, options):
         """The folder of a tmpfs mounted so, which goes with the test."""
-        folder = os.path.join(self.workdir, f"tmpfs{len(os.listdir(self.workdir))}")
-        os.mkdir(folder)
+        folder = tempfile.mkdtemp(prefix="tmpfs", dir=self.workdir)
         run("mount", "-t", "tmpfs", "-o", options, "none", folder)
         self.addCleanup(run, "umount", "-l", folder)
         return folder
@@ -49,11 +51,11 @@ class SmallVmCase(MigrationCase):
         self._own(command)
         return command
 
-    def send(self, source, port, extra=(), address="127.0.0.1"):
+    def send(self, source, port, extra=(), address="127.0.0.1", wrap=()):
         """Starts `migrate` to that port."""
         self.require_engine()
         command = faultline.migrate(source, f"tcp://{address}:{port}", self._log("migrate"),
-                                    extra=extra, netns=source.netns)
+                                    extra=extra, netns=source.netns, wrap=wrap)
         self._own(command)
         return command
 
@@ -63,7 +65,7 @@ class SmallVmCase(MigrationCase):
         return relay
 
     def _log(self, name):
-        return os.path.join(self.workdir, f"{name}{len(self.commands)}.log")
+        return os.path.join(self.workdir, f"{name}{next(_logs)}.log")
 
     # --- what must hold
 

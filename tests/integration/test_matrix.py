@@ -1,0 +1,58 @@
+"""Every event at every phase, as rig/failure_matrix.py has it: the tests are made from that table."""
+
+import os
+import re
+
+from rig import failure_matrix
+from rig.case import full
+from rig.events import cell_of
+from rig.recovery import RecoveryCase
+
+# Cells for every run of the tests: what no other test does.
+SOME = (("source's monitor hangs up", "P"), ("destination's monitor hangs up", "D"),
+        ("source's QEMU is killed", "D"), ("destination's QEMU is killed", "E"),
+        ("source's host reboots", "C"), ("destination's host reboots", "M"),
+        ("no room for the source's journal", "D"), ("no room for the destination's journal", "C"),
+        ("no memory on the destination for 3 s", "C"),
+        ("both clocks jump a year ahead, then back by two", "F"))
+
+
+class Matrix(RecoveryCase):
+    timeout_s = 600
+
+    @property
+    def run_directory(self):
+        """Of the source, whose operator reclaims."""
+        return ("--run-directory", os.path.join(self.workdir, "run"))
+
+    def check(self, event, phase):
+        wanted = failure_matrix.cell(event, phase)
+        with self.subTest(event=event, phase=phase, wanted=wanted):
+            got = cell_of(self, event, phase)
+            print(f"{event} | {phase} | {got}", flush=True)
+            self.assertEqual(wanted, got)
+        self.clear()
+
+    def clear(self):
+        for thing in (*self.commands, *self.vms):
+            thing.kill()
+        self.wait_until(lambda: not self.guardians(), 5, "no guardian is left")
+        self.commands.clear()
+        self.vms.clear()
+
+    def test_some_cells(self):
+        for event, phase in SOME:
+            self.check(event, phase)
+
+
+def _test_of(event):
+    @full
+    def test(self):
+        for phase in failure_matrix.PHASES:
+            self.check(event, phase)
+    return test
+
+
+for _event in failure_matrix.MATRIX:
+    _name = re.sub(r"\W+", "_", _event.replace("`", "").replace("'s", "")).strip("_")
+    setattr(Matrix, f"test_each_phase_{_name}", _test_of(_event))
