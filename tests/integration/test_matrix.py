@@ -5,7 +5,7 @@ import re
 
 from rig import failure_matrix
 from rig.case import full
-from rig.events import cell_of
+from rig.events import cell_of, fill
 from rig.recovery import RecoveryCase
 
 # Cells for every run of the tests: what no other test does.
@@ -17,13 +17,8 @@ SOME = (("source's monitor hangs up", "P"), ("destination's monitor hangs up", "
         ("both clocks jump a year ahead, then back by two", "F"))
 
 
-class Matrix(RecoveryCase):
+class MatrixCase(RecoveryCase):
     timeout_s = 600
-
-    @property
-    def run_directory(self):
-        """Of the source, whose operator reclaims."""
-        return ("--run-directory", os.path.join(self.workdir, "run"))
 
     def check(self, event, phase):
         wanted = failure_matrix.cell(event, phase)
@@ -34,15 +29,43 @@ class Matrix(RecoveryCase):
         self.clear()
 
     def clear(self):
+        """Nothing of a cell is left."""
         for thing in (*self.commands, *self.vms):
             thing.kill()
         self.wait_until(lambda: not self.guardians(), 5, "no guardian is left")
         self.commands.clear()
         self.vms.clear()
 
+
+class Cells(MatrixCase):
+    every_qemu = False
+
     def test_some_cells(self):
         for event, phase in SOME:
             self.check(event, phase)
+
+
+class FullFromTheStart(RecoveryCase):
+    """A file system without room for a journal: nothing begins."""
+
+    every_qemu = False
+
+    def test_no_journal_no_migration(self):
+        full = self.tmpfs("size=64k")
+        run_words = ("--run-directory", os.path.join(full, "run"))
+        os.mkdir(run_words[1], 0o700)
+        fill(os.path.join(full, "filler"))
+        source, destination = self.working(), self.waiting()
+        receive = self.receive(destination, extra=run_words)
+        self.assert_failed(receive, receive.wait(20), 1, "source", "No space left", run_words[1])
+        migrate = self.send(source, 1, extra=run_words)
+        self.assert_failed(migrate, migrate.wait(20), 1, "source", "No space left", run_words[1])
+        self.assert_works(source)
+        self.assertEqual("inmigrate", destination.status())
+
+
+class Matrix(MatrixCase):
+    """A test for each event, at every phase."""
 
 
 def _test_of(event):

@@ -8,6 +8,7 @@ import time
 
 from . import tls
 from .aftermath import Aftermath
+from .events import fill
 from .vm import Backend, ram_file
 
 # What may be struck, and how often it is drawn.
@@ -225,12 +226,7 @@ class Disturbed:
 
     def _fill(self, strike, _):
         path = os.path.join(self._tmpfs, "filler")
-        with open(path, "wb", buffering=0) as file:
-            try:
-                while True:
-                    file.write(bytes(1 << 20))
-            except OSError:
-                pass  # full
+        fill(path)
         time.sleep(strike.lasts_s)
         os.unlink(path)
 

@@ -161,14 +161,14 @@ def _stopped(side):
 def _no_room(side):
     """Its run directory's file system is full from now on."""
     def event(standing):
-        _fill(os.path.join(standing.directories[side], "filler"))
+        fill(os.path.join(standing.directories[side], "filler"))
         standing.go_on()
     return event
 
 
 def _no_memory(standing):
     path = os.path.join(standing.memory, "filler")
-    _fill(path)
+    fill(path)
     standing.go_on()
     time.sleep(3)
     os.unlink(path)
@@ -181,7 +181,8 @@ def _clocks_jump(standing):
     standing.go_on()
 
 
-def _fill(path):
+def fill(path):
+    """Writes a file until its file system is full."""
     size = 1 << 20
     with open(path, "wb", buffering=0) as file:
         while size:
