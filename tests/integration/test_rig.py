@@ -3,9 +3,11 @@
 import struct
 
 from rig import memory, stock
+from rig.aftermath import Aftermath
 from rig.case import MigrationCase
 from rig.guest import experience
 from rig.net import EchoClient, GUEST, Lan, nic_words
+from rig.recovery import RecoveryCase
 
 
 class Rig(MigrationCase):
@@ -63,3 +65,37 @@ class Rig(MigrationCase):
         self.addCleanup(client.stop)
         self.wait_until(lambda: client.echoed > 100, 20, "100 numbers echoed")
         self.assertIsNone(client.broken)
+
+
+class AftermathRig(RecoveryCase):
+    """What is checked after each disturbed migration can fail."""
+
+    every_qemu = False
+
+    def setUp(self):
+        super().setUp()
+        self.source, self.destination = self.working(), self.waiting()
+        receive = self.receive(self.destination, extra=self.run_directory)
+        migrate = self.send(self.source, receive.port, extra=self.run_directory)
+        self.after = Aftermath(self, self.source, self.destination, receive, migrate)
+
+    def test_two_owners_no_owner_and_a_wrong_status_are_noticed(self):
+        self.after.settle()
+        self.after.check()
+        self.assertEqual("destination", self.after.owner)
+
+        self.destination.qmp.execute("stop")
+        with self.assertRaisesRegex(AssertionError, "run state running"):
+            self.after.check()
+        self.destination.qmp.execute("cont")
+
+        self.after.commands["receive"].process.child.returncode = 1
+        with self.assertRaisesRegex(AssertionError, "receive: exit status 1"):
+            self.after.check()
+        self.after.commands["receive"].process.child.returncode = 0
+
+        # For a moment only: it is paused again when it is looked at.
+        self.source.qmp.execute("cont")
+        self.source.qmp.execute("stop")
+        with self.assertRaisesRegex(AssertionError, "ran on both sides"):
+            self.after.check()
