@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "base/private_path.h"
 #include "base/text.h"
 #include "cli/confirmation.h"
 #include "cli/lone_migration.h"
@@ -29,6 +30,7 @@ class FreshFile {
     // The VM's memory holds secrets.
     FileDescriptor fd(open(path.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
     if (!fd.valid()) return ErrnoStatus(errno, fmt::format("create '{}'", path));
+    RETURN_IF_ERROR(MakePrivate(fd, path));
     return FreshFile(std::move(fd), path);
   }
   FreshFile(FreshFile&&) = default;

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/file_descriptor.h"
+#include "base/private_path.h"
 #include "cli/status_command.h"
 #include "cli/usage.h"
 
@@ -47,9 +48,8 @@ absl::StatusOr<std::unique_ptr<Journal>> LockLone(const CommandParts& parts, con
 void WriteDecision(const RunDirectory& directory, Role role, const std::string& id,
                    const std::string& line) {
   const std::string path = directory.PathOf(id, role, "json");
-  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid() ||
-      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+  absl::StatusOr<FileDescriptor> fd = MakePrivateFile(AT_FDCWD, path, O_WRONLY);
+  if (!fd.ok() || write(fd->get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
     CommandError(absl::UnavailableError(
         fmt::format("'{}' cannot be written, so 'faultline status' will not know of this", path)));
   }

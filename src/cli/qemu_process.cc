@@ -17,6 +17,7 @@
 #include <sstream>
 
 #include "base/monotonic_time.h"
+#include "base/private_path.h"
 #include "cli/subprocess.h"
 
 namespace faultline {
@@ -59,9 +60,7 @@ std::string ExitSentence(int pid) {
 
 absl::StatusOr<std::unique_ptr<QemuProcess>> QemuProcess::Start(const QemuPlan& plan,
                                                                 const std::string& log_path) {
-  FileDescriptor log(
-      open(log_path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600));
-  if (!log.valid()) return ErrnoStatus(errno, fmt::format("create QEMU's log '{}'", log_path));
+  ASSIGN_OR_RETURN(FileDescriptor log, MakePrivateFile(AT_FDCWD, log_path, O_WRONLY | O_APPEND));
   ASSIGN_OR_RETURN(int pid, StartDetached(plan.command, plan.environment, log));
   FileDescriptor pid_fd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   if (!pid_fd.valid()) {

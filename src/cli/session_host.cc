@@ -10,6 +10,7 @@
 #include <exception>
 
 #include "base/monotonic_time.h"
+#include "base/private_path.h"
 
 namespace faultline {
 
@@ -175,10 +176,9 @@ void SessionHost::WriteEnded(const Outcome& outcome) {
     (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
   }
   std::string path = run_directory_->PathOf(migration_id_, settings_.role, "json");
-  FileDescriptor fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  absl::StatusOr<FileDescriptor> fd = MakePrivateFile(AT_FDCWD, path, O_WRONLY);
   std::string line = ToLine(OutcomeJson(outcome)) + "\n";
-  if (!fd.valid() ||
-      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
+  if (!fd.ok() || write(fd->get(), line.data(), line.size()) != static_cast<ssize_t>(line.size())) {
     log_->warn("cannot write '{}', so 'faultline status' will not know how this ended", path);
   }
 }

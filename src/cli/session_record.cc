@@ -11,6 +11,7 @@
 
 #include "base/file_descriptor.h"
 #include "base/json_text.h"
+#include "base/private_path.h"
 #include "base/text.h"
 #include "cli/report_json.h"
 #include "cli/status_command.h"
@@ -77,6 +78,10 @@ std::string RecordLine(const SessionRecord& record) {
                  {"compress", record.compress},
                  {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
                  {"push_order", record.push_order},
+                 {"poll_us", static_cast<uint64_t>(record.poll_us)},
+                 {"recovery_timeout_us", static_cast<uint64_t>(record.recovery_timeout_us)},
+                 {"no_read_around", !record.read_around},
+                 {"huge_pages", record.huge_pages},
                  {"tls_dir", record.tls.directory},
                  {"tls_psk", record.tls.psk_path},
                  {"tls_hostname", record.tls.hostname},
@@ -122,9 +127,8 @@ absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
 absl::Status WriteRecord(const std::string& path, const SessionRecord& record) {
   const std::string line = RecordLine(record) + "\n";
   const std::string fresh = path + ".new";
-  FileDescriptor fd(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!fd.valid() ||
-      write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
+  ASSIGN_OR_RETURN(FileDescriptor fd, MakePrivateFile(AT_FDCWD, fresh, O_WRONLY));
+  if (write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
       rename(fresh.c_str(), path.c_str()) < 0) {
     return ErrnoStatus(errno, fmt::format("write '{}'", path));
   }

@@ -12,12 +12,15 @@
 #include <memory>
 #include <string_view>
 
+#include "base/private_path.h"
 #include "base/text.h"
 #include "runtime/journal/kept_line.h"
 
 namespace faultline {
 namespace {
 
+// Of the folder of durable copies, whose files are private.
+constexpr mode_t kOthersWrite = 0022;
 constexpr std::string_view kHeader = "faultline-journal 1 ";
 
 // One write: a line is either there or, cut short by a crash, without its end.
@@ -36,14 +39,6 @@ absl::Status Lock(int fd, const std::string& path) {
       fmt::format("another command works on this migration: it has the journal '{}' open "
                   "('faultline status' and 'fuser' name its process)",
                   path));
-}
-
-absl::Status SyncDirectory(const std::string& directory) {
-  FileDescriptor fd(open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || fsync(fd.get()) < 0) {
-    return ErrnoStatus(errno, fmt::format("sync the directory '{}'", directory));
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -81,12 +76,11 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Create(const std::stri
                                                                  const std::string& state_directory,
                                                                  const std::string& migration_id,
                                                                  const std::string& side) {
-  std::error_code error;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), error);
   FileDescriptor file(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600));
   if (!file.valid()) {
     return ErrnoStatus(errno, fmt::format("create the journal '{}'", path));
   }
+  RETURN_IF_ERROR(MakePrivate(file, path));
   RETURN_IF_ERROR(Lock(file.get(), path));
   RETURN_IF_ERROR(
       WriteAll(file.get(), fmt::format("{}{} {}\n", kHeader, migration_id, side), path));
@@ -100,8 +94,9 @@ absl::Status FileJournal::Record(JournalPhase phase) {
 
 absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Open(const std::string& path,
                                                                const std::string& state_directory) {
-  FileDescriptor file(open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
-  if (!file.valid()) return ErrnoStatus(errno, fmt::format("open the journal '{}'", path));
+  absl::StatusOr<FileDescriptor> opened = OpenOwnFile(path, O_WRONLY | O_APPEND);
+  if (!opened.ok()) return Annotate(opened.status(), "the journal");
+  FileDescriptor file = *std::move(opened);
   RETURN_IF_ERROR(Lock(file.get(), path));
   return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
 }
@@ -127,23 +122,22 @@ absl::Status FileJournal::Keep(const MigrationId& id, const SessionToken& token,
 }
 
 absl::Status FileJournal::MakeDurable() {
-  std::error_code error;
-  std::filesystem::create_directories(state_directory_, error);
+  ASSIGN_OR_RETURN(FileDescriptor folder, OpenOwnFolder(state_directory_, kOthersWrite));
   // Through the descriptor: the file may have another name since it was created.
   std::string self = fmt::format("/proc/self/fd/{}", file_.get());
   ASSIGN_OR_RETURN(std::string text, ReadTextFile(self));
-  std::filesystem::path name = std::filesystem::read_symlink(self, error).filename();
-  std::string target = (std::filesystem::path(state_directory_) / name).string();
-  std::string fresh = target + ".new";
-  FileDescriptor copy(open(fresh.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!copy.valid()) {
-    return ErrnoStatus(errno, fmt::format("make the journal durable at '{}'", fresh));
-  }
+  std::error_code error;
+  const std::string name = std::filesystem::read_symlink(self, error).filename().string();
+  const std::string fresh = name + ".new";
+  ASSIGN_OR_RETURN(FileDescriptor copy, MakePrivateFile(folder.get(), fresh, O_WRONLY));
   RETURN_IF_ERROR(WriteAll(copy.get(), text, fresh));
-  if (fsync(copy.get()) < 0 || rename(fresh.c_str(), target.c_str()) < 0) {
-    return ErrnoStatus(errno, fmt::format("make the journal durable at '{}'", target));
+  if (fsync(copy.get()) < 0 ||
+      renameat(folder.get(), fresh.c_str(), folder.get(), name.c_str()) < 0 ||
+      fsync(folder.get()) < 0) {
+    return ErrnoStatus(errno,
+                       fmt::format("make the journal durable at '{}/{}'", state_directory_, name));
   }
-  return SyncDirectory(state_directory_);
+  return absl::OkStatus();
 }
 
 absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <string_view>
 
+#include "base/private_path.h"
 #include "base/text.h"
 #include "runtime/journal/file_journal.h"
 #include "vmm/qemu/guardian.h"
@@ -109,10 +110,9 @@ absl::Status RunGuardian(const std::vector<std::string>& arguments) {
     return absl::InvalidArgumentError(
         "'guardian' is started by 'faultline migrate' and 'faultline receive', not by hand");
   }
-  FileDescriptor journal(open(arguments[1].c_str(), O_RDWR | O_APPEND | O_CLOEXEC));
-  if (!journal.valid()) {
-    return ErrnoStatus(errno, fmt::format("guardian: open the journal '{}'", arguments[1]));
-  }
+  absl::StatusOr<FileDescriptor> opened = OpenOwnFile(arguments[1], O_RDWR | O_APPEND);
+  if (!opened.ok()) return Annotate(opened.status(), "guardian: the journal");
+  const FileDescriptor journal = *std::move(opened);
   char ready = kGuardianReady;
   // EPIPE: the parent has died already, and the plan it sent before waits to be read.
   if (send(kGuardianLifelineFd, &ready, 1, MSG_NOSIGNAL) != 1 && errno != EPIPE) {

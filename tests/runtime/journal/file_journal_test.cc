@@ -19,6 +19,7 @@ class FileJournalTest : public testing::Test {
     std::string pattern = "/dev/shm/faultline-journal-XXXXXX";
     ASSERT_NE(mkdtemp(pattern.data()), nullptr);
     directory_ = pattern;
+    ASSERT_EQ(mkdir((directory_ + "/run").c_str(), 0700), 0);
     path_ = directory_ + "/run/id.source.journal";
     state_ = directory_ + "/state";
   }
@@ -153,6 +154,40 @@ TEST_F(FileJournalTest, DurableCopyHasTheNameThatTheFileHasByThen) {
   absl::Status durable = (*journal)->MakeDurable();
   ASSERT_TRUE(durable.ok()) << durable;
   EXPECT_EQ(*ReadJournalPhase(state_ + "/other.journal"), JournalPhase::kCompleted);
+}
+
+TEST_F(FileJournalTest, AllCopiesArePrivateWhateverTheUmask) {
+  const mode_t before = umask(0);
+  auto mode_of = [](const std::string& path) {
+    struct stat info {};
+    EXPECT_EQ(lstat(path.c_str(), &info), 0) << path;
+    return info.st_mode & 07777;
+  };
+  auto journal = FileJournal::Create(path_, state_, "00ff", "source");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  ASSERT_TRUE((*journal)->MakeDurable().ok());
+  EXPECT_EQ(mode_of(path_), 0600u);
+  EXPECT_EQ(mode_of(state_), 0700u);
+  EXPECT_EQ(mode_of(state_ + "/id.source.journal"), 0600u);
+  // What somebody has put in the way is not written to.
+  std::ofstream(directory_ + "/precious") << "precious";
+  std::filesystem::create_symlink(directory_ + "/precious", state_ + "/id.source.journal.new");
+  ASSERT_TRUE((*journal)->MakeDurable().ok());
+  EXPECT_EQ(*ReadTextFile(directory_ + "/precious"), "precious");
+  std::filesystem::rename(state_, directory_ + "/elsewhere");
+  std::filesystem::create_directory_symlink(directory_ + "/elsewhere", state_);
+  EXPECT_FALSE((*journal)->MakeDurable().ok());
+  umask(before);
+}
+
+TEST_F(FileJournalTest, AJournalOfOthersIsNotGoneOnWith) {
+  ASSERT_TRUE(FileJournal::Create(path_, state_, "00ff", "source").ok());
+  ASSERT_EQ(chmod(path_.c_str(), 0622), 0);
+  EXPECT_FALSE(FileJournal::Open(path_, state_).ok());
+  ASSERT_EQ(chmod(path_.c_str(), 0600), 0);
+  EXPECT_TRUE(FileJournal::Open(path_, state_).ok());
+  std::filesystem::create_symlink(path_, path_ + ".link");
+  EXPECT_FALSE(FileJournal::Open(path_ + ".link", state_).ok());
 }
 
 TEST_F(FileJournalTest, ErrorsNameThePath) {
