@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -12,6 +13,8 @@ enum {
   kHelloTimeoutMs = 5000,
   // After accept failed for want of descriptors or memory: how long until it is tried again.
   kAcceptPauseMs = 100,
+  // Of the users who are turned away; a log that they could fill would be theirs.
+  kRefusalsToldMax = 8,
 };
 
 // A request's descriptors. Those not taken over (set to -1) are closed after the answer.
@@ -78,6 +81,16 @@ static void SendRefusal(int socket_fd, enum HookStatus status, uint64_t detail) 
   (void)SendPacket(socket_fd, &header, sizeof(header), NULL, 0);
 }
 
+static void TellRefusal(struct HookServer* server, const struct ucred* peer) {
+  if (server->refusals_told >= kRefusalsToldMax) return;
+  ++server->refusals_told;
+  fprintf(stderr,
+          "faultline-qemu.so: socket '%s': process %d of user %u was turned away: the hook talks "
+          "only to user %u and root%s\n",
+          server->socket_path, (int)peer->pid, (unsigned)peer->uid, (unsigned)geteuid(),
+          server->refusals_told < kRefusalsToldMax ? "" : " (more are not told)");
+}
+
 static void AcceptClient(struct HookServer* server) {
   int fd = accept4(atomic_load(&server->listen_fd), NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
   if (fd < 0) {
@@ -90,6 +103,7 @@ static void AcceptClient(struct HookServer* server) {
   socklen_t peer_bytes = sizeof(peer);
   int result = getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &peer_bytes);
   if (result < 0 || (peer.uid != geteuid() && peer.uid != 0)) {
+    TellRefusal(server, &peer);
     SendRefusal(fd, kHookStatusNotAllowed, geteuid());
     close(fd);
     return;

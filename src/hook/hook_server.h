@@ -26,6 +26,7 @@ struct HookServer {
   struct HookArmedMemory memory;
   pid_t client_pid;
   uint16_t version;            // negotiated with the client; 0 before HELLO
+  int refusals_told;           // of other users, on stderr
   int64_t hello_deadline_ms;   // CLOCK_MONOTONIC; the client is dropped if no HELLO came by then
   struct HookRequest request;  // the one being answered
   uint8_t bytes[HOOK_REPLY_BYTES_MAX];

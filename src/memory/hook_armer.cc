@@ -1,6 +1,10 @@
 #include "memory/hook_armer.h"
 
 #include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
 
 #include "base/check.h"
 #include "memory/ram_file_users.h"
@@ -12,6 +16,27 @@ absl::StatusOr<int> HookArmer::Attach() {
   client_.reset();
   ASSIGN_OR_RETURN(client_, HookClient::Connect(path_, timeout_ms_));
   return client_->info().process_id;
+}
+
+// The VM's user is root, the one who runs this, the RAM file's owner, or whoever has that file
+// mapped for writing: each of them has the VM's memory already.
+absl::Status HookArmer::CheckPeer(std::span<const RamRegion> regions) const {
+  const HookInfo& info = client_->info();
+  if (info.user_id == 0 || info.user_id == geteuid()) return absl::OkStatus();
+  for (const RamRegion& region : regions) {
+    struct stat file;
+    if (fstat(region.file, &file) < 0) return ErrnoStatus(errno, "stat a RAM file");
+    if (file.st_uid == info.user_id ||
+        MapsForWriting(info.process_id, {file.st_dev, file.st_ino})) {
+      continue;
+    }
+    return absl::PermissionDeniedError(fmt::format(
+        "hook '{}' is served by user {} (process {}), who has nothing to do with the VM: the RAM "
+        "file of '{}' is user {}'s. Who answers there would get the VM's memory: give the hook's "
+        "socket of the VM's own QEMU, in a folder where nobody else may write",
+        path_, info.user_id, info.process_id, region.layout.name, file.st_uid));
+  }
+  return absl::OkStatus();
 }
 
 absl::StatusOr<ArmedMemory> HookArmer::Arm(std::span<const RamRegion> regions,
@@ -34,6 +59,7 @@ absl::StatusOr<ArmedMemory> HookArmer::Arm(std::span<const RamRegion> regions,
                         .size_bytes = region.layout.size_bytes,
                         .page_size_bytes = region.layout.page_size_bytes});
   }
+  RETURN_IF_ERROR(CheckPeer(regions));
   ASSIGN_OR_RETURN(ArmedRegions armed, client_->Arm(requests, page_state_memfd, features));
   if (armed.regions.size() != regions.size()) {
     return absl::InternalError(
@@ -48,6 +74,7 @@ absl::StatusOr<ArmedMemory> HookArmer::Arm(std::span<const RamRegion> regions,
 
 absl::StatusOr<TakenMemory> HookArmer::Take(std::span<const RamRegion> regions) {
   FAULTLINE_CHECK(client_.has_value());
+  RETURN_IF_ERROR(CheckPeer(regions));
   ASSIGN_OR_RETURN(ArmedRegions taken, client_->Take());
   if (taken.regions.size() != regions.size()) {
     return absl::FailedPreconditionError(fmt::format(

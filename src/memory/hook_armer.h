@@ -10,7 +10,9 @@
 
 namespace faultline {
 
-// Holds the hook's connection from Attach to its own end, so that no other engine gets it.
+// Holds the hook's connection from Attach to its own end, so that no other engine gets it. Whoever
+// serves the socket gets the VM's memory, so Arm and Take refuse (PermissionDenied) a user who is
+// not the VM's.
 class HookArmer : public MemoryArmer {
  public:
   // `path` is the hook's socket. Each request waits at most `timeout_ms`.
@@ -26,6 +28,8 @@ class HookArmer : public MemoryArmer {
   absl::Status Release() override;
 
  private:
+  absl::Status CheckPeer(std::span<const RamRegion> regions) const;
+
   std::string path_;
   int timeout_ms_;
   std::optional<HookClient> client_;  // from Attach on

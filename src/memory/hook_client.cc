@@ -153,7 +153,10 @@ absl::Status HookClient::Hello() {
   // The kernel's word on who made the socket, in this process' numbering; 0 where that has none.
   ucred peer{};
   socklen_t length = sizeof(peer);
-  getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length);
+  if (getsockopt(socket_.get(), SOL_SOCKET, SO_PEERCRED, &peer, &length) < 0) {
+    return ErrnoStatus(errno, fmt::format("ask who serves hook '{}'", path_));
+  }
+  info_.user_id = peer.uid;
   if (peer.pid > 0) info_.process_id = peer.pid;
   return absl::OkStatus();
 }

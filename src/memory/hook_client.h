@@ -46,6 +46,7 @@ struct HookInfo {
   uint16_t version = 0;  // of the protocol, negotiated
   std::string release;   // of the hook, for people
   pid_t process_id = 0;  // of the hypervisor, as this process' pid namespace numbers it
+  uid_t user_id = 0;     // who made the socket, by the kernel's word
   bool armed = false;    // when the connection was made
 };
 

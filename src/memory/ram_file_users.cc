@@ -9,7 +9,9 @@
 #include <charconv>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <memory>
+#include <string_view>
 
 #include "base/text.h"
 
@@ -37,23 +39,31 @@ void Mark(std::span<const FileIdentity> files, const FileIdentity& file, std::ve
 }
 
 // Reads /proc/PID/maps: "address perms offset major:minor inode path".
-Sight FindMapped(int process_id, std::span<const FileIdentity> files, std::vector<bool>* found) {
+Sight ForEachMapped(
+    int process_id,
+    const std::function<void(const FileIdentity& file, std::string_view permissions)>& visit) {
   errno = 0;
   std::ifstream maps(fmt::format("/proc/{}/maps", process_id));
   if (!maps.is_open()) return SightOf(errno);
   std::string line;
   while (std::getline(maps, line)) {
+    char permissions[5] = {};
     unsigned device_major = 0;
     unsigned device_minor = 0;
     unsigned long long inode = 0;
-    if (std::sscanf(line.c_str(), "%*s %*s %*s %x:%x %llu", &device_major, &device_minor, &inode) !=
-            3 ||
+    if (std::sscanf(line.c_str(), "%*s %4s %*s %x:%x %llu", permissions, &device_major,
+                    &device_minor, &inode) != 4 ||
         inode == 0) {
       continue;
     }
-    Mark(files, {makedev(device_major, device_minor), static_cast<ino_t>(inode)}, found);
+    visit({makedev(device_major, device_minor), static_cast<ino_t>(inode)}, permissions);
   }
   return Sight::kSeen;
+}
+
+Sight FindMapped(int process_id, std::span<const FileIdentity> files, std::vector<bool>* found) {
+  return ForEachMapped(
+      process_id, [&](const FileIdentity& file, std::string_view) { Mark(files, file, found); });
 }
 
 Sight FindOpen(int process_id, std::span<const FileIdentity> files, std::vector<bool>* found) {
@@ -96,6 +106,14 @@ absl::StatusOr<FileIdentity> IdentityOf(int file) {
   struct stat info;
   if (fstat(file, &info) < 0) return ErrnoStatus(errno, "stat a RAM file");
   return FileIdentity{info.st_dev, info.st_ino};
+}
+
+bool MapsForWriting(int process_id, const FileIdentity& file) {
+  bool found = false;
+  ForEachMapped(process_id, [&](const FileIdentity& mapped, std::string_view permissions) {
+    found = found || (mapped == file && permissions.at(1) == 'w' && permissions.at(3) == 's');
+  });
+  return found;
 }
 
 absl::StatusOr<FileUsers> FindFileUsers(std::span<const FileIdentity> files) {

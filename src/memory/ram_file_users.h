@@ -38,6 +38,10 @@ struct FileUsers {
 // Looks through every process of /proc. A process that ends meanwhile is left out. Milliseconds.
 absl::StatusOr<FileUsers> FindFileUsers(std::span<const FileIdentity> files);
 
+// Whether that process has the file mapped so that it can change it for all others. False if this
+// process may not look.
+bool MapsForWriting(int process_id, const FileIdentity& file);
+
 }  // namespace faultline
 
 #endif  // FAULTLINE_MEMORY_RAM_FILE_USERS_H_

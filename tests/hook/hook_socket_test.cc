@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <random>
@@ -149,6 +150,11 @@ TEST_F(HookSocketTest, RefusesAnotherUser) {
   // The mode is only the first of the two locks.
   ASSERT_EQ(chmod(socket_path_.c_str(), 0666), 0);
   EXPECT_NE(message_as_nobody().find("talks only to user id 0 and root"), std::string::npos);
+  EXPECT_NE(target_->Errors().find("of user 65534 was turned away"), std::string::npos);
+  for (int i = 0; i < 12; ++i) message_as_nobody();
+  const std::string told = target_->Errors();
+  EXPECT_NE(told.find("more are not told"), std::string::npos) << told;
+  EXPECT_EQ(std::count(told.begin(), told.end(), '\n'), 7) << told;  // 8 with the first
   EXPECT_TRUE(Served().ok()) << Served();
   close(fds[0]);
   close(fds[1]);
