@@ -1,6 +1,8 @@
 // A destination session on its own loops, over TCP.
 #include <utility>
 
+#include "assembly/confined_memory.h"
+#include "assembly/confinement.h"
 #include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "assembly/random_bytes.h"
@@ -22,16 +24,21 @@ class DestinationRunner : public Session {
                     .on_notice = [this](const std::string& text) { observer_->OnNotice(text); }},
                    {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)),
-        memory_factory_(parts_.memory(loops_.demand, loops_.demand)) {}
+        confinement_({.on = parts_.confine,
+                      .side = ConfinedSide::kDestination,
+                      .huge_pages = parts_.huge_pages},
+                     &loops_),
+        memory_factory_(parts_.memory(loops_.demand, loops_.demand), &confinement_) {}
 
   SessionResult Run(SessionObserver* observer) override {
     observer_ = observer;
+    confinement_.BeginSetUp([observer](const std::string& text) { observer->OnNotice(text); });
     DestinationSession::Parts parts;
     parts.control = &loops_.control;
     parts.demand = &loops_.demand;
     parts.bulk = &loops_.bulk;
     parts.vmm = vmm_.get();
-    parts.memory_factory = memory_factory_.get();
+    parts.memory_factory = &memory_factory_;
     parts.transport = &transport_;
     parts.journal = parts_.journal;
     parts.observer = observer;
@@ -60,7 +67,8 @@ class DestinationRunner : public Session {
   SessionObserver* observer_ = nullptr;  // from Run on, and nobody listens before
   TcpDestinationTransport transport_;
   std::unique_ptr<DestinationVmm> vmm_;
-  std::unique_ptr<GuestMemoryFactory> memory_factory_;
+  Confinement confinement_;
+  ConfinedGuestMemoryFactory memory_factory_;
   std::unique_ptr<DestinationSession> session_;  // from Run on
 };
 

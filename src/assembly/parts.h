@@ -37,6 +37,8 @@ struct SourceParts {
   // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
   std::optional<KeptMigration> resume;
   Journal* journal = nullptr;
+  bool confine =
+      false;  // this process has no other work: it gives up what the session does not need
 };
 
 struct DestinationParts {
@@ -53,6 +55,7 @@ struct DestinationParts {
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
   Journal* journal = nullptr;
+  bool confine = false;  // as in SourceParts
 };
 
 // A URI that cannot be used is InvalidArgument, with the sentence for the user (one beyond loopback

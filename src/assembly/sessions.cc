@@ -5,6 +5,7 @@
 #include <charconv>
 #include <utility>
 
+#include "assembly/confinement.h"
 #include "assembly/parts.h"
 #include "memory/hook_armer.h"
 #include "memory/uffd_guest_memory_factory.h"
@@ -62,13 +63,15 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   ASSIGN_OR_RETURN(parts.id, ParseMigrationId(options.migration_id));
   parts.resume = options.resume;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<SourceVmm> {
+    std::function<void()> at_handover = ConfinementAtHandover(options.confine, &control);
     if (options.resume.has_value()) {
       return std::make_unique<ResumedSourceVmm>(options.qmp_path, options.resume->regions,
-                                                &control);
+                                                std::move(at_handover), &control);
     }
-    return std::make_unique<QemuSourceVmm>(
-        QemuSourceOptions{.qmp_path = options.qmp_path, .journal_path = options.journal_path},
-        &control);
+    return std::make_unique<QemuSourceVmm>(QemuSourceOptions{.qmp_path = options.qmp_path,
+                                                             .journal_path = options.journal_path,
+                                                             .at_handover = std::move(at_handover)},
+                                           &control);
   };
   parts.uri = options.to_uri;
   parts.insecure = options.insecure;
@@ -81,6 +84,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.push_order = options.push_order;
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
+  parts.confine = options.confine;
   return MakeSourceSession(std::move(parts));
 }
 
@@ -91,13 +95,15 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.resume_committed = options.resume_committed;
   parts.resume_whole = options.resume_whole;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<DestinationVmm> {
+    std::function<void()> at_handover = ConfinementAtHandover(options.confine, &control);
     if (options.resume.has_value()) {
       return std::make_unique<ResumedDestinationVmm>(options.qmp_path, options.resume->regions,
-                                                     &control);
+                                                     std::move(at_handover), &control);
     }
     return std::make_unique<QemuDestinationVmm>(
         QemuDestinationOptions{.qmp_path = options.qmp_path,
-                               .journal_path = [options] { return options.journal_path; }},
+                               .journal_path = [options] { return options.journal_path; },
+                               .at_handover = std::move(at_handover)},
         &control);
   };
   parts.memory = [options](Executor&, FdPoller& poller) {
@@ -111,6 +117,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.tls = options.tls;
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
+  parts.confine = options.confine;
   return MakeDestinationSession(std::move(parts));
 }
 

@@ -42,6 +42,8 @@ struct MigrateOptions {
   int64_t recovery_timeout_us = 0;
   // Takes a migration up again whose command died after the handover; its journal is `journal`.
   std::optional<KeptMigration> resume;
+  // Run gives up, for the whole process and for good, the rights that the session does not need.
+  bool confine = false;
 };
 
 struct ReceiveOptions {
@@ -58,6 +60,7 @@ struct ReceiveOptions {
   bool resume_whole = false;            // its last record is kWhole
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
+  bool confine = false;                 // as in MigrateOptions
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

@@ -1,6 +1,8 @@
 // A source session on its own loops, over TCP.
 #include <utility>
 
+#include "assembly/confined_memory.h"
+#include "assembly/confinement.h"
 #include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "assembly/session_loops.h"
@@ -23,15 +25,17 @@ class SourceRunner : public Session {
                     .compression = parts_.compression,
                     .tls = std::move(endpoint.tls)},
                    {&loops_.control, &loops_.demand, &loops_.bulk}),
-        vmm_(parts_.vmm(loops_.control)) {}
+        vmm_(parts_.vmm(loops_.control)),
+        confinement_({.on = parts_.confine, .side = ConfinedSide::kSource}, &loops_) {}
 
   SessionResult Run(SessionObserver* observer) override {
+    confinement_.BeginSetUp([observer](const std::string& text) { observer->OnNotice(text); });
     SourceSession::Parts parts;
     parts.control = &loops_.control;
     parts.demand = &loops_.demand;
     parts.bulk = &loops_.bulk;
     parts.vmm = vmm_.get();
-    parts.memory_factory = &memory_factory_;
+    parts.memory_factory = &confined_memory_factory_;
     parts.transport = &transport_;
     parts.push_order = std::move(push_order_);
     parts.journal = parts_.journal;
@@ -59,6 +63,8 @@ class SourceRunner : public Session {
   RamFileSourceFactory memory_factory_;
   TcpSourceTransport transport_;
   std::unique_ptr<SourceVmm> vmm_;
+  Confinement confinement_;
+  ConfinedSourceMemoryFactory confined_memory_factory_{&memory_factory_, &confinement_};
   std::unique_ptr<SourceSession> session_;  // from Run on
 };
 

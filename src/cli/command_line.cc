@@ -80,6 +80,15 @@ void AddTls(CLI::App* command, TlsChoice* choice) {
       ->type_name("FILE");
 }
 
+void AddSandbox(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--sandbox", *value,
+                   "on (default): give up the rights and system calls that moving the VM does not "
+                   "need; off: keep them")
+      ->check(CLI::IsMember({"on", "off"}))
+      ->type_name("on|off");
+}
+
 void AddRecoveryTimeout(CLI::App* command, std::string* value) {
   command
       ->add_option("--recovery-timeout", *value,
@@ -143,6 +152,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                     "memory");
   command->add_flag("--quit-source", options->quit_source,
                     "end the source QEMU when all memory has arrived (otherwise it stays paused)");
+  AddSandbox(command, &options->common.sandbox);
   AddRecoveryTimeout(command, &options->common.recovery_timeout);
   AddResume(command, "'faultline migrate'", &options->resume_id, &options->resume);
   command->add_flag("--json", options->json, "one JSON object a line on stdout");
@@ -183,6 +193,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
                     "the VM's RAM needs align=2M. Ctrl-C ends it at once");
   command->add_flag("--json", options->json,
                     "one JSON object a line on stdout, the first one says the port");
+  AddSandbox(command, &options->common.sandbox);
   AddRecoveryTimeout(command, &options->common.recovery_timeout);
   AddResume(command, "'faultline receive'", &options->resume_id, &options->resume);
   AddHookLibrary(command, &options->hook_library);

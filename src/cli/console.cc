@@ -9,6 +9,8 @@
 #include <cstring>
 #include <utility>
 
+#include "runtime/confinement/capabilities.h"
+
 namespace faultline {
 namespace {
 
@@ -92,6 +94,7 @@ bool Console::stdout_works() const {
 }
 
 void Console::ThreadMain() {
+  KeepNoCapabilities();
   std::string shown;  // the progress line on the terminal
   std::unique_lock lock(mutex_);
   while (true) {

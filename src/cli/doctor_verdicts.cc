@@ -207,6 +207,17 @@ DoctorLine JudgeQemu(const HostFacts& facts) {
   return line;
 }
 
+DoctorLine JudgeSandbox(const HostFacts& facts) {
+  DoctorLine line{"sandbox", DoctorLevel::kOk, "system calls can be filtered", ""};
+  if (facts.sandbox_error.empty()) return line;
+  line.level = DoctorLevel::kWarn;
+  line.finding = "system calls cannot be filtered: " + facts.sandbox_error;
+  line.mend =
+      "Migrations work, with more rights than they need. Run a kernel built with "
+      "CONFIG_SECCOMP_FILTER, and allow seccomp where something filters system calls here.";
+  return line;
+}
+
 DoctorLine JudgeMemlock(const HostFacts& facts) {
   DoctorLine line{"locked memory", DoctorLevel::kOk, "", ""};
   line.finding = facts.memlock_bytes == UINT64_MAX
@@ -218,10 +229,10 @@ DoctorLine JudgeMemlock(const HostFacts& facts) {
 }  // namespace
 
 std::vector<DoctorLine> JudgeHost(const HostFacts& facts) {
-  return {JudgeKernel(facts), JudgeUserfaultfd(facts),    JudgeFeatures(facts),
-          JudgeShm(facts),    JudgeShmemHugePages(facts), JudgeHugePages(facts),
-          JudgeKvm(facts),    JudgeHook(facts),           JudgeQemu(facts),
-          JudgeMemlock(facts)};
+  return {JudgeKernel(facts),  JudgeUserfaultfd(facts),    JudgeFeatures(facts),
+          JudgeShm(facts),     JudgeShmemHugePages(facts), JudgeHugePages(facts),
+          JudgeKvm(facts),     JudgeHook(facts),           JudgeQemu(facts),
+          JudgeSandbox(facts), JudgeMemlock(facts)};
 }
 
 DoctorLine JudgeTls(const TlsFacts& facts) {

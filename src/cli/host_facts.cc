@@ -21,6 +21,7 @@
 #include "base/text.h"
 #include "cli/hook_library.h"
 #include "cli/subprocess.h"
+#include "runtime/confinement/syscall_filter.h"
 
 namespace faultline {
 namespace {
@@ -149,6 +150,7 @@ HostFacts GatherHostFacts(const std::string& qemu, const std::string& hook_libra
   }
   facts.qemu = qemu.empty() ? "qemu-system-x86_64" : qemu;
   LookAtQemu(&facts);
+  facts.sandbox_error = MessageOf(CheckSyscallFilter());
   rlimit limit{};
   if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
     facts.memlock_bytes = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;

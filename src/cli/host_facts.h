@@ -39,6 +39,7 @@ struct HostFacts {
   std::string qemu_error;  // why qemu_version is empty
   bool qemu_has_plugins = false;
 
+  std::string sandbox_error;   // why the kernel takes no filter of system calls; empty: it does
   uint64_t memlock_bytes = 0;  // UINT64_MAX: no limit
 };
 

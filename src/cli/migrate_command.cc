@@ -69,6 +69,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command,
   options.insecure = record.insecure;
   options.tls = record.tls;
   options.quit_source = record.quit_source;
+  options.confine = record.confine;
   options.recovery_timeout_us = record.recovery_timeout_us;
   return options;
 }

@@ -66,6 +66,7 @@ ReceiveOptions ToOptions(const SessionRecord& record, const Unfinished* resume) 
   options.poll_us = record.poll_us;
   options.read_around = record.read_around;
   options.huge_pages = record.huge_pages;
+  options.confine = record.confine;
   options.insecure = record.insecure;
   options.tls = record.tls;
   options.recovery_timeout_us = record.recovery_timeout_us;

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <limits>
 #include <system_error>
 #include <utility>
 
@@ -57,6 +58,7 @@ std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
 
 absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record) {
   if (given.poll_us.has_value()) record->poll_us = *given.poll_us;
+  if (!given.sandbox.empty()) record->confine = given.sandbox == "on";
   if (!given.recovery_timeout.empty()) {
     ASSIGN_OR_RETURN(record->recovery_timeout_us, ParseRecoveryTimeout(given.recovery_timeout));
   }
@@ -85,6 +87,7 @@ std::string RecordLine(const SessionRecord& record) {
                  {"tls_dir", record.tls.directory},
                  {"tls_psk", record.tls.psk_path},
                  {"tls_hostname", record.tls.hostname},
+                 {"no_sandbox", !record.confine},
                  {"insecure", record.insecure},
                  {"quit_source", record.quit_source}});
 }
@@ -111,7 +114,9 @@ absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
   }
   auto time_of = [&](const char* key) {
     auto found = object.find(key);
-    return found != object.end() && found->is_number_unsigned() ? found->get<int64_t>() : 0;
+    const bool is_time = found != object.end() && found->is_number_unsigned() &&
+                         found->get<uint64_t>() <= std::numeric_limits<int64_t>::max();
+    return is_time ? found->get<int64_t>() : 0;
   };
   record.poll_us = time_of("poll_us");
   record.recovery_timeout_us = time_of("recovery_timeout_us");
@@ -119,6 +124,7 @@ absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
   record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
   record.read_around = !flag_of("no_read_around");
   record.huge_pages = flag_of("huge_pages");
+  record.confine = !flag_of("no_sandbox");
   record.insecure = flag_of("insecure");
   record.quit_source = flag_of("quit_source");
   return record;

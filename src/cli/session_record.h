@@ -27,6 +27,7 @@ struct SessionRecord {
   int64_t recovery_timeout_us = 0;  // 0: no limit
   bool read_around = true;          // destination
   bool huge_pages = false;          // destination
+  bool confine = true;              // gives up the rights that it does not need
   bool insecure = false;
   bool quit_source = false;
   friend bool operator==(const SessionRecord&, const SessionRecord&) = default;
@@ -37,6 +38,7 @@ struct SessionRecord {
 struct CommonOptions {
   std::optional<int64_t> poll_us;
   std::string recovery_timeout;  // empty: left out
+  std::string sandbox;           // "on", "off"; empty: left out
 };
 absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record);
 

@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <csignal>
 
+#include "runtime/confinement/capabilities.h"
+
 namespace faultline {
 namespace {
 
@@ -60,6 +62,7 @@ SignalWatcher::~SignalWatcher() {
 }
 
 void SignalWatcher::ThreadMain() {
+  KeepNoCapabilities();
   std::array<pollfd, 2> entries = {pollfd{.fd = signals_.get(), .events = POLLIN, .revents = 0},
                                    pollfd{.fd = stop_.get(), .events = POLLIN, .revents = 0}};
   while (true) {

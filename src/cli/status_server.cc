@@ -17,6 +17,7 @@
 
 #include "base/monotonic_time.h"
 #include "cli/report_json.h"
+#include "runtime/confinement/capabilities.h"
 
 namespace faultline {
 namespace {
@@ -125,6 +126,7 @@ absl::Status StatusServer::MoveTo(const std::string& path) {
 }
 
 void StatusServer::ThreadMain() {
+  KeepNoCapabilities();
   std::array<pollfd, 2> entries = {pollfd{.fd = listener_.get(), .events = POLLIN, .revents = 0},
                                    pollfd{.fd = stop_.get(), .events = POLLIN, .revents = 0}};
   while (true) {

@@ -214,6 +214,7 @@ void SourceSession::CommitHandover() {
   // From here on giving up mends nothing: a connection that is lost is made again.
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   SendCommit();
+  parts_.vmm->HandedOver();
 }
 
 void SourceSession::SendCommit() {

@@ -39,6 +39,8 @@ class SourceVmm {
   // is ok when the VM is again as it was: another migration may begin with Prepare then. After a
   // failure Rollback may be called again.
   virtual void Rollback(VmmDone done) = 0;
+  // The handover happened: the VM is the destination's, and Rollback is not called any more.
+  virtual void HandedOver() {}
   // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.
   virtual void Retire(bool quit, VmmDone done) = 0;
 };

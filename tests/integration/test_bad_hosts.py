@@ -4,22 +4,16 @@ What cannot exist on a test machine (VFIO, vDPA, SEV/TDX, a kernel without a fea
 facts, in tests/vmm/qemu, tests/memory and tests/hook.
 """
 
-import glob
 import os
-import pathlib
-import shutil
 import socket
 import threading
-from unittest import mock
 
-from rig import faultline, memory, paths
+from rig import faultline, memory
 from rig.refusal import RefusalCase
 from rig.small import MIB, SmallVmCase
+from rig.unprivileged import AS_NOBODY, UnprivilegedCase
 from rig.vhost_user import VhostUserBackEnd
 from rig.vm import Backend
-
-NOBODY = 65534
-AS_NOBODY = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 
 
 class HookSocket(RefusalCase):
@@ -177,37 +171,14 @@ class Devices(RefusalCase):
                               "load", "command lines")
 
 
-class Rights(RefusalCase):
+class Rights(UnprivilegedCase, RefusalCase):
     """QEMU, or everything, as a user without rights."""
 
     def setUp(self):
         super().setUp()
-        for folder in (self.workdir, self.ramdir):
-            os.chmod(folder, 0o777)
-        self.publish()
         with open("/proc/sys/vm/unprivileged_userfaultfd") as file:
             if file.read().strip() != "0":
                 self.skipTest("vm.unprivileged_userfaultfd is 1 here: everybody may make one")
-
-    def publish(self):
-        """Copies what QEMU needs to where everybody may read: the tree may lie in a private folder."""
-        for name in ("HOOK", "FAULTLINE"):
-            copy = pathlib.Path(shutil.copy(getattr(paths, name), self.workdir))
-            self.enterContext(mock.patch.object(paths, name, copy))
-        qemu = paths.qemu()
-        if qemu == paths.SYSTEM_QEMU:
-            return
-        tree = os.path.dirname(qemu)
-        public = shutil.copytree(tree, os.path.join(self.workdir, "qemu"), symlinks=True)
-        wrapper = pathlib.Path(public, os.path.basename(qemu))
-        wrapper.write_text(wrapper.read_text().replace(tree, public))
-        self.enterContext(mock.patch.dict(os.environ, FAULTLINE_QEMU=str(wrapper)))
-
-    def unprivileged(self):
-        destination = self.small("dst", incoming=True, wrap=AS_NOBODY)
-        for path in (destination.serial.path, *glob.glob(self.workdir + "/*.img")):
-            os.chmod(path, 0o777)
-        return destination.start()
 
     def test_nobody_may_make_a_userfaultfd(self):
         source, destination = self.working(), self.unprivileged()

@@ -3,10 +3,13 @@
 #include <arpa/inet.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <utility>
 
+#include "base/file_descriptor.h"
 #include "transport/tcp/openssl_handles.h"
 #include "transport/tcp/private_file.h"
 #include "transport/tcp/tls_verdict.h"
@@ -29,6 +32,14 @@ constexpr uint64_t kSslOptions =
 constexpr unsigned char kSessionContext[] = "faultline";
 constexpr long kSslModes = SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER;
 
+// The kernel loads its TLS module when it is first asked for, and only for who has rights that a
+// command at work has given up.
+void LoadKernelTls() {
+  FileDescriptor unused(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  // Of a socket that is not connected it is refused, after the module was loaded.
+  (void)setsockopt(unused.get(), IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls") - 1);
+}
+
 bool IsAddress(const std::string& host) {
   in6_addr address;
   return inet_pton(AF_INET, host.c_str(), &address) == 1 ||
@@ -47,6 +58,7 @@ bool ExpectHost(SSL* ssl, const std::string& host) {
 
 absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContext::Make(TlsOptions options) {
   std::shared_ptr<TlsContext> context(new TlsContext(std::move(options)));
+  LoadKernelTls();
   ERR_clear_error();
   RETURN_IF_ERROR(context->Load());
   return std::shared_ptr<const TlsContext>(std::move(context));

@@ -6,6 +6,8 @@
 
 #include <cerrno>
 
+#include "runtime/confinement/capabilities.h"
+
 namespace faultline {
 namespace {
 
@@ -23,6 +25,7 @@ DeviceStreamReader::~DeviceStreamReader() {
 }
 
 void DeviceStreamReader::Read() {
+  KeepNoCapabilities();
   std::vector<std::byte> buffer(kPieceBytesMax);
   while (true) {
     ssize_t got = read(stream_.get(), buffer.data(), buffer.size());
@@ -73,6 +76,7 @@ void DeviceStreamWriter::End() {
 }
 
 void DeviceStreamWriter::Write() {
+  KeepNoCapabilities();
   bool broken = false;
   while (true) {
     std::vector<std::byte> piece;

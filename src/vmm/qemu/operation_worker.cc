@@ -2,8 +2,7 @@
 
 namespace faultline {
 
-OperationWorker::OperationWorker(Executor* control)
-    : control_(control), thread_([this] { Work(); }) {}
+OperationWorker::OperationWorker(Executor* control) : control_(control) {}
 
 OperationWorker::~OperationWorker() { Stop(); }
 
@@ -40,6 +39,7 @@ void OperationWorker::Enqueue(Task task) {
     tasks_.push_back(std::move(task));
   }
   wake_.notify_one();
+  if (!thread_.joinable()) thread_ = std::thread([this] { Work(); });
 }
 
 void OperationWorker::Work() {

@@ -15,6 +15,7 @@
 
 namespace faultline {
 
+// The thread begins with the first operation, so that it has the rights that its process has then.
 // All methods are called on the control executor's thread; so is the destructor, which cancels what
 // is under way, waits for it, and lets no `done` run any more.
 class OperationWorker {

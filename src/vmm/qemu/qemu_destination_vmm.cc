@@ -201,6 +201,7 @@ absl::Status QemuDestinationVmm::DoTakeOver(bool run) {
   may_discard_ = false;
   absl::Status status = run ? DoSetPaused(false) : absl::OkStatus();
   if (guardian_ != nullptr) guardian_->StandDown();
+  if (options_.at_handover) options_.at_handover();
   return status;
 }
 

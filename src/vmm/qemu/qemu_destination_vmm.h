@@ -22,6 +22,8 @@ struct QemuDestinationOptions {
   // Asked when Prepare is called: the path of the journal, which exists by then. Empty function or
   // text: no guardian.
   std::function<std::string()> journal_path;
+  // As in QemuSourceOptions: called once the VM is this side's.
+  std::function<void()> at_handover;
 };
 
 // Load, TakeOver and SetPaused wait for QEMU as long as it takes: its main loop may itself wait for

@@ -45,6 +45,16 @@ void QemuSourceVmm::Rollback(VmmDone done) {
   worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
 }
 
+void QemuSourceVmm::HandedOver() {
+  if (!options_.at_handover) return;
+  worker_.Run<absl::Status>(
+      [this] {
+        options_.at_handover();
+        return absl::OkStatus();
+      },
+      [](absl::Status) {});
+}
+
 void QemuSourceVmm::Retire(bool quit, VmmDone done) {
   worker_.Run<absl::Status>([this, quit] { return DoRetire(quit); }, std::move(done));
 }

@@ -3,6 +3,7 @@
 #define FAULTLINE_VMM_QEMU_QEMU_SOURCE_VMM_H_
 
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,9 @@ struct QemuSourceOptions {
   std::string qmp_path;
   // The migration's journal, which exists when Prepare is called; empty: no guardian.
   std::string journal_path;
+  // Called once the VM is the destination's, on the thread that talks to QEMU: from then on it does
+  // so over the connection that it has. May be empty.
+  std::function<void()> at_handover;
 };
 
 // Prepare starts the guardian. It stands down when Rollback or Retire succeeded; if this object is
@@ -36,6 +40,7 @@ class QemuSourceVmm : public SourceVmm {
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
+  void HandedOver() override;
   void Retire(bool quit, VmmDone done) override;
 
  private:

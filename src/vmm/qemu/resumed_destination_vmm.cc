@@ -16,8 +16,11 @@ absl::Status LoadedAlready() {
 }  // namespace
 
 ResumedDestinationVmm::ResumedDestinationVmm(std::string qmp_path, std::vector<KeptRegion> regions,
-                                             Executor* control)
-    : qmp_path_(std::move(qmp_path)), regions_(std::move(regions)), worker_(control) {}
+                                             std::function<void()> at_handover, Executor* control)
+    : qmp_path_(std::move(qmp_path)),
+      regions_(std::move(regions)),
+      at_handover_(std::move(at_handover)),
+      worker_(control) {}
 
 void ResumedDestinationVmm::Prepare(VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
@@ -64,6 +67,7 @@ absl::Status ResumedDestinationVmm::Connect() {
 // Running a VM that runs already changes nothing: the one before may or may not have got so far.
 absl::Status ResumedDestinationVmm::DoTakeOver(bool run) {
   RETURN_IF_ERROR(Connect());
+  if (at_handover_) at_handover_();
   return run ? DoSetPaused(false) : absl::OkStatus();
 }
 

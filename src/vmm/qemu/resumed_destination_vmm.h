@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_VMM_QEMU_RESUMED_DESTINATION_VMM_H_
 #define FAULTLINE_VMM_QEMU_RESUMED_DESTINATION_VMM_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +21,9 @@ namespace faultline {
 // Loading is refused.
 class ResumedDestinationVmm : public DestinationVmm {
  public:
-  ResumedDestinationVmm(std::string qmp_path, std::vector<KeptRegion> regions, Executor* control);
+  // `at_handover`: as in QemuDestinationOptions.
+  ResumedDestinationVmm(std::string qmp_path, std::vector<KeptRegion> regions,
+                        std::function<void()> at_handover, Executor* control);
 
   void Prepare(VmmDescribed done) override;
   void DescribeAgain(VmmDescribed done) override;
@@ -43,6 +46,7 @@ class ResumedDestinationVmm : public DestinationVmm {
 
   const std::string qmp_path_;
   const std::vector<KeptRegion> regions_;
+  const std::function<void()> at_handover_;
 
   // The worker thread's.
   std::unique_ptr<QmpClient> qmp_;  // from TakeOver or Discard on

@@ -9,30 +9,33 @@
 namespace faultline {
 namespace {
 
-absl::Status HandedOver() {
+absl::Status HandedOverAlready() {
   return absl::FailedPreconditionError("the VM was handed over to the destination already");
 }
 
 }  // namespace
 
 ResumedSourceVmm::ResumedSourceVmm(std::string qmp_path, std::vector<KeptRegion> regions,
-                                   Executor* control)
-    : qmp_path_(std::move(qmp_path)), regions_(std::move(regions)), worker_(control) {}
+                                   std::function<void()> at_handover, Executor* control)
+    : qmp_path_(std::move(qmp_path)),
+      regions_(std::move(regions)),
+      at_handover_(std::move(at_handover)),
+      worker_(control) {}
 
 void ResumedSourceVmm::Prepare(VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
 }
 
 void ResumedSourceVmm::Freeze(DeviceStateSink, VmmDescribed done) {
-  worker_.Run<absl::StatusOr<VmDescription>>([] { return HandedOver(); }, std::move(done));
+  worker_.Run<absl::StatusOr<VmDescription>>([] { return HandedOverAlready(); }, std::move(done));
 }
 
 void ResumedSourceVmm::SaveDevices(VmmDone done) {
-  worker_.Run<absl::Status>([] { return HandedOver(); }, std::move(done));
+  worker_.Run<absl::Status>([] { return HandedOverAlready(); }, std::move(done));
 }
 
 void ResumedSourceVmm::Rollback(VmmDone done) {
-  worker_.Run<absl::Status>([] { return HandedOver(); }, std::move(done));
+  worker_.Run<absl::Status>([] { return HandedOverAlready(); }, std::move(done));
 }
 
 void ResumedSourceVmm::Retire(bool quit, VmmDone done) {
@@ -55,6 +58,7 @@ absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
     return qmp.status();
   }
   ASSIGN_OR_RETURN(ram_, OpenKeptRam(regions_, /*writable=*/false));
+  if (at_handover_) at_handover_();
   return ram_.description;
 }
 

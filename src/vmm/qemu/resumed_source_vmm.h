@@ -3,6 +3,7 @@
 #ifndef FAULTLINE_VMM_QEMU_RESUMED_SOURCE_VMM_H_
 #define FAULTLINE_VMM_QEMU_RESUMED_SOURCE_VMM_H_
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -20,7 +21,9 @@ namespace faultline {
 // Prepare also refuses a VM that runs here: its memory changes under the transfer.
 class ResumedSourceVmm : public SourceVmm {
  public:
-  ResumedSourceVmm(std::string qmp_path, std::vector<KeptRegion> regions, Executor* control);
+  // `at_handover`: as in QemuSourceOptions; here once Prepare has opened all that it needs.
+  ResumedSourceVmm(std::string qmp_path, std::vector<KeptRegion> regions,
+                   std::function<void()> at_handover, Executor* control);
 
   void Prepare(VmmDescribed done) override;
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
@@ -36,6 +39,7 @@ class ResumedSourceVmm : public SourceVmm {
 
   const std::string qmp_path_;
   const std::vector<KeptRegion> regions_;
+  const std::function<void()> at_handover_;
 
   // The worker thread's.
   std::unique_ptr<QmpClient> qmp_;  // null if QEMU is gone
