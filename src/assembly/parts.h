@@ -37,8 +37,8 @@ struct SourceParts {
   // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
   std::optional<KeptMigration> resume;
   Journal* journal = nullptr;
-  bool confine =
-      false;  // this process has no other work: it gives up what the session does not need
+  // This process has no other work: it gives up what the session does not need.
+  bool confine = false;
 };
 
 struct DestinationParts {

@@ -115,6 +115,16 @@ TEST(DoctorVerdictsTest, KvmKernelAndLimitsOnlyWarn) {
   EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
 }
 
+TEST(DoctorVerdictsTest, AHostWithoutASandboxIsToldAndFitAllTheSame) {
+  HostFacts facts = GoodFacts();
+  EXPECT_EQ(LineAbout(facts, "sandbox").level, DoctorLevel::kOk);
+  facts.sandbox_error = "ask for seccomp filters: Invalid argument (EINVAL)";
+  EXPECT_EQ(LineAbout(facts, "sandbox").level, DoctorLevel::kWarn);
+  EXPECT_THAT(LineAbout(facts, "sandbox").finding, HasSubstr("EINVAL"));
+  EXPECT_THAT(LineAbout(facts, "sandbox").mend, HasSubstr("CONFIG_SECCOMP_FILTER"));
+  EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
+}
+
 TEST(DoctorVerdictsTest, CertificatesOnlyWarn) {
   TlsFacts facts;
   facts.directory = absl::NotFoundError("there are no certificates in /a or /b");

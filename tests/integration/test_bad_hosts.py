@@ -245,6 +245,7 @@ class CommandLine(SmallVmCase):
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--qmp", "tcp:x"], "unix:"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--bandwidth", "fast", *qmp], "--bandwidth"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "teleport", *qmp], "--mode"),
+                (["migrate", "--to", "tcp://127.0.0.1:1", "--sandbox", "maybe", *qmp], "--sandbox"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--push-order", "fastest", *qmp],
                  "fault-around"),
                 (["migrate", "--to", "tcp://127.0.0.1:1", "--mode", "hybrid", *qmp], "postcopy"),

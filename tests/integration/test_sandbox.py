@@ -81,6 +81,13 @@ class Sandbox(SandboxCase):
             self.assertNotEqual(0, int(facts["CapEff"], 16))
         self.finish(destination, receive, migrate)
 
+    def test_the_destination_is_called_by_name(self):
+        """The resolver loads what it needs after the door has closed."""
+        source, destination = self.working(), self.waiting()
+        receive = self.receive(destination)
+        migrate = self.send(source, receive.port, address="localhost")
+        self.finish(destination, receive, migrate)
+
     def test_a_waiting_destination_is_filtered_already(self):
         """Whoever comes to the port meets a process that starts no programs."""
         receive = self.receive(self.waiting())
@@ -136,6 +143,18 @@ class Sandbox(SandboxCase):
 
 class Unprivileged(UnprivilegedCase, SandboxCase):
     """Everything as a user without rights, but for the userfaultfd that the kernel asks root for."""
+
+    def test_root_moves_another_users_vm(self):
+        """What preparing needs is there: that user's sockets, RAM files and processes."""
+        source = self.unprivileged("src", incoming=False)
+        self.wait_rounds(source, 2)
+        destination = self.unprivileged("dst", incoming=True)
+        receive = self.receive(destination)
+        migrate = self.send(source, receive.port, extra=("--bandwidth", "20M"))
+        self.await_post_copy(receive, migrate)
+        self.assert_confined(receive)
+        self.assert_confined(migrate, may_bulk=NET_ADMIN)
+        self.finish(destination, receive, migrate)
 
     def test_as_a_user_without_rights(self):
         device = os.stat("/dev/userfaultfd")
