@@ -220,6 +220,8 @@ class Aftermath:
             allowed = {1, 3}  # the source said that it stays there, or nobody could
         if status == 2 and completed:
             return  # started again when everything had arrived
+        if status == -signal.SIGINT and not command.events:
+            return  # interrupted before it had begun
         if status not in allowed:
             raise AssertionError(f"{name}: exit status {status}, not {allowed}: "
                                  f"{command.describe()}")
