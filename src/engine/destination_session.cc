@@ -23,7 +23,9 @@ void DestinationSession::Start(Done done) {
   if (options_.resume.has_value()) {
     id_ = options_.resume->id;
     result_.migration_id = HexEncode(id_);
-    result_.owner = options_.resume->committed ? VmOwner::kDestination : VmOwner::kUndecided;
+    // The record of the handover may be what could not be written.
+    const bool owner = options_.resume->committed || options_.resume->whole;
+    result_.owner = owner ? VmOwner::kDestination : VmOwner::kUndecided;
   } else if (absl::Status status = parts_.journal->Record(JournalPhase::kPreparing); !status.ok()) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;

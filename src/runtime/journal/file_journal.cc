@@ -172,7 +172,8 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     JournalPhase phase = static_cast<JournalPhase>(value);
     content.last_phase = phase;
     content.loaded = content.loaded || phase == JournalPhase::kLoaded;
-    content.committed = content.committed || phase == JournalPhase::kCommitted;
+    content.committed =
+        content.committed || phase == JournalPhase::kCommitted || phase == JournalPhase::kWhole;
   }
   if (header) return absl::InvalidArgumentError("the journal has no first line");
   return content;

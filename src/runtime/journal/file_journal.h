@@ -51,8 +51,8 @@ struct JournalContent {
   std::string side;
   std::optional<JournalPhase> last_phase;  // none: no record yet
   bool loaded = false;                     // a kLoaded record is there
-  bool committed = false;                  // a kCommitted record is there, whatever followed
-  std::optional<KeptMigration> kept;       // of the last "kept" line
+  bool committed = false;             // a kCommitted record is there (or kWhole), whatever followed
+  std::optional<KeptMigration> kept;  // of the last "kept" line
 };
 
 absl::StatusOr<JournalContent> ParseJournal(const std::string& text);
