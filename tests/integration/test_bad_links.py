@@ -56,7 +56,7 @@ class Slow(KillCase):
     def test_too_slow_for_the_handover(self):
         """A message that takes longer than the silence allowed: the VM does not stand still for it."""
         def case(move):
-            move.relay.rate_bytes_s = 8192
+            move.relay.rate_bytes_s = 1024
             move.relay.release()
             self.assert_failed(move.receive, move.receive.wait(20), 1, "source", "lost the source")
             self.assert_back(move)

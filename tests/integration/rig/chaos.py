@@ -21,10 +21,10 @@ STRIKES = {
     "fill the destination's memory": 2}
 _LASTING = ("down", "silent", "trickle", "stall", "fill")
 # Steps of the control channel; the last ones come only when a connection was made again.
-STEPS = ("Welcome", "Offer", "Accepted", "Ready", "Frozen", "DeviceState", "DeviceStateEnd",
+STEPS = ("Welcome", "Offer", "Accepted", "Ready", "Frozen", "PackedDeviceState", "DeviceStateEnd",
          "Loaded", "Commit", "Running", "AllocationMapEnd", "Completed", "Goodbye")
-_FROM_SOURCE = ("Offer", "Frozen", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Commit",
-                "Goodbye")
+_FROM_SOURCE = ("Offer", "Frozen", "AllocationMapEnd", "PackedDeviceState", "DeviceStateEnd",
+                "Commit", "Goodbye")
 _ANY_LANE = (None, "control", "demand", "bulk")
 _OPTIONS = ((), ("--compress", "off", "--bandwidth", "60M"),
             ("--compress", "off", "--bandwidth", "15M"),
