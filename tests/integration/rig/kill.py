@@ -11,10 +11,11 @@ from .vm import Vm
 # Before which message the move stops. One of each phase, and the last moment before COMMIT.
 POINTS = ("Welcome", "Accepted", "Frozen", "DeviceStateEnd", "Loaded")
 # Every step before COMMIT: connecting, preparing (3), freezing (2), handing over (3).
-ALL_POINTS = ("Welcome", "Offer", "Accepted", "Ready", "Frozen", "AllocationMapEnd",
-              "DeviceState", "DeviceStateEnd", "Loaded")
+ALL_POINTS = ("Welcome", "Offer", "Accepted", "Ready", "Frozen", "PackedDeviceState",
+              "DeviceStateEnd", "Loaded")
 # These are the source's messages, the others the destination's.
-_FROM_SOURCE = ("Offer", "Frozen", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Commit")
+_FROM_SOURCE = ("Offer", "Frozen", "AllocationMapEnd", "PackedDeviceState", "DeviceStateEnd",
+                "Commit")
 
 
 @dataclasses.dataclass
