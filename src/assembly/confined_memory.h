@@ -47,7 +47,7 @@ class ConfinedGuestMemoryFactory final : public GuestMemoryFactory {
   absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override {
     confinement_->EndPreparing();
     absl::StatusOr<std::unique_ptr<GuestMemory>> memory = factory_->TakeOver(vm);
-    confinement_->HoldMemory();
+    confinement_->HoldMemory(/*listens_later=*/true);
     return memory;
   }
 

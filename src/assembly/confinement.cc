@@ -51,9 +51,10 @@ void Confinement::EndPreparing() {
   Note(InstallSyscallFilter({.advise_other_processes = options_.huge_pages}));
 }
 
-void Confinement::HoldMemory() {
+void Confinement::HoldMemory(bool listens_later) {
   if (!options_.on) return;
-  Note(KeepCapabilities(options_.side == ConfinedSide::kSource ? 0 : kToFail));
+  const uint64_t kept = options_.side == ConfinedSide::kSource ? 0 : kToFail;
+  Note(KeepCapabilities(listens_later ? kept | kToListen : kept));
 }
 
 std::function<void()> ConfinementAtHandover(bool on, Executor* control) {

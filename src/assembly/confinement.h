@@ -33,8 +33,9 @@ class Confinement {
   // The VMM is prepared, its guardian runs: the last program has been started. Only the system
   // calls of an engine at work are left.
   void EndPreparing();
-  // The VM's memory is in hand: the control thread keeps what failing needs.
-  void HoldMemory();
+  // The VM's memory is in hand: the control thread keeps what failing needs, and what listening
+  // needs where that comes later (--resume).
+  void HoldMemory(bool listens_later = false);
 
  private:
   void Note(const absl::Status& status);

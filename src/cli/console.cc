@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -85,7 +86,12 @@ void Console::Progress(const std::string& text) {
 
 void Console::Flush() {
   std::unique_lock lock(mutex_);
-  idle_.wait(lock, [this] { return entries_.empty() && !progress_.has_value() && !busy_; });
+  idle_.wait(lock, [this] { return IsIdle(); });
+}
+
+bool Console::FlushWithin(int64_t limit_ms) {
+  std::unique_lock lock(mutex_);
+  return idle_.wait_for(lock, std::chrono::milliseconds(limit_ms), [this] { return IsIdle(); });
 }
 
 bool Console::stdout_works() const {

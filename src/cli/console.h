@@ -33,6 +33,8 @@ class Console {
   void Progress(const std::string& text);
   // Returns when all that was queued has been written or given up.
   void Flush();
+  // The same, but gives up after `limit_ms`; false: something is queued still.
+  bool FlushWithin(int64_t limit_ms);
   // False after a write to stdout failed (its reader went away, its disk is full).
   bool stdout_works() const;
 
@@ -48,6 +50,7 @@ class Console {
   void ThreadMain();
   void WriteEntry(const Entry& entry, bool progress_shown);
   void WriteProgress(const std::string& text);
+  bool IsIdle() const { return entries_.empty() && !progress_.has_value() && !busy_; }
 
   mutable std::mutex mutex_;
   std::condition_variable wake_;

@@ -13,6 +13,11 @@
 #include "base/private_path.h"
 
 namespace faultline {
+namespace {
+
+constexpr int64_t kLastWordsMs = 1000;
+
+}  // namespace
 
 SessionHost::SessionHost(const HostSettings& settings)
     : settings_(settings), record_(settings.record) {}
@@ -185,7 +190,11 @@ void SessionHost::WriteEnded(const Outcome& outcome) {
 
 void SessionHost::OnSignal(const std::string& name) {
   int final_status = final_status_.load(std::memory_order_acquire);
-  if (final_status >= 0) _exit(final_status);
+  if (final_status >= 0) {
+    // All that is left is output that nobody may be reading; the last line deserves a try.
+    (void)console_->FlushWithin(kLastWordsMs);
+    _exit(final_status);
+  }
   cancel_->Request(fmt::format("interrupted by {}", name));
 }
 

@@ -125,8 +125,10 @@ void DestinationSession::CompleteIfPresent() {
 // whoever does it.
 void DestinationSession::ReleaseMemory() {
   if (step_ != Step::kClosing || pause_under_way_) return;
-  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole); !recorded.ok()) {
-    parts_.observer->OnNotice(MessageOf(recorded));
+  if (result_.status.ok()) {
+    if (absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole); !recorded.ok()) {
+      parts_.observer->OnNotice(MessageOf(recorded));
+    }
   }
   if (memory_ == nullptr) return OnDisarmed(absl::OkStatus());  // one before has done it
   const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;

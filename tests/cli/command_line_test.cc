@@ -5,9 +5,11 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <csignal>
 #include <filesystem>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "cli/command_runner.h"
 
@@ -274,6 +276,19 @@ TEST_F(CommandLineTest, SignalsAfterTheHandoverOnlyGiveANotice) {
   command.Signal(SIGTERM);
   EXPECT_EQ(command.WaitForExit(), 0);
   EXPECT_EQ(Objects(command.out()).back()["event"], "completed");
+}
+
+TEST_F(CommandLineTest, SignalsWhileItEndsLoseNoLastWord) {
+  for (int i = 0; i < 10; ++i) {
+    RunningCommand command(Migrate("hold-after", {"--json"}));
+    ASSERT_TRUE(command.WaitForOut("\"post-copy\""));
+    for (int signals = 0; signals < 1000; ++signals) {
+      command.Signal(SIGINT);
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
+    EXPECT_EQ(command.WaitForExit(), 0);
+    EXPECT_EQ(Objects(command.out()).back()["event"], "completed");
+  }
 }
 
 TEST_F(CommandLineTest, StatusAndCancelFromAnotherProcess) {

@@ -111,7 +111,8 @@ class WrongInPlain(KillCase):
             move.relay.corrupt_head()
             move.relay.release()
             self.assertEqual(1, move.migrate.wait(20), move.migrate.describe())
-            self.assertIn("reserved", move.migrate.last["error"] + move.receive.last.get("error", ""))
+            self.assertEqual(1, move.receive.wait(20), move.receive.describe())
+            self.assertIn("reserved", move.migrate.last["error"] + move.receive.last["error"])
             self.assert_back(move)
         self.at_each(("Welcome", "Frozen"), case)
 

@@ -90,11 +90,11 @@ void AllowSockets(Rules* rules) {
   rules->Add(kAllow, "setsockopt", {Is(1, IPPROTO_IPV6), Is(2, IPV6_RECVERR)});
 }
 
-// A userfaultfd's, and what is asked of terminals and sockets: nothing can be typed into a
-// terminal.
+// A userfaultfd's, and what is asked of terminals, sockets and interfaces (the one in an IPv6
+// address): nothing can be typed into a terminal.
 void AllowIoctls(Rules* rules) {
   rules->Add(kAllow, "ioctl", {HasBits(1, kIoctlTypes, UFFDIO << 8)});
-  for (uint64_t request : {TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX}) {
+  for (uint64_t request : {TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX, SIOCGIFINDEX}) {
     rules->Add(kAllow, "ioctl", {Is(1, request)});
   }
 }

@@ -16,11 +16,13 @@ inline constexpr const char* kWorkCalls[] = {
     "pread64", "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readlink",
     "readlinkat", "readv", "rename", "renameat", "renameat2", "stat", "statfs", "statx", "unlink",
     "unlinkat", "write", "writev",
-    // sockets and waiting
+    // sockets and waiting; newer versions of libuv wait through a ring that they have by then, and
+    // end the process where they may not (io_uring_setup is not allowed)
     "accept", "accept4", "bind", "connect", "epoll_create1", "epoll_ctl", "epoll_pwait",
-    "epoll_pwait2", "epoll_wait", "eventfd2", "getpeername", "getsockname", "getsockopt", "listen",
-    "pipe2", "poll", "ppoll", "pselect6", "recvfrom", "recvmmsg", "recvmsg", "select", "sendmmsg",
-    "sendmsg", "sendto", "shutdown", "socketpair", "timerfd_create", "timerfd_settime",
+    "epoll_pwait2", "epoll_wait", "eventfd2", "io_uring_enter", "getpeername", "getsockname",
+    "getsockopt", "listen", "pipe2", "poll", "ppoll", "pselect6", "recvfrom", "recvmmsg", "recvmsg",
+    "select", "sendmmsg", "sendmsg", "sendto", "shutdown", "socketpair", "timerfd_create",
+    "timerfd_settime",
     // threads, signals, processes that it started or watches
     "capget", "capset", "clone", "exit", "exit_group", "futex", "get_robust_list", "getcpu",
     "getegid", "geteuid", "getgid", "getpid", "getppid", "getresgid", "getresuid", "getrlimit",
