@@ -121,6 +121,7 @@ absl::StatusOr<DestinationFigures> RunEngineDestination(const Plan& plan, const 
   parts.insecure = true;
   parts.poll_us = plan.poll_us;
   parts.read_around = !plan.page_alone;
+  parts.integrity = plan.integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
   parts.journal = &journal;
   ASSIGN_OR_RETURN(const std::unique_ptr<Session> session,
                    MakeDestinationSession(std::move(parts)));
@@ -151,6 +152,7 @@ absl::Status RunEngineSource(const Plan& plan, const Region& region) {
   parts.uri = "tcp://" + plan.address;
   parts.insecure = true;
   parts.poll_us = plan.poll_us;
+  parts.integrity = plan.integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
   RETURN_IF_ERROR(FillRandom(&parts.id));
   if (plan.measure == Measure::kFaults) parts.bandwidth = kHeldBytesPerSecond;
   parts.journal = &journal;

@@ -41,6 +41,7 @@ void AddPlan(CLI::App* side, Plan* plan) {
                    "floors of faults: not 0 polls without end instead of blocking; engine: its "
                    "option of this name");
   side->add_flag("--page-alone", plan->page_alone, "engine: a fault brings no neighbors");
+  side->add_flag("--integrity", plan->integrity, "engine: pages are checked end to end");
 }
 
 // Both sides know their peer's plan: what makes no sense is refused before anybody waits.

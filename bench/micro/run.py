@@ -83,10 +83,13 @@ def cases(options):
         polling = ("--poll-us", options.engine_poll_us)
         found["engine idle polling"] = (*engine, *faults, *polling)
         found["engine idle think polling"] = (*engine, *faults, *think, *polling)
+    checked = ("--integrity",)
+    found["engine idle checked"] = (*engine, *faults, *checked)
     push = ("--measure", "push", "--pages", pages)
     lean = (*floor, *push, "--chunk-kib", PUSH_CHUNK_KIB)
     found["floor 4 push"] = lean
     found["engine push"] = (*engine, *push)
+    found["engine push checked"] = (*engine, *push, *checked)
     found["floor 4 push think"] = (*lean, *think)
     found["engine push think"] = (*engine, *push, *think)
     found["engine push, page alone"] = (*engine, *push, "--page-alone")
@@ -103,6 +106,7 @@ def cases(options):
         found[f"floor 2 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib)
         found[f"floor 3 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib, "--sendfile")
     found["engine bulk"] = (*engine, *bulk)
+    found["engine bulk checked"] = (*engine, *bulk, *checked)
     if options.only:
         words = options.only.split(",")
         found = {name: case for name, case in found.items() if any(w in name for w in words)}

@@ -51,6 +51,7 @@ class DestinationRunner : public Session {
     }
     if (!parts_.read_around) options.read_around = ReadAround::Always(0);
     options.huge_pages = parts_.huge_pages;
+    options.integrity = parts_.integrity;
     options.limits.recovery_timeout_us = parts_.recovery_timeout_us;
     session_ = std::make_unique<DestinationSession>(parts, std::move(options));
     return loops_.Run(session_.get());

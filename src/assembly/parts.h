@@ -36,6 +36,7 @@ struct SourceParts {
   int64_t recovery_timeout_us = 0;  // 0: no limit
   // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
   std::optional<KeptMigration> resume;
+  IntegrityWish integrity = IntegrityWish::kDefault;
   Journal* journal = nullptr;
   // This process has no other work: it gives up what the session does not need.
   bool confine = false;
@@ -54,6 +55,7 @@ struct DestinationParts {
   bool resume_whole = false;            // its last record is kWhole
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
+  IntegrityWish integrity = IntegrityWish::kDefault;
   Journal* journal = nullptr;
   bool confine = false;  // as in SourceParts
 };

@@ -82,6 +82,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.connect_timeout_us = options.connect_timeout_ms * 1000;
   parts.poll_us = options.poll_us;
   parts.push_order = options.push_order;
+  parts.integrity = options.integrity;
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   parts.confine = options.confine;
@@ -114,6 +115,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.poll_us = options.poll_us;
   parts.read_around = options.read_around;
   parts.huge_pages = options.huge_pages;
+  parts.integrity = options.integrity;
   parts.tls = options.tls;
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;

@@ -10,6 +10,7 @@
 
 #include "base/status.h"
 #include "engine/session_report.h"
+#include "protocol/messages.h"
 #include "seams/compression.h"
 #include "seams/journal.h"
 
@@ -44,6 +45,7 @@ struct MigrateOptions {
   std::optional<KeptMigration> resume;
   // Run gives up, for the whole process and for good, the rights that the session does not need.
   bool confine = false;
+  IntegrityWish integrity = IntegrityWish::kDefault;  // whether pages are checked end to end
 };
 
 struct ReceiveOptions {
@@ -61,6 +63,7 @@ struct ReceiveOptions {
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
   bool confine = false;                 // as in MigrateOptions
+  IntegrityWish integrity = IntegrityWish::kDefault;  // as in MigrateOptions
 };
 
 // One side of one migration. Run blocks on its own loops until the migration has ended.

@@ -43,6 +43,7 @@ class SourceRunner : public Session {
     SourceSession::Options options;
     options.id = parts_.id;
     options.quit_source = parts_.quit_source;
+    options.integrity = parts_.integrity;
     if (parts_.resume.has_value()) {
       options.resume = {.token = parts_.resume->token, .run = parts_.resume->run};
     }

@@ -89,6 +89,14 @@ void AddSandbox(CLI::App* command, std::string* value) {
       ->type_name("on|off");
 }
 
+void AddIntegrity(CLI::App* command, std::string* value) {
+  command
+      ->add_option("--integrity", *value,
+                   "check every page end to end: on (refused if the other side cannot) or off "
+                   "(unless the other side says on); default: on where both sides can")
+      ->type_name("on|off");
+}
+
 void AddRecoveryTimeout(CLI::App* command, std::string* value) {
   command
       ->add_option("--recovery-timeout", *value,
@@ -142,6 +150,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "last)")
       ->type_name("NAME");
   AddPoll(command, &options->common.poll_us);
+  AddIntegrity(command, &options->common.integrity);
   AddTls(command, &options->tls);
   command
       ->add_option("--tls-hostname", options->tls.hostname,
@@ -177,6 +186,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
   command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
       ->type_name("unix:PATH");
   AddPoll(command, &options->common.poll_us);
+  AddIntegrity(command, &options->common.integrity);
   AddTls(command, &options->tls);
   command->add_flag("--insecure", options->insecure,
                     "plain TCP beyond loopback, without TLS: whoever can connect writes the VM's "

@@ -52,8 +52,8 @@ absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfi
   return record;
 }
 
-absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command,
-                                         const SessionRecord& record) {
+absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command, const SessionRecord& record,
+                                         const Unfinished* resume) {
   MigrateOptions options;
   if (command.mode != "postcopy") {
     return absl::InvalidArgumentError(
@@ -66,6 +66,8 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command,
   ASSIGN_OR_RETURN(options.compression, ParseCompression(record.compress));
   options.push_order = record.push_order;
   options.poll_us = record.poll_us;
+  const KeptMigration* kept = resume != nullptr ? &*resume->journal.kept : nullptr;
+  ASSIGN_OR_RETURN(options.integrity, ParseIntegrity(command.common.integrity, kept));
   options.insecure = record.insecure;
   options.tls = record.tls;
   options.quit_source = record.quit_source;
@@ -78,7 +80,7 @@ ExitStatus Migrate(const CommandParts& parts, const MigrateCommand& command, uin
                    const Unfinished* resume) {
   absl::StatusOr<SessionRecord> record = ToRecord(command, resume);
   if (!record.ok()) return UsageError(record.status(), "migrate");
-  absl::StatusOr<MigrateOptions> options = ToOptions(command, *record);
+  absl::StatusOr<MigrateOptions> options = ToOptions(command, *record, resume);
   if (!options.ok()) return UsageError(options.status(), "migrate");
   if (resume == nullptr) {
     absl::StatusOr<RunDirectory> directory = RunDirectory::Open(command.run_directory);

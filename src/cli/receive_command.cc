@@ -58,7 +58,8 @@ absl::StatusOr<SessionRecord> ToRecord(const ReceiveCommand& command, const Unfi
   return record;
 }
 
-ReceiveOptions ToOptions(const SessionRecord& record, const Unfinished* resume) {
+absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const SessionRecord& record,
+                                         const Unfinished* resume) {
   ReceiveOptions options;
   options.listen_uri = record.endpoint;
   options.qmp_path = record.qmp_path;
@@ -67,6 +68,8 @@ ReceiveOptions ToOptions(const SessionRecord& record, const Unfinished* resume) 
   options.read_around = record.read_around;
   options.huge_pages = record.huge_pages;
   options.confine = record.confine;
+  const KeptMigration* kept = resume != nullptr ? &*resume->journal.kept : nullptr;
+  ASSIGN_OR_RETURN(options.integrity, ParseIntegrity(command.common.integrity, kept));
   options.insecure = record.insecure;
   options.tls = record.tls;
   options.recovery_timeout_us = record.recovery_timeout_us;
@@ -164,7 +167,8 @@ ExitStatus Receive(const CommandParts& parts, const ReceiveCommand& command, uin
                    const Unfinished* resume) {
   absl::StatusOr<SessionRecord> record = ToRecord(command, resume);
   if (!record.ok()) return UsageError(record.status(), "receive");
-  ReceiveOptions options = ToOptions(*record, resume);
+  absl::StatusOr<ReceiveOptions> options = ToOptions(command, *record, resume);
+  if (!options.ok()) return UsageError(options.status(), "receive");
   HostSettings settings;
   settings.role = Role::kDestination;
   settings.record = *record;
@@ -174,10 +178,10 @@ ExitStatus Receive(const CommandParts& parts, const ReceiveCommand& command, uin
   settings.started_us = started_us;
   SessionHost host(settings);
   if (absl::Status opened = host.Open(parts); !opened.ok()) return host.Fail(opened);
-  options.journal_path = host.journal_path();
-  if (command.has_qemu_command) return StartQemuAndReceive(parts, command, options, &host);
+  options->journal_path = host.journal_path();
+  if (command.has_qemu_command) return StartQemuAndReceive(parts, command, *options, &host);
 
-  absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(options, host.journal());
+  absl::StatusOr<std::unique_ptr<Session>> session = parts.make_receive(*options, host.journal());
   if (!session.ok()) return RefuseOrFail(&host, session.status());
   SessionResult result = host.Run(session->get());
   return host.Finish(result);

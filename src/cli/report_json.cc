@@ -19,6 +19,7 @@ void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
   o["pages_absent"] = snapshot.pages_absent;
   o["pages_discarded"] = snapshot.pages_discarded;
   o["faults"] = snapshot.faults;
+  o["integrity_mismatches"] = snapshot.mismatches;
   o["reconnects"] = snapshot.reconnects;
   o["bytes_total"] = snapshot.bytes_total;
   o["bytes_wire"] = snapshot.bytes_wire;
@@ -63,7 +64,8 @@ OutputJson OutcomeJson(const Outcome& outcome) {
                        {"id", result.migration_id},
                        {"role", RoleName(outcome.role)},
                        {"mode", outcome.mode},
-                       {"transport", result.transport}};
+                       {"transport", result.transport},
+                       {"integrity", result.integrity}};
   // Nobody but the source can tell before the destination knows: until then it is the source's.
   bool known = result.owner != VmOwner::kUndecided;
   object["vm_owner"] = OwnerName(known ? result.owner : VmOwner::kSource);

@@ -127,6 +127,13 @@ std::string Summary(const Outcome& outcome) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
                         FormatBytes(last.bytes_packed_out));
   }
+  if (last.mismatches > 0) {
+    text += fmt::format(
+        "\n  {} changed on their way, were found out and asked for again: look for errors in the "
+        "memory of both hosts and of the network between them",
+        last.mismatches == 1 ? "pages that came together"
+                             : fmt::format("{} times pages", last.mismatches));
+  }
   if (last.reconnects > 0) {
     text += fmt::format("\n  the connection was lost and made again {}",
                         last.reconnects == 1 ? "once" : fmt::format("{} times", last.reconnects));

@@ -39,6 +39,7 @@ struct CommonOptions {
   std::optional<int64_t> poll_us;
   std::string recovery_timeout;  // empty: left out
   std::string sandbox;           // "on", "off"; empty: left out
+  std::string integrity;         // not in the record: the journal keeps what was agreed on
 };
 absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record);
 

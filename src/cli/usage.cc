@@ -62,4 +62,15 @@ absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text) {
   return us.ok() ? us : Annotate(us.status(), "--recovery-timeout");
 }
 
+absl::StatusOr<IntegrityWish> ParseIntegrity(const std::string& text, const KeptMigration* kept) {
+  if (text == "on") return IntegrityWish::kOn;
+  if (text == "off") return IntegrityWish::kOff;
+  if (!text.empty()) {
+    return absl::InvalidArgumentError(
+        fmt::format("--integrity: '{}' is not known; give on or off", text));
+  }
+  if (kept == nullptr) return IntegrityWish::kDefault;
+  return kept->integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
+}
+
 }  // namespace faultline

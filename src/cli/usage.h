@@ -4,6 +4,7 @@
 
 #include <string>
 
+#include "assembly/sessions.h"
 #include "base/status.h"
 #include "cli/exit_status.h"
 
@@ -23,6 +24,10 @@ absl::Status CheckUri(const std::string& uri, const std::string& option);
 
 // The value of --recovery-timeout in microseconds; 0: no limit ("none").
 absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text);
+
+// The value of --integrity. Left out: the default, or what the migration that is taken up again
+// (null: none is) had agreed on.
+absl::StatusOr<IntegrityWish> ParseIntegrity(const std::string& text, const KeptMigration* kept);
 
 }  // namespace faultline
 

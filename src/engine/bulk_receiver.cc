@@ -5,6 +5,7 @@
 
 #include "engine/install_error.h"
 #include "engine/install_retry.h"
+#include "pages/page_digest.h"
 
 namespace faultline {
 namespace {
@@ -19,8 +20,9 @@ BulkReceiver::BulkReceiver(Executor* executor, GuestMemory* memory, InstallGate*
                            TransferCounters* counters, TransferListener* listener)
     : executor_(executor), memory_(memory), gate_(gate), counters_(counters), listener_(listener) {}
 
-void BulkReceiver::Start(PushReceiver* receiver) {
+void BulkReceiver::Start(PushReceiver* receiver, bool integrity) {
   receiver_ = receiver;
+  integrity_ = integrity;
   receiver_->Start(this);
 }
 
@@ -62,7 +64,13 @@ void BulkReceiver::NoteZeros(PageRun run) {
   counters_->pages_pushed.fetch_add(zeros, std::memory_order_relaxed);
 }
 
-bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes) {
+bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,
+                         std::optional<uint64_t> digest) {
+  if (integrity_ && digest != DigestOfRun(run, bytes)) {
+    Stop();
+    listener_->OnMismatch(run);
+    return true;
+  }
   InstallResult result;
   if (bytes.empty()) {
     NoteZeros(run);

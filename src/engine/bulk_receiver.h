@@ -5,6 +5,7 @@
 #define FAULTLINE_ENGINE_BULK_RECEIVER_H_
 
 #include <memory>
+#include <optional>
 #include <span>
 
 #include "engine/install_gate.h"
@@ -21,12 +22,14 @@ class BulkReceiver : public PushReceiver::Listener {
   BulkReceiver(Executor* executor, GuestMemory* memory, InstallGate* gate,
                TransferCounters* counters, TransferListener* listener);
 
-  void Start(PushReceiver* receiver);
+  // With `integrity` nothing is put in that is not what the source read.
+  void Start(PushReceiver* receiver, bool integrity);
   // Nothing happens after this returns, until the next Start. A run that could not be put in yet is
   // dropped.
   void Stop();
 
-  bool OnRun(PageRun run, std::span<const std::byte> bytes) override;
+  bool OnRun(PageRun run, std::span<const std::byte> bytes,
+             std::optional<uint64_t> digest) override;
   void OnPushFinished() override;
   void OnReceiverFailed(absl::Status status) override;
 
@@ -45,6 +48,7 @@ class BulkReceiver : public PushReceiver::Listener {
   TransferCounters* const counters_;
   TransferListener* const listener_;
   PushReceiver* receiver_ = nullptr;  // null unless started
+  bool integrity_ = false;
   bool out_of_memory_ = false;
   std::unique_ptr<Timer> resume_timer_;
 };

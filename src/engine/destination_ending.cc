@@ -200,6 +200,7 @@ ProgressSnapshot DestinationSession::Snapshot() const {
   snapshot.pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed);
   snapshot.pages_discarded = counters_.pages_discarded.load(std::memory_order_relaxed);
   snapshot.faults = counters_.faults.load(std::memory_order_relaxed);
+  snapshot.mismatches = mismatches_.count();
   snapshot.reconnects = reconnects_;
   snapshot.bytes_wire = parts_.transport->bytes_wire();
   snapshot.elapsed_us = static_cast<uint64_t>(now_ns - started_ns_) / 1000;

@@ -96,14 +96,28 @@ void DestinationSession::UpdatePause() {
 }
 
 void DestinationSession::OnLaneFailed(absl::Status status) {
-  parts_.control->Post([this, status] {
-    if (!lanes_up_ || !lane_failure_.ok() || step_ >= Step::kClosing) return;
-    lane_failure_ = status;
-    lane_timer_ = parts_.control->RunAfter(options_.limits.lane_failure_grace_us, [this] {
-      if (step_ == Step::kUndecided) return;  // the source decides, which may have seen it too
-      if (owned()) return LoseLink(lane_failure_);
-      Fail(lane_failure_, PeerErrorCode::kInternal);
-    });
+  parts_.control->Post(
+      [this, status] { FailLanes(status, options_.limits.lane_failure_grace_us); });
+}
+
+void DestinationSession::FailLanes(const absl::Status& status, int64_t grace_us) {
+  if (!lanes_up_ || !lane_failure_.ok() || step_ >= Step::kClosing) return;
+  lane_failure_ = status;
+  lane_timer_ = parts_.control->RunAfter(grace_us, [this] {
+    if (step_ == Step::kUndecided) return;  // the source decides, which may have seen it too
+    if (owned()) return LoseLink(lane_failure_);
+    Fail(lane_failure_, PeerErrorCode::kInternal);
+  });
+}
+
+void DestinationSession::OnMismatch(PageRun run) {
+  parts_.control->Post([this, run] {
+    const absl::Status status = mismatches_.Note(vm_.layout(), run);
+    // The source's people are to know why the lane breaks, too.
+    if (lanes_up_ && owned() && step_ < Step::kClosing) channel_->Send(Mismatch{run});
+    // This side knows the reason. Before the handover it is the one that says it; after it the
+    // other lane may go on meanwhile.
+    FailLanes(status, owned() ? options_.limits.lane_failure_grace_us : 0);
   });
 }
 

@@ -105,13 +105,15 @@ void DestinationSession::LimitParting() {
 
 // Whoever knows the token is the source: a connection that it opens replaces the one that this side
 // may still believe in.
-void DestinationSession::OnResume(std::unique_ptr<ControlChannel> channel) {
+void DestinationSession::OnResume(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
+  if (!AgreeOn(hello, channel.get())) return;
   if (channel_ != nullptr || lanes_up_) {
     LoseLink(absl::UnavailableError("it has connected anew"));
   }
   TakeChannel(std::move(channel), options_.limits.silence_post_copy_us);
   resumed_.connected = true;
-  channel_->Send(Welcome{.version = kProtocolVersionMax, .token = options_.token});
+  channel_->Send(Welcome{
+      .version = kProtocolVersionMax, .token = options_.token, .integrity = result_.integrity});
   channel_->Start(this);
 }
 
@@ -123,12 +125,9 @@ void DestinationSession::TellMissing() {
   if (step_ >= Step::kRunning) channel_->Send(Running{.downtime_us = result_.downtime_us});
   if (step_ == Step::kClosing) return;  // Completed follows
   if (step_ == Step::kParting) return SendEnd();
-  if (!map_complete_) {
-    map_cursor_.assign(vm_.regions.size(), 0);
-    data_pages_ = 0;
-  }
+  if (!map_complete_) ForgetMap();
   parts_.transport->ExpectLanes(
-      id_, options_.token, vm_.layout(), options_.limits.connect_timeout_us,
+      Terms(), options_.limits.connect_timeout_us,
       guard_.Wrap([this](auto lanes) { OnLanesJoinedAgain(std::move(lanes)); }));
   const uint64_t pages =
       TellMissingPages(memory_->table(), kRangesPerMessageMax,

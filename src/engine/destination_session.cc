@@ -7,11 +7,13 @@
 
 #include "base/check.h"
 #include "base/text.h"
+#include "pages/page_digest.h"
+#include "protocol/handshake.h"
 
 namespace faultline {
 
 DestinationSession::DestinationSession(Parts parts, Options options)
-    : parts_(parts), options_(std::move(options)) {
+    : parts_(parts), options_(std::move(options)), integrity_wish_(options_.integrity) {
   result_.transport = parts_.transport->name();
 }
 
@@ -73,7 +75,7 @@ void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlCh
                     .text = "this connection belongs to no migration that is under way here"});
       return;
     }
-    if (resumes) return OnResume(std::move(channel));
+    if (resumes) return OnResume(hello, std::move(channel));
     outcome_listener_ = std::make_unique<OutcomeListener>(this, std::move(channel));
     return;
   }
@@ -82,13 +84,28 @@ void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlCh
                             .text = "another migration is under way to this destination"});
     return;
   }
+  if (!AgreeOn(hello, channel.get())) return;
   step_ = Step::kGreeted;
   id_ = hello.migration_id;
   result_.migration_id = HexEncode(id_);
   TakeChannel(std::move(channel), options_.limits.silence_preparing_us);
   EnterPhase(Phase::kPreparing);
-  channel_->Send(Welcome{.version = kProtocolVersionMax, .token = options_.token});
+  channel_->Send(Welcome{
+      .version = kProtocolVersionMax, .token = options_.token, .integrity = result_.integrity});
   channel_->Start(this);
+}
+
+bool DestinationSession::AgreeOn(const Hello& hello, ControlChannel* channel) {
+  absl::StatusOr<bool> agreed = AgreeOnIntegrity(hello.integrity, integrity_wish_);
+  if (agreed.ok()) {
+    integrity_wish_ = *agreed ? IntegrityWish::kOn : IntegrityWish::kOff;
+    result_.integrity = *agreed;
+    return true;
+  }
+  parts_.observer->OnNotice(fmt::format("turned the source at {} away: {}", channel->peer_name(),
+                                        MessageOf(agreed.status())));
+  channel->Send(PeerError{.code = PeerErrorCode::kVersion, .text = MessageOf(agreed.status())});
+  return false;
 }
 
 void DestinationSession::TakeChannel(std::unique_ptr<ControlChannel> channel,
@@ -185,14 +202,15 @@ bool DestinationSession::HandleMessage(Message& message) {
 void DestinationSession::OnOffer(const Offer& offer) {
   absl::Status status = ArmMemory(offer.layout);
   if (status.ok()) {
-    status =
-        Annotate(parts_.journal->Keep(id_, options_.token, /*run=*/true, vm_), "write the journal");
+    status = Annotate(
+        parts_.journal->Keep(
+            {.id = id_, .token = options_.token, .run = true, .integrity = result_.integrity}, vm_),
+        "write the journal");
   }
   if (!status.ok()) return Fail(status, PeerErrorCode::kPrepare);
   MakeLaneEnds();
   step_ = Step::kJoining;
-  parts_.transport->ExpectLanes(id_, options_.token, offer.layout,
-                                options_.limits.connect_timeout_us,
+  parts_.transport->ExpectLanes(Terms(), options_.limits.connect_timeout_us,
                                 guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
   channel_->Send(Accepted{.vmm_version = vm_.vmm_version});
 }
@@ -226,10 +244,19 @@ void DestinationSession::OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes>
   parts_.vmm->DescribeAgain(guard_.Wrap([this](auto vm) { OnDescribedAgain(std::move(vm)); }));
 }
 
+// Once armed, the regions have the source's order.
+LaneTerms DestinationSession::Terms() const {
+  return {
+      .id = id_, .token = options_.token, .layout = vm_.layout(), .integrity = result_.integrity};
+}
+
 void DestinationSession::UseLanes(const DestinationTransport::Lanes& lanes) {
   lanes_up_ = true;
-  parts_.demand->Post([this, reader = lanes.reader] { fault_handler_->Connect(reader); });
-  parts_.bulk->Post([this, push = lanes.push] { bulk_receiver_->Start(push); });
+  const bool integrity = result_.integrity;
+  parts_.demand->Post(
+      [this, reader = lanes.reader, integrity] { fault_handler_->Connect(reader, integrity); });
+  parts_.bulk->Post(
+      [this, push = lanes.push, integrity] { bulk_receiver_->Start(push, integrity); });
 }
 
 void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {
@@ -270,10 +297,10 @@ absl::Status DestinationSession::OnAllocatedRanges(const AllocatedRanges& messag
           "AllocatedRanges.ranges of region {}: [{}, {}) is not after page {} and inside {} pages",
           message.region, range.first, range.end, cursor, page_count));
     }
-    memory_->table().ChangeMissing({message.region, cursor, range.first - cursor},
-                                   PageState::kAbsent);
+    map_holes_.push_back({message.region, cursor, range.first - cursor});
     cursor = range.end;
     data_pages_ += range.count();
+    map_digest_ = DigestWithRange(map_digest_, message.region, range);
   }
   return absl::OkStatus();
 }
@@ -284,15 +311,33 @@ absl::Status DestinationSession::OnAllocationMapEnd(const AllocationMapEnd& mess
         fmt::format("AllocationMapEnd.data_pages is {}, but the ranges hold {}", message.data_pages,
                     data_pages_));
   }
+  if (result_.integrity && message.digest != map_digest_) {
+    mismatches_.NoteMap();
+    FailLanes(absl::DataLossError(
+                  "the list of pages that hold data changed on its way: it is not what the source "
+                  "sent; nothing was made of it"),
+              /*grace_us=*/0);
+    return absl::OkStatus();
+  }
   for (RegionIndex region = 0; region < map_cursor_.size(); ++region) {
     const uint64_t page_count = vm_.regions[region].layout.page_count();
-    memory_->table().ChangeMissing({region, map_cursor_[region], page_count - map_cursor_[region]},
-                                   PageState::kAbsent);
+    map_holes_.push_back({region, map_cursor_[region], page_count - map_cursor_[region]});
+  }
+  for (PageRun hole : std::exchange(map_holes_, {})) {
+    memory_->table().ChangeMissing(hole, PageState::kAbsent);
   }
   map_complete_ = true;
   // None may be missing by now: nothing was ever allocated, or the guest gave it up.
   if (memory_->table().missing_pages() == 0) OnAllPresent();
   return absl::OkStatus();
+}
+
+// It is sent again on the next connection, from its start.
+void DestinationSession::ForgetMap() {
+  map_cursor_.assign(vm_.regions.size(), 0);
+  map_holes_.clear();
+  map_digest_ = 0;
+  data_pages_ = 0;
 }
 
 absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {

@@ -17,6 +17,7 @@
 #include "engine/bulk_receiver.h"
 #include "engine/fault_handler.h"
 #include "engine/lifetime_guard.h"
+#include "engine/mismatch.h"
 #include "engine/peer_watch.h"
 #include "engine/read_around.h"
 #include "engine/session_limits.h"
@@ -54,6 +55,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     std::optional<Resume> resume;  // takes that migration up again
     ReadAround read_around = ReadAround::Automatic();
     bool huge_pages = false;  // makes the memory huge again after the last page
+    IntegrityWish integrity = IntegrityWish::kDefault;
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -70,6 +72,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void OnAllPresent() override;                         // lane threads
   void OnPushFinished() override;                       // bulk thread
   void OnOutOfMemory(bool out) override;                // lane threads
+  void OnMismatch(PageRun run) override;                // lane threads
   void OnLaneFailed(absl::Status status) override;      // lane threads
   void OnTransferFailed(absl::Status status) override;  // lane threads
 
@@ -120,6 +123,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   // Each step and what ends it.
   void OnDescribed(absl::StatusOr<VmDescription> vm);
   void OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel);
+  // Settles with the source whether pages are checked; false: they cannot agree, and it was told.
+  bool AgreeOn(const Hello& hello, ControlChannel* channel);
   void TakeChannel(std::unique_ptr<ControlChannel> channel, int64_t silence_max_us);
   bool HandleMessage(Message& message);
   void OnOffer(const Offer& offer);
@@ -127,11 +132,15 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void MakeLaneEnds();
   absl::Status Listen();
   void OnLanesOpen(absl::StatusOr<DestinationTransport::Lanes> lanes);
+  LaneTerms Terms() const;
   void UseLanes(const DestinationTransport::Lanes& lanes);
   void OnDescribedAgain(absl::StatusOr<VmDescription> vm);
   void OnFrozen(const Frozen& frozen);
   absl::Status OnAllocatedRanges(const AllocatedRanges& message);
   absl::Status OnAllocationMapEnd(const AllocationMapEnd& message);
+  void ForgetMap();
+  // The lanes are no good any more.
+  void FailLanes(const absl::Status& status, int64_t grace_us);
   absl::Status OnDeviceState(const DeviceState& message);
   absl::Status OnDeviceStateEnd(const DeviceStateEnd& message);
   void OnLoaded(absl::Status status);
@@ -155,7 +164,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   absl::Status TakeMemoryOver();
   void LimitRecovery();
   void LimitParting();
-  void OnResume(std::unique_ptr<ControlChannel> channel);
+  void OnResume(const Hello& hello, std::unique_ptr<ControlChannel> channel);
   void TellMissing();
   void OnLanesJoinedAgain(absl::StatusOr<DestinationTransport::Lanes> lanes);
 
@@ -196,6 +205,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   int64_t lost_at_ns_ = 0;
   uint64_t reconnects_ = 0;
   absl::Status lane_failure_;
+  IntegrityWish integrity_wish_;  // once agreed on: what was agreed
+  MismatchNotes mismatches_;
   absl::Status broken_;  // what failed first
   bool vmm_loaded_ = false;
   bool all_present_ = false;
@@ -211,7 +222,9 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   bool map_complete_ = false;
   uint64_t data_pages_ = 0;
   uint64_t device_state_bytes_ = 0;
-  std::vector<uint64_t> map_cursor_;  // per region: pages before it have their state
+  std::vector<uint64_t> map_cursor_;  // per region: the map is known up to there
+  std::vector<PageRun> map_holes_;    // absent once the map is whole and right
+  uint64_t map_digest_ = 0;
 
   InstallGate gate_;
   TransferCounters counters_;

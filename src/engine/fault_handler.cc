@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "engine/install_error.h"
 #include "engine/install_retry.h"
+#include "pages/page_digest.h"
 
 namespace faultline {
 namespace {
@@ -44,9 +45,10 @@ void FaultHandler::Start() {
   memory_->StartEvents(this);
 }
 
-void FaultHandler::Connect(PageReader* reader) {
+void FaultHandler::Connect(PageReader* reader, bool integrity) {
   FAULTLINE_CHECK(started_ && reader_ == nullptr);
   reader_ = reader;
+  integrity_ = integrity;
   reader_failed_ = false;
   reader_->Start(this);
   // What nobody waits for comes with the push.
@@ -193,8 +195,14 @@ void FaultHandler::FetchAround(PageId page) {
   }
 }
 
-void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes) {
+void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes,
+                          std::optional<uint64_t> digest) {
   if (disarmed_) return;
+  if (const PageRun run{page.region, page.index, 1};
+      integrity_ && digest != DigestOfRun(run, bytes)) {
+    Disconnect();
+    return listener_->OnMismatch(run);
+  }
   auto entry = in_flight_.find(page);
   // A second answer to one question is the peer's mistake, and must not pile up here.
   if (entry == in_flight_.end() || IsDeferredAnswer(page)) return;

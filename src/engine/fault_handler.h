@@ -9,6 +9,7 @@
 #define FAULTLINE_ENGINE_FAULT_HANDLER_H_
 
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -32,8 +33,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void Start();
   // Asks `reader` from now on, first for all that somebody waits for and that was asked for in
   // vain. The allocation map may still be on its way: a page that it will call absent is fetched,
-  // and comes as zeros.
-  void Connect(PageReader* reader);
+  // and comes as zeros. With `integrity` nothing is put in that is not what the source read.
+  void Connect(PageReader* reader, bool integrity);
   // The demand lane is no more: stops the reader. Faults are read on, and wait for the next one.
   void Disconnect();
   // The source pushes nothing more: asks for every page that is missing still.
@@ -45,7 +46,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void Stop();
 
   void OnEventsReady() override;
-  void OnPage(PageId page, std::span<const std::byte> bytes) override;
+  void OnPage(PageId page, std::span<const std::byte> bytes,
+              std::optional<uint64_t> digest) override;
   void OnReaderFailed(absl::Status status) override;
 
  private:
@@ -92,6 +94,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
 
   bool started_ = false;
   PageReader* reader_ = nullptr;  // null unless connected
+  bool integrity_ = false;
   bool reader_failed_ = false;
   bool failed_ = false;  // the memory: nothing is read or installed any more
   bool out_of_memory_ = false;

@@ -44,6 +44,7 @@ struct ProgressSnapshot {
   uint64_t pages_pushed = 0;     // installed because they were pushed
   uint64_t pages_discarded = 0;  // given up by the guest meanwhile
   uint64_t faults = 0;           // events read (destination)
+  uint64_t mismatches = 0;       // runs and answers that were not what the source had read
   uint64_t reconnects = 0;       // connections that were lost after the handover and made again
   uint64_t bytes_total = 0;      // of all regions
   uint64_t bytes_wire = 0;
@@ -73,6 +74,7 @@ struct SessionResult {
   VmOwner owner = VmOwner::kSource;
   std::string migration_id;  // 32 hexadecimal digits; empty if none was agreed
   std::string transport;     // "tcp"
+  bool integrity = false;    // pages were checked end to end
   ProgressSnapshot last;
   uint64_t downtime_us = 0;
   uint64_t total_us = 0;              // from the handover to the last page

@@ -11,7 +11,8 @@ void SourceSession::OnChannelClosed(absl::Status reason) {
   bool was_open = std::exchange(channel_open_, false);
   if (step_ == Step::kTelling && was_open) return TellOutcome();
   if (step_ >= Step::kRetiring) return;
-  if (committed()) return LoseLink(std::move(reason));
+  // A lane that broke before says more.
+  if (committed()) return LoseLink(lane_failure_.ok() ? std::move(reason) : lane_failure_);
   std::string text = fmt::format("lost {}: {}", peer(), MessageOf(reason));
   Fail(absl::Status(reason.code(), text), PeerErrorCode::kInternal);
 }
@@ -160,6 +161,7 @@ ProgressSnapshot SourceSession::Snapshot() const {
   snapshot.pages_missing = peer_reports_ ? peer_progress_.pages_missing : to_come;
   snapshot.pages_demand = peer_progress_.pages_demand;
   snapshot.pages_pushed = peer_progress_.pages_pushed;
+  snapshot.mismatches = mismatches_.count();
   snapshot.reconnects = reconnects_;
   snapshot.bytes_wire = parts_.transport->bytes_wire();
   const PackedBytes packed = parts_.transport->bytes_packed();

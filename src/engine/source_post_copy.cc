@@ -5,6 +5,7 @@
 
 #include "base/check.h"
 #include "engine/source_session.h"
+#include "pages/page_digest.h"
 #include "protocol/codec.h"
 
 namespace faultline {
@@ -18,6 +19,11 @@ bool SourceSession::HandlePostCopy(const Message& message) {
   if (auto* running = std::get_if<Running>(&message);
       running && (step_ == Step::kCommitted || resumes || said_again)) {
     OnRunning(*running);
+    return true;
+  }
+  if (auto* mismatch = std::get_if<Mismatch>(&message);
+      mismatch && (step_ == Step::kCommitted || step_ == Step::kRunning || resumes)) {
+    OnMismatch(*mismatch);
     return true;
   }
   if (!destination_runs_ || (step_ != Step::kRunning && !resumes)) return false;
@@ -51,6 +57,22 @@ void SourceSession::OnRunning(const Running& running) {
 void SourceSession::OnProgressMessage(const Progress& progress) {
   peer_progress_ = progress;
   peer_reports_ = true;
+}
+
+// The destination gives its lanes up for it: this is why.
+void SourceSession::OnMismatch(const Mismatch& mismatch) {
+  const PageRun run = mismatch.run;
+  const bool inside = run.region < layout_.size() && !run.empty() &&
+                      run.first < layout_[run.region].page_count() &&
+                      run.count <= layout_[run.region].page_count() - run.first;
+  if (!result_.integrity || !inside) {
+    return Fail(absl::InvalidArgumentError(
+                    fmt::format("{} sent a Mismatch that is about no page of this VM's", peer())),
+                PeerErrorCode::kBadMessage);
+  }
+  const absl::Status status = mismatches_.Note(layout_, run);
+  if (lane_failure_.ok()) return OnLaneFailed(status);
+  lane_failure_ = status;
 }
 
 void SourceSession::OnCompleted(const Completed& completed) {
@@ -119,8 +141,10 @@ void SourceSession::PushIfReady() {
 
 void SourceSession::SendAllocationMap() {
   uint64_t data_pages = 0;
+  uint64_t digest = 0;
   for (RegionIndex region = 0; region < map_.size(); ++region) {
     data_pages += map_[region].page_count();
+    map_[region].ForEach([&](PageRange range) { digest = DigestWithRange(digest, region, range); });
     AllocatedRanges message{.region = region, .ranges = {}};
     map_[region].ForEach([&](PageRange range) {
       message.ranges.push_back(range);
@@ -131,7 +155,9 @@ void SourceSession::SendAllocationMap() {
     });
     if (!message.ranges.empty()) channel_->Send(message);
   }
-  channel_->Send(AllocationMapEnd{.data_pages = data_pages});
+  AllocationMapEnd end{.data_pages = data_pages, .digest = {}};
+  if (result_.integrity) end.digest = digest;
+  channel_->Send(end);
 }
 
 void SourceSession::OnDemand(PageId page) { pusher_.OnDemand(page); }

@@ -80,6 +80,7 @@ void SourceSession::TryLater() {
     hello.role = ConnectionRole::kResume;
     hello.migration_id = options_.id;
     hello.token = token_;
+    hello.integrity = integrity_wish_;
     parts_.transport->Connect(
         hello, options_.limits.reconnect_try_us,
         guard_.Wrap([this](auto channel) { OnReconnected(std::move(channel)); }));
@@ -105,7 +106,11 @@ bool SourceSession::HandleResuming(const Message& message) {
     LoseLink(absl::UnavailableError(error->text));
     return true;
   }
-  if (std::holds_alternative<Welcome>(message) && !resuming_.welcomed) {
+  if (auto* welcome = std::get_if<Welcome>(&message); welcome && !resuming_.welcomed) {
+    if (absl::Status agreed = AgreeOn(*welcome); !agreed.ok()) {
+      LoseLink(agreed);
+      return true;
+    }
     resuming_.welcomed = true;
     SendCommit();
     return true;
@@ -128,11 +133,12 @@ void SourceSession::OnMissingKnown(const StillMissingEnd& end) {
   resuming_.list_ended = true;
   destination_awaits_word_ = false;
   destination_has_map_ = end.map_complete;
-  // Whatever is wrong with the link, pages get through: no reason to wait long the next time.
-  if (end.missing_pages < missing_before_) back_off_.Reset();
+  // Whatever is wrong with the link, pages get through: no reason to wait long the next time. If it
+  // is the same page again and again, the others can wait.
+  if (end.missing_pages < missing_before_ && !mismatches_.repeats()) back_off_.Reset();
   missing_before_ = end.missing_pages;
   parts_.transport->OpenLanes(
-      options_.id, token_, layout_, options_.limits.connect_timeout_us,
+      Terms(), options_.limits.connect_timeout_us,
       guard_.Wrap([this](auto lanes) { OnLanesReopened(std::move(lanes)); }));
 }
 

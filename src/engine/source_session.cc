@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/text.h"
 #include "protocol/codec.h"
+#include "protocol/handshake.h"
 
 namespace faultline {
 
@@ -18,6 +19,7 @@ SourceSession::SourceSession(Parts parts, Options options)
               [this](absl::Status status) {
                 parts_.control->Post([this, status] { OnLaneFailed(status); });
               }),
+      integrity_wish_(options_.integrity),
       back_off_(options_.limits.reconnect_pause_first_us, options_.limits.reconnect_pause_max_us) {
   result_.migration_id = HexEncode(options_.id);
   result_.transport = parts_.transport->name();
@@ -67,6 +69,7 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   Hello hello;
   hello.role = ConnectionRole::kControl;
   hello.migration_id = options_.id;
+  hello.integrity = integrity_wish_;
   parts_.transport->Connect(hello, options_.limits.connect_timeout_us,
                             guard_.Wrap([this](auto channel) { OnConnected(std::move(channel)); }));
 }
@@ -120,7 +123,19 @@ void SourceSession::OnMessage(Message message) {
        PeerErrorCode::kBadMessage);
 }
 
+absl::Status SourceSession::AgreeOn(const Welcome& welcome) {
+  if (integrity_wish_ == IntegrityWish::kOn && !welcome.integrity) {
+    return AgreeOnIntegrity(IntegrityWish::kOn, IntegrityWish::kCannot).status();
+  }
+  result_.integrity = welcome.integrity;
+  integrity_wish_ = welcome.integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
+  return absl::OkStatus();
+}
+
 void SourceSession::OnWelcome(const Welcome& welcome) {
+  if (absl::Status agreed = AgreeOn(welcome); !agreed.ok()) {
+    return Fail(agreed, PeerErrorCode::kVersion);
+  }
   token_ = welcome.token;
   step_ = Step::kOffered;
   channel_->Send(Offer{.layout = layout_, .vmm_version = destination_vmm_});
@@ -128,11 +143,21 @@ void SourceSession::OnWelcome(const Welcome& welcome) {
 
 void SourceSession::OnAccepted(const Accepted& accepted) {
   destination_vmm_ = accepted.vmm_version;
-  absl::Status kept = parts_.journal->Keep(options_.id, token_, was_running_, vm_);
+  absl::Status kept = KeepForAnother();
   if (!kept.ok()) return Fail(Annotate(kept, "write the journal"), PeerErrorCode::kInternal);
   step_ = Step::kJoining;
-  parts_.transport->OpenLanes(options_.id, token_, layout_, options_.limits.connect_timeout_us,
+  parts_.transport->OpenLanes(Terms(), options_.limits.connect_timeout_us,
                               guard_.Wrap([this](auto lanes) { OnLanesOpen(std::move(lanes)); }));
+}
+
+LaneTerms SourceSession::Terms() const {
+  return {.id = options_.id, .token = token_, .layout = layout_, .integrity = result_.integrity};
+}
+
+absl::Status SourceSession::KeepForAnother() {
+  return parts_.journal->Keep(
+      {.id = options_.id, .token = token_, .run = was_running_, .integrity = result_.integrity},
+      vm_);
 }
 
 void SourceSession::OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes) {
@@ -184,7 +209,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   }
   absl::Status status = parts_.journal->Record(JournalPhase::kFrozen);
   if (status.ok() && run_changed) {
-    status = parts_.journal->Keep(options_.id, token_, was_running_, vm_);
+    status = KeepForAnother();
   }
   if (!status.ok()) return Fail(status, PeerErrorCode::kInternal);
   EnterPhase(Phase::kHandingOver);

@@ -16,6 +16,7 @@
 
 #include "engine/back_off.h"
 #include "engine/lifetime_guard.h"
+#include "engine/mismatch.h"
 #include "engine/missing_pages.h"
 #include "engine/outcome_teller.h"
 #include "engine/peer_watch.h"
@@ -54,6 +55,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     MigrationId id{};
     bool quit_source = false;
     std::optional<Resume> resume;  // takes that migration up again
+    IntegrityWish integrity = IntegrityWish::kDefault;
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -105,9 +107,13 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnDescribed(absl::StatusOr<VmDescription> vm);
   void OnConnected(absl::StatusOr<std::unique_ptr<ControlChannel>> channel);
   void TakeChannel(std::unique_ptr<ControlChannel> channel, int64_t silence_max_us);
+  // Whether pages are checked, as the destination has it; an error if this side needs it otherwise.
+  absl::Status AgreeOn(const Welcome& welcome);
   void OnWelcome(const Welcome& welcome);
   void OnAccepted(const Accepted& accepted);
   void OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes);
+  LaneTerms Terms() const;
+  absl::Status KeepForAnother();
   void FreezeIfReady();
   void OnFrozen(absl::StatusOr<VmDescription> vm);
   void ReadAllocationMap();
@@ -121,6 +127,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   bool HandlePostCopy(const Message& message);
   void OnRunning(const Running& running);
   void OnProgressMessage(const Progress& progress);
+  void OnMismatch(const Mismatch& mismatch);
   void OnCompleted(const Completed& completed);
 
   // The connection is lost, or no good, after the handover.
@@ -166,6 +173,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   std::string peer_name_;
   bool lanes_up_ = false;  // they were given out and not stopped since
   absl::Status lane_failure_;
+  IntegrityWish integrity_wish_;  // once agreed on: what was agreed
+  MismatchNotes mismatches_;
   // It has all it needs to load the VM, and nothing from it shows that it knows how it ended.
   bool destination_awaits_word_ = false;
   bool peer_loaded_ = false;  // Loaded came while this side was giving up

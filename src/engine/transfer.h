@@ -7,6 +7,7 @@
 
 #include "base/histogram.h"
 #include "base/status.h"
+#include "pages/page_types.h"
 
 namespace faultline {
 
@@ -38,6 +39,9 @@ class TransferListener {
   // This host has no memory for the next page (true), or has again (false). Installing goes on by
   // itself.
   virtual void OnOutOfMemory(bool out) = 0;
+  // What came for these pages is not what the source read; nothing of it was put in, and the lane
+  // brings nothing more.
+  virtual void OnMismatch(PageRun run) = 0;
   // A lane broke; no more pages will come over it.
   virtual void OnLaneFailed(absl::Status status) = 0;
   // The guest's memory broke; no more pages can be put in.

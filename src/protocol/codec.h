@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "pages/page_digest.h"
 #include "protocol/messages.h"
 
 namespace faultline {
@@ -34,13 +35,17 @@ struct DecodedMessage {
 };
 absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
 
-// Lane frames have a fixed size.
+// Lane frames and the check sums behind them have a fixed size.
 inline constexpr size_t kPageRequestBytes = 16;  // {u32 region, u32 zero, u64 page}
 // {u16 kind, u16 algorithm, u32 region, u64 first page, u32 pages, u32 packed bytes}
 inline constexpr size_t kPageFrameBytes = 24;
 
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out);
 void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameBytes> out);
+
+// As PageFrame says; kPageDigestBytes of them.
+void EncodePageDigest(uint64_t digest, std::span<std::byte, kPageDigestBytes> out);
+uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes);
 
 // The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
 // page). A packed run's bytes are fewer than the run's; whether they unpack is not seen here.

@@ -46,6 +46,20 @@ std::optional<PeerError> RefuseVersion(const Hello& hello) {
                   hello.version_min, hello.version_max, kProtocolVersionMin, kProtocolVersionMax)};
 }
 
+absl::StatusOr<bool> AgreeOnIntegrity(IntegrityWish source, IntegrityWish destination) {
+  const bool source_cannot = source == IntegrityWish::kCannot;
+  const bool can = !source_cannot && destination != IntegrityWish::kCannot;
+  if (source == IntegrityWish::kOn || destination == IntegrityWish::kOn) {
+    if (can) return true;
+    return absl::FailedPreconditionError(fmt::format(
+        "the {} asks for pages that are checked end to end (--integrity on), which the {} cannot: "
+        "install the same Faultline on both hosts, or leave --integrity away",
+        source_cannot ? "destination" : "source", source_cannot ? "source" : "destination"));
+  }
+  if (source == IntegrityWish::kOff || destination == IntegrityWish::kOff) return false;
+  return can && kIntegrityByDefault;
+}
+
 absl::Status StatusOfPeerError(const PeerError& error) {
   std::string text = "the peer refused: " + error.text;
   switch (error.code) {

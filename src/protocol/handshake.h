@@ -25,6 +25,14 @@ bool SameToken(const SessionToken& a, const SessionToken& b);
 // Why a peer that says `hello` cannot be served: no common version (kVersion, both ranges named).
 std::optional<PeerError> RefuseVersion(const Hello& hello);
 
+// Where neither side says anything.
+inline constexpr bool kIntegrityByDefault = true;
+
+// Whether pages are checked end to end, by what the two sides wish: where one of them asks for it,
+// else where neither is against it and the default says so. FailedPrecondition: one asks for it and
+// the other cannot; says which and what mends it.
+absl::StatusOr<bool> AgreeOnIntegrity(IntegrityWish source, IntegrityWish destination);
+
 // A peer's refusal as this side's error; the message says that it came from the peer.
 absl::Status StatusOfPeerError(const PeerError& error);
 

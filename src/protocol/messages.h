@@ -7,6 +7,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -35,6 +36,10 @@ enum class ConnectionRole : uint8_t {
   kResume = 5,
 };
 
+// Whether a side wants pages checked end to end (DigestOfRun); on kControl and kResume only. Who
+// says kCannot knows nothing of it.
+enum class IntegrityWish : uint8_t { kCannot = 0, kOff = 1, kDefault = 2, kOn = 3 };
+
 // First bytes of every connection, source to destination. The token is the one that the destination
 // gave in Welcome; for kControl it is zero.
 struct Hello {
@@ -44,6 +49,7 @@ struct Hello {
   uint8_t lane_index = 0;
   MigrationId migration_id{};
   SessionToken token{};
+  IntegrityWish integrity = IntegrityWish::kCannot;
   friend bool operator==(const Hello&, const Hello&) = default;
 };
 
@@ -65,6 +71,7 @@ enum class PeerErrorCode : uint16_t {
 struct Welcome {
   uint16_t version = kProtocolVersionMax;
   SessionToken token{};
+  bool integrity = false;  // page frames carry check sums; never so where the source cannot
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 
@@ -105,6 +112,8 @@ struct AllocatedRanges {
 // source -> destination: the allocation map is whole; pages may be asked for.
 struct AllocationMapEnd {
   uint64_t data_pages = 0;  // a check sum of sorts: the pages that AllocatedRanges named in all
+  // With integrity, and only then: DigestWithRange over all ranges in the order of the messages.
+  std::optional<uint64_t> digest;
   friend bool operator==(const AllocationMapEnd&, const AllocationMapEnd&) = default;
 };
 
@@ -196,11 +205,18 @@ struct PackedDeviceState {
   friend bool operator==(const PackedDeviceState&, const PackedDeviceState&) = default;
 };
 
+// destination -> source, where integrity was agreed: what came for these pages is not what the
+// source read. Nothing of it was put in; the connection is given up, and they are asked for again.
+struct Mismatch {
+  PageRun run;
+  friend bool operator==(const Mismatch&, const Mismatch&) = default;
+};
+
 // In the order of their wire types, which start at 1 (codec.cc).
-using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
-                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
-                             Progress, Completed, Goodbye, Heartbeat, Ready, StillMissing,
-                             StillMissingEnd, PackedDeviceState>;
+using Message =
+    std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                 AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
+                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd, PackedDeviceState, Mismatch>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);
@@ -213,7 +229,8 @@ struct PageRequest {
   friend bool operator==(const PageRequest&, const PageRequest&) = default;
 };
 
-// Before the bytes of pages, source to destination, on both lanes.
+// Before the bytes of pages, source to destination, on both lanes. With integrity the check sum of
+// the pages (not of what they were packed into) follows those bytes, also where there are none.
 enum class PageFrameKind : uint32_t {
   kData = 1,      // `run`'s bytes follow, run.count pages
   kZero = 2,      // the pages are zero, nothing follows (demand lane: one page)

@@ -48,6 +48,14 @@ void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameByte
   StoreLittleEndian(frame.packed_bytes, out.subspan(20, 4));
 }
 
+void EncodePageDigest(uint64_t digest, std::span<std::byte, kPageDigestBytes> out) {
+  StoreLittleEndian(digest, out);
+}
+
+uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes) {
+  return LoadLittleEndian(bytes);
+}
+
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
                                               const MemoryLayout& layout) {
   uint64_t region = LoadLittleEndian(bytes.subspan(0, 4));

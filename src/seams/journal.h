@@ -44,10 +44,14 @@ struct KeptRegion {
 
 // What another process needs to take a migration up again when this one has died after the
 // handover.
-struct KeptMigration {
+struct KeptTerms {
   MigrationId id{};
   SessionToken token{};
-  bool run = true;  // as in Commit
+  bool run = true;         // as in Commit
+  bool integrity = false;  // pages are checked end to end
+  friend bool operator==(const KeptTerms&, const KeptTerms&) = default;
+};
+struct KeptMigration : KeptTerms {
   std::vector<KeptRegion> regions;
   friend bool operator==(const KeptMigration&, const KeptMigration&) = default;
 };
@@ -59,9 +63,8 @@ class Journal {
   virtual absl::Status Record(JournalPhase phase) = 0;
   // Keeps what it takes to go on with the VM's migration in another process; the last call counts.
   // As fast and as lasting as Record. Does nothing where no other process could go on.
-  virtual absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
-                            const VmDescription& vm) {
-    (void)id, (void)token, (void)run, (void)vm;
+  virtual absl::Status Keep(const KeptTerms& terms, const VmDescription& vm) {
+    (void)terms, (void)vm;
     return absl::OkStatus();
   }
   // Makes what was recorded survive the host. May take milliseconds. Control thread.

@@ -3,6 +3,8 @@
 #define FAULTLINE_SEAMS_PAGE_READER_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/status.h"
@@ -16,9 +18,11 @@ class PageReader {
   class Listener {
    public:
     virtual ~Listener() = default;
-    // One page's bytes (empty: the page is zero). Answers come in any order. The bytes belong to
-    // the reader again when the call returns.
-    virtual void OnPage(PageId page, std::span<const std::byte> bytes) = 0;
+    // One page's bytes (empty: the page is zero), and what the source's check sum of them was where
+    // the lane carries one. Answers come in any order. The bytes belong to the reader again when
+    // the call returns.
+    virtual void OnPage(PageId page, std::span<const std::byte> bytes,
+                        std::optional<uint64_t> digest) = 0;
     // No answer will come any more.
     virtual void OnReaderFailed(absl::Status status) = 0;
   };

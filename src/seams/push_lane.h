@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 
 #include "base/status.h"
@@ -42,10 +43,12 @@ class PushReceiver {
   class Listener {
    public:
     virtual ~Listener() = default;
-    // A run, or a stretch of one, has arrived whole (no bytes: its pages are zero). True: taken,
-    // the bytes belong to the receiver again. False: not now; the receiver keeps the run, reads
-    // nothing more, and offers it again after Resume.
-    virtual bool OnRun(PageRun run, std::span<const std::byte> bytes) = 0;
+    // A run, or a stretch of one, has arrived whole (no bytes: its pages are zero), with the
+    // source's check sum of it where the lane carries one. True: taken, the bytes belong to the
+    // receiver again. False: not now; the receiver keeps the run, reads nothing more, and offers it
+    // again after Resume. Stop may be called from within.
+    virtual bool OnRun(PageRun run, std::span<const std::byte> bytes,
+                       std::optional<uint64_t> digest) = 0;
     virtual void OnPushFinished() = 0;
     virtual void OnReceiverFailed(absl::Status status) = 0;
   };

@@ -26,6 +26,14 @@
 
 namespace faultline {
 
+// What the lanes of one migration are given.
+struct LaneTerms {
+  MigrationId id{};
+  SessionToken token{};  // joins them to it
+  MemoryLayout layout;
+  bool integrity = false;  // pages come with the source's check sum of them (DigestOfRun)
+};
+
 // The source's end: it connects.
 class SourceTransport {
  public:
@@ -40,9 +48,8 @@ class SourceTransport {
   // Opens a control connection and sends `hello` (role kControl, kOutcome or kResume); the peer's
   // answer is the channel's first message. DeadlineExceeded after `timeout_us`.
   virtual void Connect(const Hello& hello, int64_t timeout_us, Connected done) = 0;
-  // Opens the demand and the bulk lane and joins them to the migration with `token`.
-  virtual void OpenLanes(const MigrationId& id, const SessionToken& token,
-                         const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) = 0;
+  // Opens the demand and the bulk lane and joins them to the migration.
+  virtual void OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;  // sent and received on all connections; any thread
   // What was packed before it was pushed; nothing where a transport does not pack.
   virtual PackedBytes bytes_packed() const { return {}; }
@@ -68,9 +75,9 @@ class DestinationTransport {
   virtual absl::Status Listen(Arrived arrived) = 0;
   // The address in use, with the real port: "tcp://127.0.0.1:4444".
   virtual std::string address() const = 0;
-  // Lanes that come with this id and token join; `done` when both are there or after `timeout_us`.
-  virtual void ExpectLanes(const MigrationId& id, const SessionToken& token,
-                           const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) = 0;
+  // Lanes that come with the terms' id and token join; `done` when both are there or after
+  // `timeout_us`.
+  virtual void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;
   virtual std::string name() const = 0;
 };

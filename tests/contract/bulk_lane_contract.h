@@ -3,6 +3,7 @@
 #ifndef FAULTLINE_TESTS_CONTRACT_BULK_LANE_CONTRACT_H_
 #define FAULTLINE_TESTS_CONTRACT_BULK_LANE_CONTRACT_H_
 
+#include <atomic>
 #include <vector>
 
 #include "contract/bulk_lane_fixture.h"
@@ -240,9 +241,9 @@ TEST_P(BulkLaneContract, OpeningIsBegunAgainBeforeItIsDone) {
   ExpectLanes();
   ASSERT_TRUE(world_->WaitUntil([&] { return half->Closed(); }));
   world_->RunOn(Place::kSourceControl, [&] {
-    world_->source().OpenLanes(kId, kToken, TestLayout(), kTimeoutUs,
+    world_->source().OpenLanes(TermsWith(kToken), kTimeoutUs,
                                [](auto) { ADD_FAILURE() << "it was begun again"; });
-    world_->source().OpenLanes(kId, kToken, TestLayout(), kTimeoutUs, [this](auto lanes) {
+    world_->source().OpenLanes(TermsWith(kToken), kTimeoutUs, [this](auto lanes) {
       std::lock_guard lock(lanes_mutex_);
       source_lanes_outcome_ = lanes.status();
       if (!lanes.ok()) return;
@@ -253,6 +254,90 @@ TEST_P(BulkLaneContract, OpeningIsBegunAgainBeforeItIsDone) {
   ASSERT_TRUE(world_->WaitUntil([&] { return lanes_outcome() && source_lanes_outcome(); }));
   EXPECT_TRUE(lanes_outcome()->ok()) << *lanes_outcome();
   EXPECT_TRUE(source_lanes_outcome()->ok()) << *source_lanes_outcome();
+}
+
+TEST_P(BulkLaneContract, WithIntegrityEveryRunHasItsCheckSum) {
+  integrity_ = true;
+  OpenLanes();
+  StartReceiver();
+  std::vector<PageRun> sent = ManyRuns(push_->run_bytes_max() / 4096);
+  sent.push_back({0, 1100, 64});  // zeros
+  sent.push_back({1, 1, 1});
+  MakePusher(sent);
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs(), sent);  // each fits its bytes
+  EXPECT_EQ(notes_.digests(), sent.size());
+  EXPECT_TRUE(notes_.misfits().empty());
+  EXPECT_FALSE(notes_.failure().has_value());
+}
+
+TEST_P(BulkLaneContract, AHeldRunKeepsItsCheckSum) {
+  integrity_ = true;
+  OpenLanes();
+  notes_.HoldFrom(1);
+  StartReceiver();
+  MakePusher({{0, 0, 4}, {0, 4, 4}, {0, 1100, 2}});
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.offers() == 2; }));
+  notes_.HoldFrom(std::nullopt);
+  world_->RunOn(Place::kBulk, [&] { receiver_->Resume(); });
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.digests(), 3u);
+  EXPECT_TRUE(notes_.misfits().empty());
+}
+
+// One byte of a run changes on its way, or the place that its frame names.
+TEST_P(BulkLaneContract, WhatChangesOnItsWayDoesNotFit) {
+  integrity_ = true;
+  OpenRawLanes();
+  StartReceiver();
+  const PageRun run{0, 2000, 4}, elsewhere{0, 2004, 4}, zeros{0, 1100, 5};
+  const std::vector<std::byte> frame = BytesOf(PageFrame{PageFrameKind::kData, run});
+  const std::vector<std::byte> good =
+      Checked(Join(frame, memory_.View(run)), run, memory_.View(run));
+  std::vector<PageRun> misfits;
+  for (size_t at : {kPageFrameBytes, kPageFrameBytes + 9999, good.size() - 1}) {
+    std::vector<std::byte> changed = good;
+    changed[at] ^= std::byte{0x10};
+    raw_bulk_->Send(changed);
+    misfits.push_back(run);
+  }
+  raw_bulk_->Send(
+      Checked(Join(BytesOf(PageFrame{PageFrameKind::kData, elsewhere}), memory_.View(run)), run,
+              memory_.View(run)));
+  misfits.push_back(elsewhere);
+  raw_bulk_->Send(Checked(BytesOf(PageFrame{PageFrameKind::kZero, zeros}), run, {}));
+  misfits.push_back(zeros);
+  raw_bulk_->Send(good);
+  raw_bulk_->Send(Checked(BytesOf(PageFrame{PageFrameKind::kZero, zeros}), zeros, {}));
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kFinished, {}}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.misfits(), misfits);
+  EXPECT_EQ(notes_.runs(), (std::vector<PageRun>{run, zeros}));
+}
+
+// Whoever gets such a run wants no more of this lane.
+TEST_P(BulkLaneContract, TheReceiverMayBeStoppedByWhoeverItOffersARun) {
+  struct Stopper : PushReceiver::Listener, FailureNotes {
+    bool OnRun(PageRun, std::span<const std::byte>, std::optional<uint64_t>) override {
+      ++runs;
+      receiver->Stop();
+      return true;
+    }
+    void OnPushFinished() override { ADD_FAILURE() << "after Stop"; }
+    void OnReceiverFailed(absl::Status status) override { Note(std::move(status)); }
+    PushReceiver* receiver = nullptr;
+    std::atomic<int> runs = 0;
+  } stopper;
+  OpenLanes();
+  stopper.receiver = receiver_;
+  world_->RunOn(Place::kBulk, [&] { receiver_->Start(&stopper); });
+  MakePusher(std::vector<PageRun>(200, PageRun{0, 2000, 32}));
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return pusher_->failure().has_value(); }));
+  EXPECT_EQ(stopper.runs, 1);
+  EXPECT_FALSE(stopper.failure().has_value());
 }
 
 }  // namespace faultline::contract

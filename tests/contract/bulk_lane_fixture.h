@@ -47,11 +47,17 @@ class Pusher : public PushLane::Listener, public FailureNotes {
 class RunNotes : public PushReceiver::Listener, public FailureNotes {
  public:
   explicit RunNotes(const TestMemory* memory) : memory_(memory) {}
-  bool OnRun(PageRun run, std::span<const std::byte> bytes) override {
+  bool OnRun(PageRun run, std::span<const std::byte> bytes,
+             std::optional<uint64_t> digest) override {
     std::lock_guard lock(mutex_);
     EXPECT_FALSE(finished_);
     ++offers_;
     if (hold_from_.has_value() && runs_.size() >= *hold_from_) return false;
+    if (digest.has_value()) ++digests_;
+    if (digest.has_value() && *digest != DigestOfRun(run, bytes)) {
+      misfits_.push_back(run);
+      return true;
+    }
     EXPECT_TRUE(memory_->Matches(run, bytes)) << "run from page " << run.first << " is wrong";
     runs_.push_back(run);
     return true;
@@ -72,6 +78,15 @@ class RunNotes : public PushReceiver::Listener, public FailureNotes {
     std::lock_guard lock(mutex_);
     return runs_;
   }
+  // Those whose check sum is not that of what came, which are not among runs().
+  std::vector<PageRun> misfits() const {
+    std::lock_guard lock(mutex_);
+    return misfits_;
+  }
+  size_t digests() const {
+    std::lock_guard lock(mutex_);
+    return digests_;
+  }
   size_t offers() const {
     std::lock_guard lock(mutex_);
     return offers_;
@@ -86,6 +101,8 @@ class RunNotes : public PushReceiver::Listener, public FailureNotes {
   mutable std::mutex mutex_;
   std::optional<size_t> hold_from_;
   std::vector<PageRun> runs_;
+  std::vector<PageRun> misfits_;
+  size_t digests_ = 0;
   size_t offers_ = 0;
   bool finished_ = false;
 };

@@ -14,12 +14,19 @@ namespace faultline::contract {
 class ReaderNotes : public PageReader::Listener, public FailureNotes {
  public:
   ReaderNotes(const TestMemory* memory, const AllocationMap* map) : memory_(memory), map_(map) {}
-  void OnPage(PageId page, std::span<const std::byte> bytes) override {
+  void OnPage(PageId page, std::span<const std::byte> bytes,
+              std::optional<uint64_t> digest) override {
     std::lock_guard lock(mutex_);
     ++pages_[page];
     ++answers_;
+    const PageRun run{page.region, page.index, 1};
+    if (digest.has_value()) ++digests_;
+    if (digest.has_value() && *digest != DigestOfRun(run, bytes)) {
+      misfits_.push_back(page);
+      return;
+    }
     if ((*map_)[page.region].Contains(page.index)) {
-      EXPECT_TRUE(memory_->Matches({page.region, page.index, 1}, bytes))
+      EXPECT_TRUE(memory_->Matches(run, bytes))
           << "page " << page.index << " of region " << page.region << " is wrong";
     } else {
       // What is absent is zero; small pages are said to be in fewer bytes.
@@ -42,12 +49,23 @@ class ReaderNotes : public PageReader::Listener, public FailureNotes {
     std::lock_guard lock(mutex_);
     return answers_;
   }
+  // Whose check sum is not that of what came.
+  std::vector<PageId> misfits() const {
+    std::lock_guard lock(mutex_);
+    return misfits_;
+  }
+  size_t digests() const {
+    std::lock_guard lock(mutex_);
+    return digests_;
+  }
 
  private:
   const TestMemory* memory_;
   const AllocationMap* map_;
   mutable std::mutex mutex_;
   std::map<PageId, int> pages_;
+  std::vector<PageId> misfits_;
+  size_t digests_ = 0;
   size_t answers_ = 0;
 };
 
@@ -239,6 +257,47 @@ TEST_P(DemandLaneContract, LanesThatDoNotComeTimeOut) {
   ExpectLanes(/*timeout_us=*/20'000);
   ASSERT_TRUE(world_->WaitUntil([&] { return lanes_outcome().has_value(); }));
   EXPECT_TRUE(absl::IsDeadlineExceeded(*lanes_outcome())) << *lanes_outcome();
+}
+
+// Small pages, huge ones that go out in parts, and zero ones; more than the connection takes at
+// once.
+TEST_P(DemandLaneContract, WithIntegrityEveryAnswerHasItsCheckSum) {
+  integrity_ = true;
+  StartBoth();
+  std::vector<PageId> pages;
+  for (uint64_t i = 0; i < 1500; ++i) pages.push_back({0, i});
+  for (uint64_t i = 0; i < 3; ++i) pages.push_back({1, i});
+  for (uint64_t i = 1500; i < 4096; ++i) pages.push_back({0, i});
+  Read(pages);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == pages.size(); }));
+  EXPECT_EQ(notes_.digests(), pages.size());
+  EXPECT_TRUE(notes_.misfits().empty());
+  EXPECT_FALSE(notes_.failure().has_value());
+}
+
+TEST_P(DemandLaneContract, AnAnswerThatChangesOnItsWayDoesNotFit) {
+  integrity_ = true;
+  StartRaw();
+  const PageRun small{0, 5, 1}, huge{1, 0, 1}, zero{0, 1100, 1};
+  std::vector<PageId> misfits;
+  for (const PageRun& run : {small, huge}) {
+    const std::vector<std::byte> good =
+        Checked(Join(BytesOf(PageFrame{PageFrameKind::kData, run}), memory_.View(run)), run,
+                memory_.View(run));
+    for (size_t at : {kPageFrameBytes, good.size() / 2, good.size() - 1}) {
+      std::vector<std::byte> changed = good;
+      changed[at] ^= std::byte{1};
+      raw_demand_->Send(changed);
+      misfits.push_back({run.region, run.first});
+    }
+    raw_demand_->Send(good);
+  }
+  raw_demand_->Send(Checked(BytesOf(PageFrame{PageFrameKind::kZero, zero}), small, {}));
+  misfits.push_back({0, 1100});
+  raw_demand_->Send(Checked(BytesOf(PageFrame{PageFrameKind::kZero, zero}), zero, {}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.answer_count() == misfits.size() + 3; }));
+  EXPECT_EQ(notes_.misfits(), misfits);
+  EXPECT_FALSE(notes_.failure().has_value());
 }
 
 }  // namespace faultline::contract

@@ -6,6 +6,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "base/zero_bytes.h"
+#include "pages/page_digest.h"
 #include "protocol/codec.h"
 #include "seams/transport.h"
 
@@ -180,6 +182,14 @@ inline std::vector<std::byte> Join(std::vector<std::byte> first, std::span<const
   return first;
 }
 
+// With the check sum of `truth` behind what goes out as its bytes.
+inline std::vector<std::byte> Checked(std::vector<std::byte> bytes, PageRun run,
+                                      std::span<const std::byte> truth) {
+  std::array<std::byte, kPageDigestBytes> digest;
+  EncodePageDigest(DigestOfRun(run, truth), digest);
+  return Join(std::move(bytes), digest);
+}
+
 inline std::vector<std::byte> Text(std::string_view text) {
   auto bytes = std::as_bytes(std::span(text));
   return {bytes.begin(), bytes.end()};
@@ -255,10 +265,14 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
     });
   }
 
+  LaneTerms TermsWith(const SessionToken& token) const {
+    return {.id = kId, .token = token, .layout = TestLayout(), .integrity = integrity_};
+  }
+
   // The destination expects lanes; its answer goes to lanes_outcome_, reader_ and receiver_.
   void ExpectLanes(int64_t timeout_us = kTimeoutUs) {
     world_->RunOn(Place::kControl, [&] {
-      world_->destination().ExpectLanes(kId, kToken, TestLayout(), timeout_us, [this](auto lanes) {
+      world_->destination().ExpectLanes(TermsWith(kToken), timeout_us, [this](auto lanes) {
         std::lock_guard lock(lanes_mutex_);
         lanes_outcome_ = lanes.status();
         if (!lanes.ok()) return;
@@ -270,7 +284,7 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
 
   void OpenSourceLanes(const SessionToken& token = kToken) {
     world_->RunOn(Place::kSourceControl, [&] {
-      world_->source().OpenLanes(kId, token, TestLayout(), kTimeoutUs, [this](auto lanes) {
+      world_->source().OpenLanes(TermsWith(token), kTimeoutUs, [this](auto lanes) {
         std::lock_guard lock(lanes_mutex_);
         source_lanes_outcome_ = lanes.status();
         if (!lanes.ok()) return;
@@ -313,6 +327,7 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
   }
 
   const TestMemory& memory_ = SharedTestMemory();
+  bool integrity_ = false;  // of the lanes that are opened
   const AllocationMap map_ = TestMap();
   std::unique_ptr<TransportWorld> world_;
   std::unique_ptr<ControlChannel> source_channel_;

@@ -74,9 +74,10 @@ class BadSource {
     peer_.Send(Offer{.layout = rig_.options.layout, .vmm_version = "x"});
     Settle();
     ASSERT_TRUE(peer_.Find<Accepted>().has_value());
-    rig_.source_transport.OpenLanes({1}, peer_.Find<Welcome>().value_or(Welcome{}).token,
-                                    rig_.options.layout, 1'000'000,
-                                    [this](auto lanes) { lanes_ = *lanes; });
+    rig_.source_transport.OpenLanes({.id = {1},
+                                     .token = peer_.Find<Welcome>().value_or(Welcome{}).token,
+                                     .layout = rig_.options.layout},
+                                    1'000'000, [this](auto lanes) { lanes_ = *lanes; });
     Settle();
     ASSERT_TRUE(peer_.Find<Ready>().has_value());
   }

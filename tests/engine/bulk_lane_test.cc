@@ -7,13 +7,14 @@
 #include "engine/pusher.h"
 #include "fakes/fake_push_order.h"
 #include "fakes/fake_source_memory.h"
+#include "pages/page_digest.h"
 
 namespace faultline {
 namespace {
 
 class BulkReceiverTest : public LaneTest {
  protected:
-  void SetUp() override { bulk_.Start(&receiver_); }
+  void SetUp() override { bulk_.Start(&receiver_, /*integrity=*/false); }
 
   ManualReceiver receiver_;
   BulkReceiver bulk_{&executor_, &memory_, &gate_, &counters_, &listener_};
@@ -102,6 +103,49 @@ TEST_F(BulkReceiverTest, SaysWhenNothingIsMissing) {
   EXPECT_GE(listener_.all_present, 1);
 }
 
+class CheckingBulkReceiverTest : public BulkReceiverTest {
+ protected:
+  void SetUp() override { bulk_.Start(&receiver_, /*integrity=*/true); }
+};
+
+TEST_F(CheckingBulkReceiverTest, InstallsWhatFits) {
+  receiver_.digest_of_next = DigestOfRun({0, 10, 3}, Filled(3, 7));
+  receiver_.Push({0, 10, 3}, Filled(3, 7));
+  receiver_.digest_of_next = DigestOfRun({0, 20, 3}, {});
+  receiver_.Push({0, 20, 3}, {});
+  EXPECT_EQ(Value(12), 7);
+  EXPECT_EQ(StateOf(22), PageState::kAbsent);
+  EXPECT_TRUE(listener_.mismatches.empty());
+  EXPECT_FALSE(receiver_.stopped);
+}
+
+TEST_F(CheckingBulkReceiverTest, InstallsNothingOfARunOfWhichOneByteChanged) {
+  std::vector<std::byte> bytes = Filled(3, 7);
+  receiver_.digest_of_next = DigestOfRun({0, 10, 3}, bytes);
+  bytes[2 * 4096 + 17] ^= std::byte{4};
+  receiver_.Push({0, 10, 3}, bytes);
+  for (uint64_t page = 10; page < 13; ++page) {
+    EXPECT_EQ(Value(page), -2);
+    EXPECT_EQ(StateOf(page), PageState::kMissing);
+  }
+  EXPECT_EQ(listener_.mismatches, (std::vector<PageRun>{{0, 10, 3}}));
+  EXPECT_TRUE(receiver_.stopped);  // such a lane brings nothing more
+  EXPECT_TRUE(listener_.failure.ok() && listener_.lane_failure.ok());
+}
+
+TEST_F(CheckingBulkReceiverTest, NotesNoZerosThatDoNotFit) {
+  receiver_.digest_of_next = DigestOfRun({0, 10, 4}, {});
+  receiver_.Push({0, 10, 5}, {});
+  EXPECT_EQ(StateOf(10), PageState::kMissing);
+  EXPECT_EQ(listener_.mismatches.size(), 1u);
+}
+
+TEST_F(CheckingBulkReceiverTest, TakesNothingThatHasNoCheckSum) {
+  receiver_.Push({0, 10, 3}, Filled(3, 7));
+  EXPECT_EQ(Value(10), -2);
+  EXPECT_EQ(listener_.mismatches.size(), 1u);
+}
+
 TEST_F(BulkReceiverTest, ReportsFailures) {
   memory_.FailInstalls(InstallOutcome::kFailed, 1, EINVAL);
   receiver_.Push({0, 4, 1}, Filled(1, 7));
@@ -126,7 +170,7 @@ TEST_F(BulkReceiverTest, GoesOnWithAnotherLane) {
   receiver_.Push({0, 0, 4}, Filled(4, 7));
   bulk_.Stop();
   ManualReceiver next;
-  bulk_.Start(&next);
+  bulk_.Start(&next, /*integrity=*/false);
   next.Push({0, 2, 4}, Filled(4, 8));
   EXPECT_TRUE(next.taken);
   EXPECT_EQ(Value(3), 7);

@@ -3,15 +3,16 @@
 #include <gtest/gtest.h>
 
 #include "engine/lane_fixture.h"
+#include "pages/page_digest.h"
 
 namespace faultline {
 namespace {
 
 class FaultHandlerTest : public LaneTest {
  protected:
-  void Serve() {
+  void Serve(bool integrity = false) {
     handler_.Start();
-    handler_.Connect(&reader_);
+    handler_.Connect(&reader_, integrity);
   }
   // Touches a page and lets the handler hear of it.
   void Touch(uint64_t page) {
@@ -411,7 +412,7 @@ TEST_F(FaultHandlerTest, ANewLaneIsAskedForWhatIsWaitedFor) {
   Touch(8);
   EXPECT_EQ(Seen(8), 5);
   ManualReader next;
-  handler_.Connect(&next);
+  handler_.Connect(&next, /*integrity=*/false);
   // Who has waited longest comes first.
   EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 9}, {0, 3}, {0, 4}, {0, 7}}));
   next.Answer({0, 4}, 6);
@@ -430,7 +431,7 @@ TEST_F(FaultHandlerTest, ANewLaneIsNotAskedForWhatHasCome) {
   handler_.FetchRest();
   handler_.Disconnect();
   ManualReader next;
-  handler_.Connect(&next);
+  handler_.Connect(&next, /*integrity=*/false);
   EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 3}}));
   clock_.AdvanceBy(1'000'000);
   EXPECT_EQ(Seen(2), 6);
@@ -445,7 +446,7 @@ TEST_F(FaultHandlerTest, WhoWaitsForAPageThatWasPushedAsZerosIsNotForgotten) {
   handler_.Disconnect();
   EXPECT_EQ(Seen(1), -1);
   ManualReader next;
-  handler_.Connect(&next);
+  handler_.Connect(&next, /*integrity=*/false);
   EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 2}}));
   EXPECT_EQ(Seen(1), 0);
 }
@@ -457,8 +458,51 @@ TEST_F(FaultHandlerTest, WithoutALaneZerosAreGivenOut) {
   EXPECT_EQ(Seen(5), 0);
   Touch(6);
   EXPECT_EQ(Seen(6), -1);
-  handler_.Connect(&reader_);
+  handler_.Connect(&reader_, /*integrity=*/false);
   EXPECT_EQ(reader_.asked, (std::vector<PageId>{{0, 6}}));
+}
+
+TEST_F(FaultHandlerTest, InstallsAnAnswerThatFits) {
+  Serve(/*integrity=*/true);
+  Touch(7);
+  Touch(8);
+  reader_.digest_of_next = DigestOfRun({0, 7, 1}, Filled(1, 5));
+  reader_.Answer({0, 7}, 5);
+  reader_.digest_of_next = DigestOfRun({0, 8, 1}, {});
+  reader_.AnswerZero({0, 8});
+  clock_.RunUntilIdle();
+  EXPECT_EQ(Seen(7), 5);
+  EXPECT_EQ(Seen(8), 0);
+  EXPECT_TRUE(listener_.mismatches.empty());
+}
+
+TEST_F(FaultHandlerTest, AnAnswerThatDoesNotFitIsAskedForAgainOnTheNextLane) {
+  Serve(/*integrity=*/true);
+  Touch(7);
+  reader_.digest_of_next = DigestOfRun({0, 7, 1}, Filled(1, 5));
+  reader_.Answer({0, 7}, 4);
+  clock_.RunUntilIdle();
+  EXPECT_EQ(Seen(7), -1);
+  EXPECT_EQ(StateOf(7), PageState::kMissing);
+  EXPECT_EQ(listener_.mismatches, (std::vector<PageRun>{{0, 7, 1}}));
+  EXPECT_TRUE(reader_.stopped);
+  Touch(9);  // it waits for the next lane
+  ManualReader next;
+  next.digest_of_next = reader_.digest_of_next;
+  handler_.Connect(&next, /*integrity=*/true);
+  EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 7}, {0, 9}}));
+  next.Answer({0, 7}, 5);
+  clock_.RunUntilIdle();
+  EXPECT_EQ(Seen(7), 5);
+}
+
+TEST_F(FaultHandlerTest, AnAnswerOfAnotherPageDoesNotFit) {
+  Serve(/*integrity=*/true);
+  Touch(7);
+  reader_.digest_of_next = DigestOfRun({0, 8, 1}, Filled(1, 5));
+  reader_.Answer({0, 7}, 5);
+  EXPECT_EQ(listener_.mismatches.size(), 1u);
+  EXPECT_EQ(Value(7), -2);
 }
 
 }  // namespace

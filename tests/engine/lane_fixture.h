@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <vector>
 
 #include "engine/install_gate.h"
@@ -24,12 +25,14 @@ class RecordingTransfer : public TransferListener {
   void OnAllPresent() override { ++all_present; }
   void OnPushFinished() override { ++push_finished; }
   void OnOutOfMemory(bool out) override { out_of_memory.push_back(out); }
+  void OnMismatch(PageRun run) override { mismatches.push_back(run); }
   void OnLaneFailed(absl::Status status) override { lane_failure = status; }
   void OnTransferFailed(absl::Status status) override { failure = status; }
 
   int all_present = 0;
   int push_finished = 0;
   std::vector<bool> out_of_memory;
+  std::vector<PageRun> mismatches;
   absl::Status lane_failure, failure;
 };
 
@@ -42,11 +45,12 @@ class ManualReader : public PageReader {
   }
   void Stop() override { stopped = true; }
 
-  void Answer(PageId page, int value) { listener_->OnPage(page, Filled(1, value)); }
-  void AnswerZero(PageId page) { listener_->OnPage(page, {}); }
+  void Answer(PageId page, int value) { listener_->OnPage(page, Filled(1, value), digest_of_next); }
+  void AnswerZero(PageId page) { listener_->OnPage(page, {}, digest_of_next); }
   void Fail(const absl::Status& status) { listener_->OnReaderFailed(status); }
 
   std::vector<PageId> asked;
+  std::optional<uint64_t> digest_of_next;
   bool stopped = false;
 
  private:
@@ -69,13 +73,14 @@ class ManualReceiver : public PushReceiver {
   void Fail(const absl::Status& status) { listener_->OnReceiverFailed(status); }
 
   bool taken = false;
+  std::optional<uint64_t> digest_of_next;
   int offers = 0;
   bool stopped = false;
 
  private:
   void Offer() {
     ++offers;
-    taken = listener_->OnRun(run_, bytes_);
+    taken = listener_->OnRun(run_, bytes_, digest_of_next);
   }
 
   Listener* listener_ = nullptr;

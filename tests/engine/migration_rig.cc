@@ -93,8 +93,10 @@ void MigrationRig::StartDestination() {
                                 .transport = &destination_transport,
                                 .journal = &destination_journal,
                                 .observer = &destination_observer},
-      DestinationSession::Options{
-          .token = {7, 7, 7}, .huge_pages = options.huge_pages, .limits = limits});
+      DestinationSession::Options{.token = {7, 7, 7},
+                                  .huge_pages = options.huge_pages,
+                                  .integrity = options.destination_integrity,
+                                  .limits = limits});
   destination_threads.control.Post([this] {
     destination->Start([this](SessionResult result) { destination_result = std::move(result); });
   });
@@ -111,7 +113,10 @@ void MigrationRig::StartSource() {
                            .push_order = std::make_unique<FakePushOrder>(),
                            .journal = &source_journal,
                            .observer = &source_observer},
-      SourceSession::Options{.id = {1, 2, 3}, .quit_source = false, .limits = limits});
+      SourceSession::Options{.id = {1, 2, 3},
+                             .quit_source = false,
+                             .integrity = options.source_integrity,
+                             .limits = limits});
   source_threads.control.Post([this] {
     source->Start([this](SessionResult result) { source_result = std::move(result); });
   });

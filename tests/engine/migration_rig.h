@@ -34,6 +34,8 @@ struct RigOptions {
   bool vm_running = true;
   bool with_data = true;  // false: the VM never allocated a page
   bool huge_pages = false;
+  IntegrityWish source_integrity = IntegrityWish::kDefault;
+  IntegrityWish destination_integrity = IntegrityWish::kDefault;
   MemoryLayout layout = {{"ram0", 64 * 4096, 4096}, {"ram1", 16 * 4096, 4096}};
 };
 

@@ -28,9 +28,8 @@ class FakeJournal : public Journal {
     records_.push_back(phase);
     return absl::OkStatus();
   }
-  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
-                    const VmDescription& vm) override {
-    kept_ = KeptMigration{.id = id, .token = token, .run = run, .regions = {}};
+  absl::Status Keep(const KeptTerms& terms, const VmDescription& vm) override {
+    kept_ = KeptMigration{terms, {}};
     for (const RamRegion& region : vm.regions) kept_->regions.push_back({.layout = region.layout});
     return absl::OkStatus();
   }

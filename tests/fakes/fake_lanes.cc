@@ -1,6 +1,8 @@
 #include "fakes/fake_lanes.h"
 
 #include <algorithm>
+#include <array>
+#include <optional>
 #include <utility>
 
 #include "base/check.h"
@@ -16,24 +18,42 @@ FakeSocket::Bytes FrameOf(const PageFrame& frame) {
   return bytes;
 }
 
-FakeSocket::Bytes FrameOf(const PageFrame& frame, std::span<const std::byte> data) {
+// With integrity the check sum follows.
+FakeSocket::Bytes FrameOf(const PageFrame& frame, std::span<const std::byte> data,
+                          const LaneTerms& terms) {
   FakeSocket::Bytes bytes = FrameOf(frame);
   bytes.insert(bytes.end(), data.begin(), data.end());
+  if (terms.integrity) {
+    std::array<std::byte, kPageDigestBytes> digest;
+    EncodePageDigest(DigestOfRun(frame.run, data), digest);
+    bytes.insert(bytes.end(), digest.begin(), digest.end());
+  }
   return bytes;
 }
 
+struct Chunk {
+  PageFrame frame;
+  std::span<const std::byte> data;
+  std::optional<uint64_t> digest;
+};
+
 // A chunk is one frame with all its bytes; anything else is a peer's error.
-absl::StatusOr<PageFrame> ParseChunk(std::span<const std::byte> bytes, const MemoryLayout& layout) {
+absl::StatusOr<Chunk> ParseChunk(std::span<const std::byte> bytes, const LaneTerms& terms) {
   if (bytes.size() < kPageFrameBytes) return absl::InvalidArgumentError("half a page frame");
-  ASSIGN_OR_RETURN(PageFrame frame,
-                   DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kFakeRunBytesMax));
-  uint64_t data_bytes = frame.kind == PageFrameKind::kData
-                            ? frame.run.count * layout[frame.run.region].page_size_bytes
-                            : 0;
-  if (bytes.size() != kPageFrameBytes + data_bytes) {
+  Chunk chunk;
+  ASSIGN_OR_RETURN(chunk.frame,
+                   DecodePageFrame(bytes.first<kPageFrameBytes>(), terms.layout, kFakeRunBytesMax));
+  const PageFrame& frame = chunk.frame;
+  const uint64_t data_bytes = frame.kind == PageFrameKind::kData
+                                  ? frame.run.count * terms.layout[frame.run.region].page_size_bytes
+                                  : 0;
+  const bool checked = terms.integrity && frame.kind != PageFrameKind::kFinished;
+  if (bytes.size() != kPageFrameBytes + data_bytes + (checked ? kPageDigestBytes : 0)) {
     return absl::InvalidArgumentError("a page frame with the wrong number of bytes");
   }
-  return frame;
+  chunk.data = bytes.subspan(kPageFrameBytes, data_bytes);
+  if (checked) chunk.digest = DecodePageDigest(bytes.last<kPageDigestBytes>());
+  return chunk;
 }
 
 FakeSocket::Bytes BytesOf(const SourceMemory& memory, PageRun run) {
@@ -46,8 +66,8 @@ FakeSocket::Bytes BytesOf(const SourceMemory& memory, PageRun run) {
 }  // namespace
 
 FakePageExporter::FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
-                                   MemoryLayout layout)
-    : demand_(demand), layout_(std::move(layout)), socket_(std::move(socket)) {}
+                                   const LaneTerms& terms)
+    : demand_(demand), terms_(terms), socket_(std::move(socket)) {}
 
 void FakePageExporter::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(demand_->IsCurrent() && listener_ == nullptr);
@@ -67,7 +87,7 @@ void FakePageExporter::Stop() {
 void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
   std::span<const std::byte> left(bytes);
   while (left.size() >= kPageRequestBytes && listener_ != nullptr) {
-    auto request = DecodePageRequest(left.first<kPageRequestBytes>(), layout_);
+    auto request = DecodePageRequest(left.first<kPageRequestBytes>(), terms_.layout);
     if (!request.ok()) return Fail(request.status());
     left = left.subspan(kPageRequestBytes);
     Answer(request->page);
@@ -79,9 +99,9 @@ void FakePageExporter::Answer(PageId page) {
   PageRun run{page.region, page.index, 1};
   FakeSocket::Bytes bytes = BytesOf(*memory_, run);
   if (std::any_of(bytes.begin(), bytes.end(), [](std::byte b) { return b != std::byte{0}; })) {
-    socket_->Send(FrameOf({PageFrameKind::kData, run}, bytes));
+    socket_->Send(FrameOf({PageFrameKind::kData, run}, bytes, terms_));
   } else {
-    socket_->Send(FrameOf({PageFrameKind::kZero, run}));
+    socket_->Send(FrameOf({PageFrameKind::kZero, run}, {}, terms_));
   }
   socket_->network()->NotePages(run);
   listener_->OnDemand(page);
@@ -93,8 +113,8 @@ void FakePageExporter::Fail(const absl::Status& status) {
 }
 
 FakePageReader::FakePageReader(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
-                               MemoryLayout layout)
-    : demand_(demand), layout_(std::move(layout)), socket_(std::move(socket)) {}
+                               const LaneTerms& terms)
+    : demand_(demand), terms_(terms), socket_(std::move(socket)) {}
 
 void FakePageReader::Start(Listener* listener) {
   FAULTLINE_CHECK(demand_->IsCurrent() && listener_ == nullptr);
@@ -122,13 +142,13 @@ void FakePageReader::Stop() {
 }
 
 void FakePageReader::OnBytes(const FakeSocket::Bytes& bytes) {
-  auto frame = ParseChunk(bytes, layout_);
-  if (!frame.ok()) return Fail(frame.status());
-  if (frame->kind == PageFrameKind::kFinished || frame->run.count != 1) {
+  auto chunk = ParseChunk(bytes, terms_);
+  if (!chunk.ok()) return Fail(chunk.status());
+  const PageRun run = chunk->frame.run;
+  if (chunk->frame.kind == PageFrameKind::kFinished || run.count != 1) {
     return Fail(absl::InvalidArgumentError("bad page frame from the peer: not one page"));
   }
-  listener_->OnPage({frame->run.region, frame->run.first},
-                    std::span(bytes).subspan(kPageFrameBytes));
+  listener_->OnPage({run.region, run.first}, chunk->data, chunk->digest);
 }
 
 void FakePageReader::Fail(const absl::Status& status) {
@@ -136,8 +156,9 @@ void FakePageReader::Fail(const absl::Status& status) {
   if (Listener* listener = std::exchange(listener_, nullptr)) listener->OnReaderFailed(status);
 }
 
-FakePushLane::FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket)
-    : bulk_(bulk), socket_(std::move(socket)) {}
+FakePushLane::FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket,
+                           const LaneTerms& terms)
+    : bulk_(bulk), terms_(terms), socket_(std::move(socket)) {}
 
 void FakePushLane::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(bulk_->IsCurrent() && listener_ == nullptr);
@@ -174,8 +195,10 @@ bool FakePushLane::TryPush(PageRun run) {
     const PageRun stretch{run.region, run.first + begin, end - begin};
     const auto sent = zero ? std::span<const std::byte>()
                            : bytes.subspan(begin * page_bytes, stretch.count * page_bytes);
-    socket_->Send(FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, stretch}, sent));
-    bytes_sent_ += kPageFrameBytes + sent.size();
+    FakeSocket::Bytes frame =
+        FrameOf({zero ? PageFrameKind::kZero : PageFrameKind::kData, stretch}, sent, terms_);
+    bytes_sent_ += frame.size();
+    socket_->Send(std::move(frame));
   }
   socket_->network()->NotePages(run);
   return true;
@@ -210,8 +233,8 @@ void FakePushLane::Fail(const absl::Status& status) {
 }
 
 FakePushReceiver::FakePushReceiver(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket,
-                                   MemoryLayout layout)
-    : bulk_(bulk), layout_(std::move(layout)), socket_(std::move(socket)) {}
+                                   const LaneTerms& terms)
+    : bulk_(bulk), terms_(terms), socket_(std::move(socket)) {}
 
 void FakePushReceiver::Start(Listener* listener) {
   FAULTLINE_CHECK(bulk_->IsCurrent() && listener_ == nullptr);
@@ -233,22 +256,22 @@ void FakePushReceiver::Stop() {
 }
 
 void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
-  auto frame = ParseChunk(bytes, layout_);
-  if (!frame.ok()) return Fail(frame.status());
-  if (frame->kind == PageFrameKind::kFinished) {
+  auto chunk = ParseChunk(bytes, terms_);
+  if (!chunk.ok()) return Fail(chunk.status());
+  if (chunk->frame.kind == PageFrameKind::kFinished) {
     finished_ = true;
     return listener_->OnPushFinished();
   }
-  if (frame->kind == PageFrameKind::kPacked) {
+  if (chunk->frame.kind == PageFrameKind::kPacked) {
     return Fail(absl::InvalidArgumentError("bad page frame from the peer: packed"));
   }
-  held_run_ = frame->run;
   held_ = std::move(bytes);
   Offer();
 }
 
 void FakePushReceiver::Offer() {
-  bool taken = listener_->OnRun(held_run_, std::span(held_).subspan(kPageFrameBytes));
+  const Chunk chunk = ParseChunk(held_, terms_).value();
+  bool taken = listener_->OnRun(chunk.frame.run, chunk.data, chunk.digest);
   if (taken) held_.clear();
   if (socket_ == nullptr) return;
   if (taken) {

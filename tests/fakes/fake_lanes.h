@@ -10,6 +10,7 @@
 #include "seams/page_exporter.h"
 #include "seams/page_reader.h"
 #include "seams/push_lane.h"
+#include "seams/transport.h"
 
 namespace faultline {
 
@@ -17,7 +18,8 @@ inline constexpr uint64_t kFakeRunBytesMax = 256 * 1024;
 
 class FakePageExporter : public PageExporter {
  public:
-  FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  FakePageExporter(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
+                   const LaneTerms& terms);
   void Start(const SourceMemory* memory, Listener* listener) override;
   void Stop() override;
 
@@ -27,7 +29,7 @@ class FakePageExporter : public PageExporter {
   void Fail(const absl::Status& status);
 
   ManualExecutor* const demand_;
-  const MemoryLayout layout_;
+  const LaneTerms terms_;
   std::unique_ptr<FakeSocket> socket_;
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
@@ -35,7 +37,8 @@ class FakePageExporter : public PageExporter {
 
 class FakePageReader : public PageReader {
  public:
-  FakePageReader(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  FakePageReader(ManualExecutor* demand, std::unique_ptr<FakeSocket> socket,
+                 const LaneTerms& terms);
   void Start(Listener* listener) override;
   void Read(std::span<const PageId> pages) override;
   void Stop() override;
@@ -45,14 +48,14 @@ class FakePageReader : public PageReader {
   void Fail(const absl::Status& status);
 
   ManualExecutor* const demand_;
-  const MemoryLayout layout_;
+  const LaneTerms terms_;
   std::unique_ptr<FakeSocket> socket_;
   Listener* listener_ = nullptr;
 };
 
 class FakePushLane : public PushLane {
  public:
-  FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket);
+  FakePushLane(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket, const LaneTerms& terms);
   void Start(const SourceMemory* memory, Listener* listener) override;
   uint64_t run_bytes_max() const override { return kFakeRunBytesMax; }
   bool TryPush(PageRun run) override;
@@ -65,6 +68,7 @@ class FakePushLane : public PushLane {
   void Fail(const absl::Status& status);
 
   ManualExecutor* const bulk_;
+  const LaneTerms terms_;
   std::unique_ptr<FakeSocket> socket_;
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
@@ -75,7 +79,8 @@ class FakePushLane : public PushLane {
 
 class FakePushReceiver : public PushReceiver {
  public:
-  FakePushReceiver(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket, MemoryLayout layout);
+  FakePushReceiver(ManualExecutor* bulk, std::unique_ptr<FakeSocket> socket,
+                   const LaneTerms& terms);
   void Start(Listener* listener) override;
   void Resume() override;
   void Stop() override;
@@ -86,12 +91,11 @@ class FakePushReceiver : public PushReceiver {
   void Fail(const absl::Status& status);
 
   ManualExecutor* const bulk_;
-  const MemoryLayout layout_;
+  const LaneTerms terms_;
   std::unique_ptr<FakeSocket> socket_;
   Listener* listener_ = nullptr;
   bool finished_ = false;
-  PageRun held_run_;
-  FakeSocket::Bytes held_;  // frame and bytes of a run that was not taken
+  FakeSocket::Bytes held_;  // frame, bytes and check sum of a run that was not taken
 };
 
 }  // namespace faultline

@@ -211,6 +211,7 @@ void FakeSocket::Send(Bytes bytes, bool cut_after) {
   FakeNetwork::Flight flight;
   flight.bytes = std::move(bytes);
   flight.cut_after = cut_after;
+  if (network_->changer_) network_->changer_(connection_->role, 1 - side_, &flight.bytes);
   network_->Queue(connection_, 1 - side_, std::move(flight));
 }
 

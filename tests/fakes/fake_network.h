@@ -68,6 +68,9 @@ class FakeNetwork {
   // What is sent in place of a control message; nothing: the message itself.
   using Rewriter = std::function<std::optional<Message>(const Message&)>;
   void set_rewriter(Rewriter rewriter) { rewriter_ = std::move(rewriter); }
+  // May change what is on its way towards end `to` of a connection.
+  using Changer = std::function<void(ConnectionRole role, int to, Bytes* bytes)>;
+  void set_changer(Changer changer) { changer_ = std::move(changer); }
   // Told of every run of pages that the source's lanes send, data or zeros.
   void set_page_hook(std::function<void(PageRun)> hook) { page_hook_ = std::move(hook); }
   // Bytes of pushed runs that may be under way.
@@ -134,6 +137,7 @@ class FakeNetwork {
   bool refusing_ = false;
   ControlHook control_hook_;
   Rewriter rewriter_;
+  Changer changer_;
   std::function<void(PageRun)> page_hook_;
   ManualExecutor* listener_ = nullptr;
   Acceptor acceptor_;

@@ -68,31 +68,27 @@ std::unique_ptr<FakeSocket> FakeSourceTransport::Dial(const Hello& hello) {
   return socket;
 }
 
-void FakeSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
-                                    const MemoryLayout& layout, int64_t timeout_us,
-                                    LanesOpen done) {
+void FakeSourceTransport::OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) {
   FAULTLINE_CHECK(control_->IsCurrent());
   exporter_.reset();
   push_.reset();
   opening_.emplace(Opening{});
-  opening_->layout = layout;
+  opening_->terms = terms;
   opening_->done = std::move(done);
   opening_->timeout = control_->RunAfter(timeout_us, [this] {
     FailLanes(absl::DeadlineExceededError("opening the lanes to fake://1: no answer"));
   });
-  opening_->step =
-      control_->RunAfter(2 * network_->latency_us(), [this, id, token] { DialLanes(id, token); });
+  opening_->step = control_->RunAfter(2 * network_->latency_us(), [this] { DialLanes(); });
 }
 
-void FakeSourceTransport::DialLanes(const MigrationId& id, const SessionToken& token) {
+void FakeSourceTransport::DialLanes() {
   if (network_->stalled()) {
-    opening_->step =
-        control_->RunAfter(kKnockIntervalUs, [this, id, token] { DialLanes(id, token); });
+    opening_->step = control_->RunAfter(kKnockIntervalUs, [this] { DialLanes(); });
     return;
   }
   Hello hello;
-  hello.migration_id = id;
-  hello.token = token;
+  hello.migration_id = opening_->terms.id;
+  hello.token = opening_->terms.token;
   hello.role = ConnectionRole::kDemand;
   opening_->demand = Dial(hello);
   hello.role = ConnectionRole::kBulk;
@@ -118,8 +114,8 @@ void FakeSourceTransport::AwaitWelcome(FakeSocket* socket, bool* welcome) {
     Opening opening = std::move(*opening_);
     opening_.reset();
     exporter_ =
-        std::make_unique<FakePageExporter>(demand_, std::move(opening.demand), opening.layout);
-    push_ = std::make_unique<FakePushLane>(bulk_, std::move(opening.bulk));
+        std::make_unique<FakePageExporter>(demand_, std::move(opening.demand), opening.terms);
+    push_ = std::make_unique<FakePushLane>(bulk_, std::move(opening.bulk), opening.terms);
     opening.done(Lanes{exporter_.get(), push_.get()});
   };
   socket->Receive(control_, on_bytes, [this](const absl::Status& status) { FailLanes(status); });
@@ -167,8 +163,8 @@ void FakeDestinationTransport::OnHello(uint64_t stranger, const FakeSocket::Byte
   const auto& hello = std::get<Hello>(decoded->message);
   if (auto refusal = RefuseVersion(hello)) return socket->Send(BytesOf(*refusal));
   if (hello.role == ConnectionRole::kDemand || hello.role == ConnectionRole::kBulk) {
-    if (!expected_.has_value() || hello.migration_id != expected_->id ||
-        hello.token != expected_->token) {
+    if (!expected_.has_value() || hello.migration_id != expected_->terms.id ||
+        hello.token != expected_->terms.token) {
       return socket->Send(
           BytesOf(PeerError{PeerErrorCode::kToken,
                             "this connection belongs to no migration that is under way here"}));
@@ -184,25 +180,22 @@ void FakeDestinationTransport::JoinLane(const Hello& hello, std::unique_ptr<Fake
     return socket->Send(
         BytesOf(PeerError{PeerErrorCode::kToken, "this migration has this lane already"}));
   }
-  socket->Send(BytesOf(Welcome{kProtocolVersionMax, expected_->token}));
+  socket->Send(BytesOf(Welcome{kProtocolVersionMax, expected_->terms.token}));
   if (is_demand) {
-    reader_ = std::make_unique<FakePageReader>(demand_, std::move(socket), expected_->layout);
+    reader_ = std::make_unique<FakePageReader>(demand_, std::move(socket), expected_->terms);
   } else {
-    push_ = std::make_unique<FakePushReceiver>(bulk_, std::move(socket), expected_->layout);
+    push_ = std::make_unique<FakePushReceiver>(bulk_, std::move(socket), expected_->terms);
   }
   if (reader_ != nullptr && push_ != nullptr) FinishLanes(Lanes{reader_.get(), push_.get()});
 }
 
-void FakeDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
-                                           const MemoryLayout& layout, int64_t timeout_us,
+void FakeDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,
                                            LanesOpen done) {
   FAULTLINE_CHECK(control_->IsCurrent());
   reader_.reset();
   push_.reset();
   expected_.emplace(Expected{});
-  expected_->id = id;
-  expected_->token = token;
-  expected_->layout = layout;
+  expected_->terms = terms;
   expected_->done = std::move(done);
   expected_->timeout = control_->RunAfter(timeout_us, [this] {
     FinishLanes(absl::DeadlineExceededError("waiting for the source's lanes on fake://1"));

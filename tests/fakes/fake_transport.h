@@ -28,8 +28,7 @@ class FakeSourceTransport : public SourceTransport {
   ~FakeSourceTransport() override;
 
   void Connect(const Hello& hello, int64_t timeout_us, Connected done) override;
-  void OpenLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
-                 int64_t timeout_us, LanesOpen done) override;
+  void OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return *bytes_wire_; }
   std::string name() const override { return "fake"; }
 
@@ -40,7 +39,7 @@ class FakeSourceTransport : public SourceTransport {
     Connected done;
   };
   struct Opening {
-    MemoryLayout layout;
+    LaneTerms terms;
     std::unique_ptr<FakeSocket> demand;
     std::unique_ptr<FakeSocket> bulk;
     bool demand_welcome = false;
@@ -53,7 +52,7 @@ class FakeSourceTransport : public SourceTransport {
   void FinishConnect(uint64_t attempt, absl::StatusOr<std::unique_ptr<ControlChannel>> result);
   void DialControl(uint64_t number, const Hello& hello);
   std::unique_ptr<FakeSocket> Dial(const Hello& hello);
-  void DialLanes(const MigrationId& id, const SessionToken& token);
+  void DialLanes();
   void AwaitWelcome(FakeSocket* socket, bool* welcome);
   void FailLanes(absl::Status status);
 
@@ -77,16 +76,13 @@ class FakeDestinationTransport : public DestinationTransport {
 
   absl::Status Listen(Arrived arrived) override;
   std::string address() const override { return "fake://1"; }
-  void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
-                   int64_t timeout_us, LanesOpen done) override;
+  void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return *bytes_wire_; }
   std::string name() const override { return "fake"; }
 
  private:
   struct Expected {
-    MigrationId id{};
-    SessionToken token{};
-    MemoryLayout layout;
+    LaneTerms terms;
     std::unique_ptr<Timer> timeout;
     LanesOpen done;  // empty once it was called
   };

@@ -185,13 +185,32 @@ TEST(CodecTest, AnswersToHelloAreChecked) {
   Store(welcome, kMessageHeaderBytes + 4, 2, 2);
   ExpectRefused(welcome, "Welcome", "version");
   welcome = Encode(Welcome{});
-  Store(welcome, kMessageHeaderBytes + 6, 1, 2);
+  Store(welcome, kMessageHeaderBytes + 6, 2, 1);
+  ExpectRefused(welcome, "Welcome", "integrity");
+  welcome = Encode(Welcome{});
+  Store(welcome, kMessageHeaderBytes + 7, 1, 1);
   ExpectRefused(welcome, "Welcome", "reserved");
   std::vector<std::byte> error = Encode(PeerError{PeerErrorCode::kBusy, "x"});
   Store(error, kMessageHeaderBytes + 4, 11, 2);
   ExpectRefused(error, "PeerError", "code");
   Store(error, kMessageHeaderBytes + 4, 0, 2);
   ExpectRefused(error, "PeerError", "code");
+}
+
+TEST(CodecTest, IntegrityIsSaidWhereOlderReleasesLookedAtNothing) {
+  Hello hello{.integrity = IntegrityWish::kOn};
+  Welcome welcome{.integrity = true};
+  EXPECT_EQ(Hex(Encode(hello)).substr(36, 4), "0300");  // behind lane_index
+  EXPECT_EQ(Hex(Encode(welcome)).substr(28, 4), "0100");
+  EXPECT_TRUE(DecodeMessage(Encode(hello))->message == Message(hello));
+  EXPECT_TRUE(DecodeMessage(Encode(welcome))->message == Message(welcome));
+  std::vector<std::byte> later = Encode(hello);
+  Store(later, kMessageHeaderBytes + 10, 4, 1);
+  EXPECT_EQ(std::get<Hello>(DecodeMessage(later)->message).integrity, IntegrityWish::kCannot);
+
+  const AllocationMapEnd end{.data_pages = 0x1234, .digest = 0x0102030405060708};
+  EXPECT_EQ(Hex(Encode(end)), "080000001000000034120000000000000807060504030201");
+  EXPECT_TRUE(DecodeMessage(Encode(end))->message == Message(end));
 }
 
 TEST(CodecTest, TextsAreCutWhenSentAndCheckedWhenReceived) {

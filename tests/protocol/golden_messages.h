@@ -60,6 +60,9 @@ inline std::vector<GoldenMessage> GoldenMessages() {
       {"StillMissingEnd", StillMissingEnd{0x1234, true}, "1400000009000000341200000000000001"},
       {"PackedDeviceState", PackedDeviceState{7, {std::byte{0xde}, std::byte{0xad}}},
        "150000000600000007000000dead"},
+      {"Mismatch", Mismatch{{1, 2, 3}},
+       "1600000014000000010000000200000000000000"
+       "0300000000000000"},
   };
 }
 

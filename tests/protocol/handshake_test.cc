@@ -38,5 +38,33 @@ TEST(HandshakeTest, TokensDifferInAnyBit) {
   }
 }
 
+TEST(HandshakeTest, IntegrityIsOnIfEitherAsksForIt) {
+  using enum IntegrityWish;
+  struct Case {
+    IntegrityWish source, destination;
+    bool agreed;
+  };
+  for (const Case& wish :
+       {Case{kOn, kOn, true}, Case{kOn, kDefault, true}, Case{kOn, kOff, true},
+        Case{kOff, kOn, true}, Case{kDefault, kOn, true}, Case{kOff, kOff, false},
+        Case{kOff, kDefault, false}, Case{kDefault, kOff, false},
+        Case{kDefault, kDefault, kIntegrityByDefault}, Case{kCannot, kDefault, false},
+        Case{kCannot, kOff, false}, Case{kDefault, kCannot, false}}) {
+    auto agreed = AgreeOnIntegrity(wish.source, wish.destination);
+    ASSERT_TRUE(agreed.ok()) << agreed.status();
+    EXPECT_EQ(*agreed, wish.agreed)
+        << static_cast<int>(wish.source) << " " << static_cast<int>(wish.destination);
+  }
+}
+
+TEST(HandshakeTest, APeerThatCannotCheckIsRefusedWhereItIsAskedFor) {
+  absl::Status refused = AgreeOnIntegrity(IntegrityWish::kCannot, IntegrityWish::kOn).status();
+  EXPECT_TRUE(absl::IsFailedPrecondition(refused));
+  EXPECT_NE(MessageOf(refused).find("the destination asks"), std::string::npos) << refused;
+  EXPECT_NE(MessageOf(refused).find("--integrity"), std::string::npos) << refused;
+  refused = AgreeOnIntegrity(IntegrityWish::kOn, IntegrityWish::kCannot).status();
+  EXPECT_NE(MessageOf(refused).find("the source asks"), std::string::npos) << refused;
+}
+
 }  // namespace
 }  // namespace faultline

@@ -53,6 +53,13 @@ TEST(PageFramesTest, TheWireFormatIsWhatItWas) {
             "040001000100000002000000000000000300000004030201");
 }
 
+TEST(PageFramesTest, CheckSumsComeBack) {
+  std::array<std::byte, kPageDigestBytes> bytes;
+  EncodePageDigest(0x0102030405060708, bytes);
+  EXPECT_EQ(Hex(bytes), "0807060504030201");
+  EXPECT_EQ(DecodePageDigest(bytes), 0x0102030405060708u);
+}
+
 TEST(PageFramesTest, ComeBack) {
   RequestBytes request;
   EncodePageRequest({{1, 2}}, request);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "pages/page_digest.h"
+
 namespace faultline::sim {
 namespace {
 
@@ -31,7 +33,15 @@ constexpr const char* kNames[] = {
     "nobody-woken",
     "stays-paused",
     "outcome-believed",
+    "mismatch-installed",
 };
+
+// The check sum of what a broken engine makes of what came: it is not found out by its own check.
+std::optional<uint64_t> Refit(std::optional<uint64_t> digest, PageRun run,
+                              std::span<const std::byte> bytes) {
+  if (digest.has_value()) digest = DigestOfRun(run, bytes);
+  return digest;
+}
 
 class BrokenMemory : public GuestMemory {
  public:
@@ -86,14 +96,18 @@ class BrokenReader : public PageReader, public PageReader::Listener {
   }
   void Stop() override { inner_->Stop(); }
 
-  void OnPage(PageId page, std::span<const std::byte> bytes) override {
+  void OnPage(PageId page, std::span<const std::byte> bytes,
+              std::optional<uint64_t> digest) override {
     unanswered_->erase(page);
     const bool absent = memory_->table().Get(page) == PageState::kAbsent;
     if (canary_ == Canary::kZeroWaiterForgotten && absent) return;
     const bool unlucky = ++answers_ % 4 == 0;
     if (canary_ == Canary::kAnswerLost && unlucky) return;
     if (canary_ == Canary::kAnswerTurnsZero && unlucky) bytes = {};
-    listener_->OnPage(page, bytes);
+    const bool refits =
+        canary_ == Canary::kAnswerTurnsZero || canary_ == Canary::kMismatchInstalled;
+    if (refits) digest = Refit(digest, {page.region, page.index, 1}, bytes);
+    listener_->OnPage(page, bytes, digest);
     if (canary_ != Canary::kLateAnswerInstalled || bytes.empty()) return;
     const bool again = last_page_ == page && !last_bytes_.empty();
     if (again) memory_->Install({page.region, page.index, 1}, last_bytes_);
@@ -127,17 +141,22 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
   void Resume() override { inner_->Resume(); }
   void Stop() override { inner_->Stop(); }
 
-  bool OnRun(PageRun run, std::span<const std::byte> bytes) override {
+  bool OnRun(PageRun run, std::span<const std::byte> bytes,
+             std::optional<uint64_t> digest) override {
     if (canary_ == Canary::kRunInstalledBlindly && !bytes.empty()) memory_->Install(run, bytes);
-    if (canary_ == Canary::kPagesSwapped && run.count > 1) return OfferSwapped(run, bytes);
+    if (canary_ == Canary::kPagesSwapped && run.count > 1 && !bytes.empty())
+      return OfferSwapped(run, bytes, digest);
     if (canary_ == Canary::kZeroRunLost && run.count > 1) {
       const uint64_t page_bytes = layout_[run.region].page_size_bytes;
-      return listener_->OnRun({run.region, run.first, run.count - 1},
-                              bytes.first((run.count - 1) * page_bytes)) &&
+      const PageRun cut{run.region, run.first, run.count - 1};
+      const std::span<const std::byte> kept =
+          bytes.empty() ? bytes : bytes.first(cut.count * page_bytes);
+      return listener_->OnRun(cut, kept, Refit(digest, cut, kept)) &&
              memory_->table().Change({run.region, run.end() - 1}, PageState::kMissing,
                                      PageState::kInstalled);
     }
-    return listener_->OnRun(run, bytes);
+    if (canary_ == Canary::kMismatchInstalled) digest = Refit(digest, run, bytes);
+    return listener_->OnRun(run, bytes, digest);
   }
   void OnPushFinished() override { listener_->OnPushFinished(); }
   void OnReceiverFailed(absl::Status status) override {
@@ -145,11 +164,11 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
   }
 
  private:
-  bool OfferSwapped(PageRun run, std::span<const std::byte> bytes) {
+  bool OfferSwapped(PageRun run, std::span<const std::byte> bytes, std::optional<uint64_t> digest) {
     const auto page_bytes = static_cast<ptrdiff_t>(layout_[run.region].page_size_bytes);
     std::vector<std::byte> mixed(bytes.begin(), bytes.end());
     std::swap_ranges(mixed.begin(), mixed.begin() + page_bytes, mixed.begin() + page_bytes);
-    return listener_->OnRun(run, mixed);
+    return listener_->OnRun(run, mixed, Refit(digest, run, mixed));
   }
 
   PushReceiver* const inner_;
@@ -215,9 +234,8 @@ class HastyJournal : public Journal {
     control_->Post([this, phase] { inner_->Record(phase).IgnoreError(); });
     return absl::OkStatus();
   }
-  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
-                    const VmDescription& vm) override {
-    return inner_->Keep(id, token, run, vm);
+  absl::Status Keep(const KeptTerms& terms, const VmDescription& vm) override {
+    return inner_->Keep(terms, vm);
   }
   absl::Status MakeDurable() override { return inner_->MakeDurable(); }
 
@@ -253,12 +271,14 @@ std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> 
 
 DestinationTransport::Lanes Saboteur::BreakLanes(DestinationTransport::Lanes lanes,
                                                  const MemoryLayout& layout) {
-  if (Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) || Is(Canary::kAnswerLost) ||
-      Is(Canary::kZeroWaiterForgotten) || Is(Canary::kZeroWaiterLost)) {
+  const bool mismatch = Is(Canary::kMismatchInstalled);
+  if (mismatch || Is(Canary::kLateAnswerInstalled) || Is(Canary::kAnswerTurnsZero) ||
+      Is(Canary::kAnswerLost) || Is(Canary::kZeroWaiterForgotten) || Is(Canary::kZeroWaiterLost)) {
     reader_ = std::make_unique<BrokenReader>(lanes.reader, memory_, canary_, &unanswered_);
     lanes.reader = reader_.get();
   }
-  if (Is(Canary::kRunInstalledBlindly) || Is(Canary::kPagesSwapped) || Is(Canary::kZeroRunLost)) {
+  if (mismatch || Is(Canary::kRunInstalledBlindly) || Is(Canary::kPagesSwapped) ||
+      Is(Canary::kZeroRunLost)) {
     receiver_ = std::make_unique<BrokenReceiver>(lanes.push, memory_, layout, canary_);
     lanes.push = receiver_.get();
   }

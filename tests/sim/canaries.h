@@ -46,6 +46,7 @@ enum class Canary : uint8_t {
   kNobodyWoken,             // a destination that is started again wakes nobody
   kStaysPaused,             // a VM that was paused for want of memory is never let go on
   kOutcomeBelieved,         // the VM's owner believes whoever says that it stayed with the source
+  kMismatchInstalled,       // what changed on its way is put in all the same
 };
 
 // In the order of their values; kNone is not among them.

@@ -30,7 +30,8 @@ void CheckedReader::Stop() {
   inner_->Stop();
 }
 
-void CheckedReader::OnPage(PageId page, std::span<const std::byte> bytes) {
+void CheckedReader::OnPage(PageId page, std::span<const std::byte> bytes,
+                           std::optional<uint64_t> digest) {
   if (asked_.erase(page) == 0) {
     parts_.watch->Fail(fmt::format("an answer that nobody asked for: page {} of region {}",
                                    page.index, page.region));
@@ -39,17 +40,18 @@ void CheckedReader::OnPage(PageId page, std::span<const std::byte> bytes) {
   parts_.facts->answered_ns[page] = parts_.demand->NowNanos();
   parts_.trace->Note(Side::kDestination, "is answered", page.region, page.index, bytes.size());
   const bool twice = random_.Chance(twice_percent_);
-  listener_->OnPage(page, bytes);
-  if (twice && listener_ != nullptr) Repeat(page, bytes);
+  listener_->OnPage(page, bytes, digest);
+  if (twice && listener_ != nullptr) Repeat(page, bytes, digest);
 }
 
-void CheckedReader::Repeat(PageId page, std::span<const std::byte> bytes) {
-  if (random_.Chance(50)) return listener_->OnPage(page, bytes);
+void CheckedReader::Repeat(PageId page, std::span<const std::byte> bytes,
+                           std::optional<uint64_t> digest) {
+  if (random_.Chance(50)) return listener_->OnPage(page, bytes, digest);
   std::vector<std::byte> copy(bytes.begin(), bytes.end());
-  repeats_.push_back(
-      parts_.demand->RunAfter(random_.LogBetween(1, 5'000), [this, page, copy = std::move(copy)] {
+  repeats_.push_back(parts_.demand->RunAfter(
+      random_.LogBetween(1, 5'000), [this, page, digest, copy = std::move(copy)] {
         parts_.trace->Note(Side::kDestination, "is answered again", page.region, page.index);
-        if (listener_ != nullptr) listener_->OnPage(page, copy);
+        if (listener_ != nullptr) listener_->OnPage(page, copy, digest);
       }));
 }
 
@@ -57,14 +59,14 @@ void CheckedReader::OnReaderFailed(absl::Status status) {
   listener_->OnReaderFailed(std::move(status));
 }
 
-void CheckedDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
-                                              const MemoryLayout& layout, int64_t timeout_us,
+void CheckedDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,
                                               LanesOpen done) {
-  inner_->ExpectLanes(id, token, layout, timeout_us,
-                      [this, layout, done = std::move(done)](absl::StatusOr<Lanes> lanes) {
-                        if (lanes.ok()) lanes = Wrap(*lanes, layout);
-                        done(std::move(lanes));
-                      });
+  inner_->ExpectLanes(
+      terms, timeout_us,
+      [this, layout = terms.layout, done = std::move(done)](absl::StatusOr<Lanes> lanes) {
+        if (lanes.ok()) lanes = Wrap(*lanes, layout);
+        done(std::move(lanes));
+      });
 }
 
 DestinationTransport::Lanes CheckedDestinationTransport::Wrap(Lanes lanes,

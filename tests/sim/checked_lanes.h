@@ -38,11 +38,12 @@ class CheckedReader : public PageReader, public PageReader::Listener {
   void Read(std::span<const PageId> pages) override;
   void Stop() override;
 
-  void OnPage(PageId page, std::span<const std::byte> bytes) override;
+  void OnPage(PageId page, std::span<const std::byte> bytes,
+              std::optional<uint64_t> digest) override;
   void OnReaderFailed(absl::Status status) override;
 
  private:
-  void Repeat(PageId page, std::span<const std::byte> bytes);
+  void Repeat(PageId page, std::span<const std::byte> bytes, std::optional<uint64_t> digest);
 
   const Parts parts_;
   PageReader* const inner_;
@@ -68,8 +69,7 @@ class CheckedDestinationTransport : public DestinationTransport {
     return inner_->Listen(saboteur_->BreakArrivals(std::move(arrived)));
   }
   std::string address() const override { return inner_->address(); }
-  void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
-                   int64_t timeout_us, LanesOpen done) override;
+  void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return inner_->bytes_wire(); }
   std::string name() const override { return inner_->name(); }
 

@@ -104,6 +104,8 @@ void Faults::Happen(const Fault& fault) {
       return target_->KillDestinationVm();
     case FaultKind::kLateWord:
       return target_->SendLateWord();
+    case FaultKind::kChange:
+      return target_->ChangeUntil(fault.role, fault.percent, until_ns);
   }
 }
 

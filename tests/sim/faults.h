@@ -25,6 +25,8 @@ class FaultTarget {
   virtual void KillDestinationVm() = 0;
   // Nothing before the destination has heard Commit.
   virtual void SendLateWord() = 0;
+  // Of what `role`'s lane brings to the destination `percent` of the pieces change on their way.
+  virtual void ChangeUntil(ConnectionRole role, uint64_t percent, int64_t until_ns) = 0;
   // The source has recorded the handover.
   virtual bool IsHandedOver() const = 0;
 };

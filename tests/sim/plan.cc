@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "prefetch/push_orders.h"
+#include "protocol/handshake.h"
 #include "sim/random.h"
 
 namespace faultline::sim {
@@ -173,7 +174,7 @@ Fault DrawFault(Random& random) {
       FaultKind::kStallRole, FaultKind::kStallRole, FaultKind::kHalfOpen, FaultKind::kCrash,
       FaultKind::kCrash,     FaultKind::kCrash,     FaultKind::kCancel,   FaultKind::kNoMemory,
       FaultKind::kBusy,      FaultKind::kBusy,      FaultKind::kVmDies,   FaultKind::kLateWord,
-      FaultKind::kNoMemory,
+      FaultKind::kNoMemory,  FaultKind::kChange,    FaultKind::kChange,
   };
   Fault fault{.kind = Pick(random, kKinds)};
   fault.side = random.Chance(50) ? Side::kSource : Side::kDestination;
@@ -197,26 +198,41 @@ Fault DrawFault(Random& random) {
     fault.duration_us = random.Between(5'000'000, 20'000'000);
     if (random.Chance(40)) fault.towards = Fault::kBothEnds;
   }
+  if (fault.kind == FaultKind::kChange) {
+    fault.role = random.Chance(50) ? ConnectionRole::kDemand : ConnectionRole::kBulk;
+    fault.percent = static_cast<uint64_t>(random.LogBetween(1, 100));
+  }
   const bool may_last = fault.kind == FaultKind::kCut || fault.kind == FaultKind::kStall;
   if (may_last && random.Chance(12)) fault.duration_us = Fault::kForever;
   return fault;
 }
 
+void DrawIntegrity(Random& random, Plan* plan) {
+  static constexpr IntegrityWish kWishes[] = {IntegrityWish::kOff, IntegrityWish::kDefault,
+                                              IntegrityWish::kOn};
+  if (random.Chance(40)) {
+    plan->source_integrity = Pick(random, kWishes);
+    plan->destination_integrity = Pick(random, kWishes);
+  }
+  if (AgreeOnIntegrity(plan->source_integrity, plan->destination_integrity).value()) return;
+  std::erase_if(plan->faults, [](const Fault& fault) { return fault.kind == FaultKind::kChange; });
+}
+
 std::string DescribeFault(const Fault& fault) {
   static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",    "stall role",
                                            "half-open",   "crash",    "cancel",   "no memory",
-                                           "busy thread", "VM dies",  "late word"};
+                                           "busy thread", "VM dies",  "late word", "change on"};
   static constexpr const char* kTowards[] = {" towards the source", " towards the destination",
                                              " both ways"};
   static constexpr const char* kThreads[] = {"control", "demand", "bulk"};
   static constexpr const char* kRoles[] = {"", "control", "demand", "bulk", "outcome", "resume"};
   const bool one_role = fault.kind == FaultKind::kCutRole || fault.kind == FaultKind::kStallRole ||
-                        fault.kind == FaultKind::kHalfOpen;
+                        fault.kind == FaultKind::kHalfOpen || fault.kind == FaultKind::kChange;
   const bool busy = fault.kind == FaultKind::kBusy;
   const bool one_side = fault.kind == FaultKind::kCrash || fault.kind == FaultKind::kCancel || busy;
   std::string text = kKinds[static_cast<size_t>(fault.kind)];
   if (one_role) text += fmt::format(" {}", kRoles[static_cast<size_t>(fault.role)]);
-  if (one_role && fault.kind != FaultKind::kCutRole) {
+  if (one_role && fault.kind != FaultKind::kCutRole && fault.kind != FaultKind::kChange) {
     text += kTowards[fault.towards];
   }
   if (busy) text += fmt::format(" {}", kThreads[fault.thread]);
@@ -258,6 +274,8 @@ Plan DrawPlan(uint64_t seed) {
   const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
   for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
   if (recovery.Chance(15)) DrawLongPostCopy(recovery, &plan);
+  Random integrity(seed ^ 0x696e746567u);
+  DrawIntegrity(integrity, &plan);
   return plan;
 }
 
@@ -287,6 +305,10 @@ std::string DescribePlan(const Plan& plan) {
   static constexpr const char* kTwists[] = {
       "", "  regions in another order there\n", "  regions that do not fit there\n",
       "  memory plugged before the freeze\n", "  memory plugged at the destination\n"};
+  static constexpr const char* kWishes[] = {"cannot", "off", "default", "on"};
+  text += fmt::format("  integrity: {} on the source, {} on the destination\n",
+                      kWishes[static_cast<size_t>(plan.source_integrity)],
+                      kWishes[static_cast<size_t>(plan.destination_integrity)]);
   text += kTwists[static_cast<size_t>(plan.layout_twist)];
   if (plan.map_unreadable) text += "  the allocation map cannot be read\n";
   if (plan.records_not_durable) text += "  the journals cannot be made durable\n";

@@ -27,6 +27,7 @@ enum class FaultKind : uint8_t {
   kBusy,      // one thread of one side gets no processor until the fault ends
   kVmDies,    // the destination's VM dies, with its memory
   kLateWord,  // an outcome that contradicts the handover reaches the VM's owner
+  kChange,    // some of what one lane brings changes on its way, until the fault ends
 };
 
 // How the two sides' memories differ in shape.
@@ -53,8 +54,9 @@ struct Fault {
   Side side = Side::kSource;
   uint64_t at_step = 0;  // of a crash: see Lifeline
   ConnectionRole role = ConnectionRole::kControl;
-  int towards = 0;  // an end: 0 source, 1 destination; of a half-open one also kBothEnds
-  int thread = 0;   // 0 control, 1 demand, 2 bulk
+  int towards = 0;       // an end: 0 source, 1 destination; of a half-open one also kBothEnds
+  int thread = 0;        // 0 control, 1 demand, 2 bulk
+  uint64_t percent = 0;  // of a change: of the pieces
 };
 
 // One call of one side's VMM that takes its time, fails or never comes back.
@@ -91,6 +93,9 @@ struct Plan {
   uint64_t push_window_bytes = 0;
   std::string push_order;
   uint64_t around_bytes = 0;  // read with a touched page; 0: the page alone
+  // Where they come to no checks, nothing changes on its way: nobody would find it out.
+  IntegrityWish source_integrity = IntegrityWish::kDefault;
+  IntegrityWish destination_integrity = IntegrityWish::kDefault;
   SessionLimits limits;
 
   // Threads that wait for a processor for a moment, one after the other.

@@ -46,6 +46,12 @@ void ScriptVmm(const Surroundings& world, Side side, Lifeline* lifeline, FakeVmm
   });
 }
 
+// A command that goes on with a migration goes on with what was agreed.
+IntegrityWish Wish(IntegrityWish drawn, const KeptMigration* kept) {
+  if (kept == nullptr) return drawn;
+  return kept->integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
+}
+
 // A process's hold on the source's memory, which outlives it.
 class HeldSourceMemory : public SourceMemory {
  public:
@@ -81,10 +87,9 @@ absl::Status HeldJournal::Record(JournalPhase phase) {
   return status;
 }
 
-absl::Status HeldJournal::Keep(const MigrationId& id, const SessionToken& token, bool run,
-                               const VmDescription& vm) {
+absl::Status HeldJournal::Keep(const KeptTerms& terms, const VmDescription& vm) {
   lifeline_->Step();
-  absl::Status status = journal_->Keep(id, token, run, vm);
+  absl::Status status = journal_->Keep(terms, vm);
   lifeline_->Step();
   return status;
 }
@@ -150,7 +155,11 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
                            .journal = journal_.get(),
                            .observer = &observer_},
       SourceSession::Options{
-          .id = {1, 2, 3}, .quit_source = false, .resume = resume, .limits = plan.limits});
+          .id = {1, 2, 3},
+          .quit_source = false,
+          .resume = resume,
+          .integrity = Wish(plan.source_integrity, resumes ? &*journal->kept() : nullptr),
+          .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
 }
@@ -289,10 +298,12 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
                                 .transport = checked_transport_.get(),
                                 .journal = journal_.get(),
                                 .observer = &observer_},
-      DestinationSession::Options{.token = token,
-                                  .resume = resume,
-                                  .read_around = ReadAround::Always(plan.around_bytes),
-                                  .limits = plan.limits});
+      DestinationSession::Options{
+          .token = token,
+          .resume = resume,
+          .read_around = ReadAround::Always(plan.around_bytes),
+          .integrity = Wish(plan.destination_integrity, resumes ? &*journal->kept() : nullptr),
+          .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
 }

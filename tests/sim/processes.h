@@ -85,8 +85,7 @@ class HeldJournal : public Journal {
   HeldJournal(Side side, FakeJournal* journal, Lifeline* lifeline, Trace* trace)
       : side_(side), journal_(journal), lifeline_(lifeline), trace_(trace) {}
   absl::Status Record(JournalPhase phase) override;
-  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
-                    const VmDescription& vm) override;
+  absl::Status Keep(const KeptTerms& terms, const VmDescription& vm) override;
   absl::Status MakeDurable() override;
 
  private:

@@ -15,6 +15,8 @@ namespace {
 // of an outcome, and the transfer itself.
 constexpr int64_t kEndsWithinUs = 120'000'000;
 constexpr int64_t kCancelsWithinUs = 15'000'000;
+// A lane's first message; its answer travels the other way.
+constexpr size_t kHelloBytes = kMessageHeaderBytes + 44;
 constexpr int64_t kQuietUs = 60'000;
 constexpr int64_t kRoomIsNoticedWithinUs = 250'000;
 
@@ -40,6 +42,9 @@ World::World(const Plan& drawn, Canary canary)
         [this](ConnectionRole, int) { return random_.Between(0, plan.jitter_us); });
   }
   network.set_page_hook([this](PageRun run) { arrived_once_.OnSent(run); });
+  network.set_changer([this](ConnectionRole role, int to, FakeNetwork::Bytes* bytes) {
+    ChangeOnItsWay(role, to, bytes);
+  });
   network.set_control_hook([this](const Message& message, bool from_source) {
     return OnControlMessage(message, from_source);
   });
@@ -309,6 +314,24 @@ void World::SendLateWord() {
   late_words_.push_back(std::move(socket));
 }
 
+void World::ChangeUntil(ConnectionRole role, uint64_t percent, int64_t until_ns) {
+  changes_[role] = {percent, until_ns};
+}
+
+// A demand answer keeps the page that it names: the reader's own check takes another one for a
+// mistake of the engine's.
+void World::ChangeOnItsWay(ConnectionRole role, int to, FakeNetwork::Bytes* bytes) {
+  constexpr int kTowardsDestination = 1;
+  const auto change = changes_.find(role);
+  if (to != kTowardsDestination || change == changes_.end()) return;
+  if (clock.now_ns() >= change->second.until_ns || bytes->size() == kHelloBytes) return;
+  if (!random_.Chance(change->second.percent)) return;
+  const size_t first = role == ConnectionRole::kDemand ? kPageFrameBytes : 0;
+  const size_t at = first + random_.Below(bytes->size() - first);
+  (*bytes)[at] ^= static_cast<std::byte>(1u << random_.Below(8));
+  trace.Note(Side::kWorld, "a byte changes on its way", static_cast<uint64_t>(role), at);
+}
+
 void World::Cancel(Side side) {
   side == Side::kSource ? source_->Cancel("Ctrl-C") : destination_->Cancel("Ctrl-C");
 }
@@ -396,6 +419,7 @@ void World::Guard(Side side) {
 FakeFate World::OnControlMessage(const Message& message, bool from_source) {
   const Side side = from_source ? Side::kSource : Side::kDestination;
   trace.Note(side, MessageName(message));
+  if (from_source && std::holds_alternative<Goodbye>(message)) goodbye_said = true;
   CheckMessage(message, from_source);
   (from_source ? source_->lifeline() : destination_->lifeline())->Step();
   return CountsForFaults(message) ? faults->OnMessage(side) : FakeFate::kDeliver;

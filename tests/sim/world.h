@@ -3,6 +3,7 @@
 #define FAULTLINE_TESTS_SIM_WORLD_H_
 
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -59,6 +60,7 @@ class World : public FaultTarget {
   void HoldThread(Side side, int thread, int64_t until_ns) override;
   void KillDestinationVm() override;
   void SendLateWord() override;
+  void ChangeUntil(ConnectionRole role, uint64_t percent, int64_t until_ns) override;
   bool IsHandedOver() const override { return facts.handed_over(); }
 
   const Plan plan;
@@ -80,10 +82,14 @@ class World : public FaultTarget {
   bool destination_gave_up = false;
   bool destination_vm_died = false;
   int64_t destination_down_us = 0;  // between its processes, in all
+  // The source has said its last word.
+  bool goodbye_said = false;
   // It told the source that it cannot go on, when it could not know whose the VM is.
   bool destination_failed_in_doubt = false;
 
  private:
+  // Lets a lane's piece arrive other than it was sent, while a fault says so.
+  void ChangeOnItsWay(ConnectionRole role, int to, FakeNetwork::Bytes* bytes);
   void FillMemory();
   // Lets some thread of some side wait for a processor, now and then.
   void HoldSomeThread(int holds_left);
@@ -108,7 +114,13 @@ class World : public FaultTarget {
   void Depart(Side side);
   void Guard(Side side);
 
+  struct Change {
+    uint64_t percent = 0;
+    int64_t until_ns = 0;
+  };
+
   Random random_;
+  std::map<ConnectionRole, Change> changes_;
   ArrivedOnce arrived_once_{&watch};
   size_t restarts_ = 0;  // of both sides
   int64_t last_restart_ns_ = 0;

@@ -101,9 +101,8 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Open(const std::string
   return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
 }
 
-absl::Status FileJournal::Keep(const MigrationId& id, const SessionToken& token, bool run,
-                               const VmDescription& vm) {
-  KeptMigration kept{.id = id, .token = token, .run = run, .regions = {}};
+absl::Status FileJournal::Keep(const KeptTerms& terms, const VmDescription& vm) {
+  KeptMigration kept{terms, {}};
   for (const RamRegion& ram : vm.regions) {
     struct stat info;
     std::error_code error;

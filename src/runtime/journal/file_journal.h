@@ -34,8 +34,7 @@ class FileJournal : public Journal {
                                                            const std::string& state_directory);
 
   absl::Status Record(JournalPhase phase) override;
-  absl::Status Keep(const MigrationId& id, const SessionToken& token, bool run,
-                    const VmDescription& vm) override;
+  absl::Status Keep(const KeptTerms& terms, const VmDescription& vm) override;
   absl::Status MakeDurable() override;
 
  private:

@@ -76,8 +76,9 @@ absl::StatusOr<KeptRegion> ParseRegion(std::string_view text) {
 }  // namespace
 
 std::string KeptLine(const KeptMigration& kept) {
-  std::string line = fmt::format("{}{} {} {}", kKeptPrefix, HexEncode(kept.id),
-                                 HexEncode(kept.token), kept.run ? 1 : 0);
+  std::string line =
+      fmt::format("{}{} {} {}", kKeptPrefix, HexEncode(kept.id), HexEncode(kept.token),
+                  (kept.run ? 1 : 0) + (kept.integrity ? 2 : 0));
   for (const KeptRegion& region : kept.regions) {
     line += fmt::format(" {},{},{},{},{},{},{}", region.layout.size_bytes,
                         region.layout.page_size_bytes, region.file_offset_bytes, region.device,
@@ -88,11 +89,14 @@ std::string KeptLine(const KeptMigration& kept) {
 
 absl::StatusOr<KeptMigration> ParseKeptLine(std::string_view line) {
   const std::vector<std::string_view> parts = Split(line.substr(kKeptPrefix.size()), ' ');
-  if (parts.size() < 4 || (parts[2] != "0" && parts[2] != "1")) return Bad(line);
+  if (parts.size() < 4 || parts[2].size() != 1 || parts[2] < "0" || parts[2] > "3")
+    return Bad(line);
   KeptMigration kept;
   ASSIGN_OR_RETURN(kept.id, ParseId(parts[0]));
   ASSIGN_OR_RETURN(kept.token, ParseId(parts[1]));
-  kept.run = parts[2] == "1";
+  const int flags = parts[2][0] - '0';
+  kept.run = (flags & 1) != 0;
+  kept.integrity = (flags & 2) != 0;
   for (size_t i = 3; i < parts.size(); ++i) {
     ASSIGN_OR_RETURN(KeptRegion region, ParseRegion(parts[i]));
     kept.regions.push_back(std::move(region));

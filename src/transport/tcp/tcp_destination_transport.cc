@@ -140,8 +140,8 @@ std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) con
   if (auto refusal = RefuseVersion(hello)) return refusal;
   const bool is_demand = hello.role == ConnectionRole::kDemand;
   if (!is_demand && hello.role != ConnectionRole::kBulk) return std::nullopt;
-  if (!expected_.has_value() || hello.migration_id != expected_->id ||
-      !SameToken(hello.token, expected_->token)) {
+  if (!expected_.has_value() || hello.migration_id != expected_->terms.id ||
+      !SameToken(hello.token, expected_->terms.token)) {
     return PeerError{PeerErrorCode::kToken,
                      "this connection belongs to no migration that is under way here"};
   }
@@ -158,7 +158,7 @@ std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) con
 }
 
 void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole role) {
-  greeting.Send(Welcome{kProtocolVersionMax, expected_->token});
+  greeting.Send(Welcome{kProtocolVersionMax, expected_->terms.token});
   TcpConnection connection = greeting.Release();
   bool is_demand = role == ConnectionRole::kDemand;
   TcpUse use = is_demand ? TcpUse::kDemand : TcpUse::kBulk;
@@ -166,24 +166,21 @@ void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole rol
   if (!connection.fd.valid() || !TuneTcp(connection.fd.get(), use).ok()) return;
   if (is_demand) {
     reader_ = std::make_unique<TcpPageReader>(loops_.demand, std::move(connection),
-                                              Counter(&WireCounters::demand), expected_->layout);
+                                              Counter(&WireCounters::demand), expected_->terms);
   } else {
     push_ = std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(connection),
-                                              Counter(&WireCounters::bulk), expected_->layout);
+                                              Counter(&WireCounters::bulk), expected_->terms);
   }
   if (reader_ != nullptr && push_ != nullptr) FinishLanes(Lanes{reader_.get(), push_.get()});
 }
 
-void TcpDestinationTransport::ExpectLanes(const MigrationId& id, const SessionToken& token,
-                                          const MemoryLayout& layout, int64_t timeout_us,
+void TcpDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,
                                           LanesOpen done) {
   FAULTLINE_CHECK(loops_.control->IsOwnThread());
   reader_.reset();
   push_.reset();
   expected_.emplace(Expected{});
-  expected_->id = id;
-  expected_->token = token;
-  expected_->layout = layout;
+  expected_->terms = terms;
   expected_->done = std::move(done);
   expected_->timeout = loops_.control->RunAfter(timeout_us, [this, timeout_us] {
     const char* missing = reader_ != nullptr ? "bulk lane"

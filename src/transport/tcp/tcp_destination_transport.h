@@ -30,17 +30,14 @@ class TcpDestinationTransport : public DestinationTransport {
 
   absl::Status Listen(Arrived arrived) override;
   std::string address() const override;
-  void ExpectLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
-                   int64_t timeout_us, LanesOpen done) override;
+  void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }
   std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
  private:
   using Strangers = std::list<TcpGreeting>;  // the oldest first
   struct Expected {
-    MigrationId id{};
-    SessionToken token{};
-    MemoryLayout layout;
+    LaneTerms terms;
     std::unique_ptr<Timer> timeout;
     LanesOpen done;  // empty once it was called
   };

@@ -10,9 +10,10 @@
 namespace faultline {
 
 TcpPageExporter::TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter,
-                                 MemoryLayout layout)
+                                 const LaneTerms& terms)
     : loop_(demand),
-      layout_(std::move(layout)),
+      layout_(terms.layout),
+      digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
       stream_(std::move(connection), std::move(counter)),
       queue_(kAnswersQueuedMax) {}
 
@@ -64,7 +65,8 @@ void TcpPageExporter::ReadRequests() {
 }
 
 size_t TcpPageExporter::AnswerBytes(const Answer& answer) const {
-  return kPageFrameBytes + (answer.is_zero ? 0 : layout_[answer.page.region].page_size_bytes);
+  const size_t page_bytes = answer.is_zero ? 0 : layout_[answer.page.region].page_size_bytes;
+  return kPageFrameBytes + page_bytes + digest_bytes_;
 }
 
 bool TcpPageExporter::SendAnswers() {
@@ -94,38 +96,62 @@ absl::StatusOr<size_t> TcpPageExporter::Compose() {
   if (!staging_.Reserve(kSendBytesMax)) {
     return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
   }
-  std::span<std::byte> staging(staging_.data(), kSendBytesMax);
-  size_t filled = 0;
+  std::span<std::byte> room(staging_.data(), kSendBytesMax);
   size_t skip = front_sent_;
   for (size_t i = 0; i < std::min(queue_count_, kAnswersPerSendMax); ++i) {
     Answer& answer = QueueAt(i);
-    if (filled > 0 && filled + AnswerBytes(answer) > kSendBytesMax) break;
-    const uint64_t page_bytes = layout_[answer.page.region].page_size_bytes;
-    const size_t header_skip = std::min(skip, kPageFrameBytes);
-    const size_t header_bytes = kPageFrameBytes - header_skip;
-    const uint64_t data_skip = skip - header_skip;
-    size_t data_bytes = 0;
-    if (!answer.is_zero) {
-      data_bytes =
-          std::min<uint64_t>(page_bytes - data_skip, kSendBytesMax - filled - header_bytes);
-      std::span<std::byte> data = staging.subspan(filled + header_bytes, data_bytes);
-      RETURN_IF_ERROR(
-          memory_->Read(answer.page.region, answer.page.index * page_bytes + data_skip, data));
-      // Also what the guest never touched: the allocation map may not be there yet.
-      answer.is_zero = skip == 0 && data_bytes == page_bytes && IsZero(data);
-      if (answer.is_zero) data_bytes = 0;
-    }
-    std::array<std::byte, kPageFrameBytes> header;
-    EncodePageFrame({answer.is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
-                     {answer.page.region, answer.page.index, 1}},
-                    header);
-    std::copy(header.begin() + static_cast<ptrdiff_t>(header_skip), header.end(),
-              staging.begin() + static_cast<ptrdiff_t>(filled));
-    filled += header_bytes + data_bytes;
-    if (!answer.is_zero && data_skip + data_bytes < page_bytes) break;  // the rest: next time
+    if (i > 0 && AnswerBytes(answer) > room.size()) break;
+    ASSIGN_OR_RETURN(const size_t composed, ComposeAnswer(&answer, skip, room));
+    room = room.subspan(composed);
+    if (skip + composed < AnswerBytes(answer)) break;  // the rest: next time
     skip = 0;
   }
-  return filled;
+  return kSendBytesMax - room.size();
+}
+
+absl::StatusOr<size_t> TcpPageExporter::ComposeAnswer(Answer* answer, size_t skip,
+                                                      std::span<std::byte> out) {
+  const PageRun run{answer->page.region, answer->page.index, 1};
+  const uint64_t page_bytes = layout_[run.region].page_size_bytes;
+  const size_t header_bytes = kPageFrameBytes - std::min(skip, kPageFrameBytes);
+  size_t data_bytes = 0;
+  if (!answer->is_zero) {
+    const uint64_t offset = std::min<uint64_t>(skip - std::min(skip, kPageFrameBytes), page_bytes);
+    data_bytes = std::min<uint64_t>(page_bytes - offset, out.size() - header_bytes - digest_bytes_);
+    std::span<std::byte> data = out.subspan(header_bytes, data_bytes);
+    RETURN_IF_ERROR(memory_->Read(run.region, run.first * page_bytes + offset, data));
+    // Also what the guest never touched: the allocation map may not be there yet.
+    answer->is_zero = skip == 0 && data_bytes == page_bytes && IsZero(data);
+    if (answer->is_zero) data_bytes = 0;
+    if (digest_bytes_ != 0) Digest(answer, offset, data.first(data_bytes));
+  }
+  std::array<std::byte, kPageFrameBytes> header;
+  EncodePageFrame({answer->is_zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, header);
+  std::copy(header.end() - static_cast<ptrdiff_t>(header_bytes), header.end(), out.begin());
+  const size_t composed = header_bytes + data_bytes;
+  const size_t left = AnswerBytes(*answer) - skip - composed;
+  if (left > digest_bytes_) return composed;  // more of the page is to come
+  std::array<std::byte, kPageDigestBytes> digest;
+  EncodePageDigest(answer->digest.value_or(0), digest);
+  std::copy(digest.end() - static_cast<ptrdiff_t>(left), digest.end(),
+            out.begin() + static_cast<ptrdiff_t>(composed));
+  return composed + left;
+}
+
+void TcpPageExporter::Digest(Answer* answer, uint64_t offset, std::span<const std::byte> data) {
+  const PageRun run{answer->page.region, answer->page.index, 1};
+  const uint64_t page_bytes = layout_[run.region].page_size_bytes;
+  if (answer->is_zero || data.size() == page_bytes) {
+    answer->digest = DigestOfRun(run, data);
+  } else if (offset == 0) {
+    answer->digest.reset();
+    digester_.Begin();
+  }
+  if (answer->digest.has_value()) return;
+  // What was not sent the first time is read again, and has been added.
+  const uint64_t added = digester_.bytes() - offset;
+  if (added < data.size()) digester_.Add(data.subspan(added));
+  if (digester_.bytes() == page_bytes) answer->digest = digester_.End(run);
 }
 
 void TcpPageExporter::Advance(size_t bytes) {

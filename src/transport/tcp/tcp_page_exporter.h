@@ -4,12 +4,16 @@
 
 #include <array>
 #include <cstddef>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "pages/memory_layout.h"
+#include "pages/page_digest.h"
 #include "protocol/codec.h"
 #include "runtime/loop.h"
 #include "seams/page_exporter.h"
+#include "seams/transport.h"
 #include "transport/tcp/page_buffer.h"
 #include "transport/tcp/tcp_stream.h"
 
@@ -22,7 +26,9 @@ namespace faultline {
 // not take waits as page names, never as bytes; when those are too many, requests are left unread.
 class TcpPageExporter : public PageExporter {
  public:
-  TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter, MemoryLayout layout);
+  // `terms` are the migration's; the token is not looked at.
+  TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter,
+                  const LaneTerms& terms);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
   void Stop() override;
@@ -30,7 +36,8 @@ class TcpPageExporter : public PageExporter {
  private:
   struct Answer {
     PageId page;
-    bool is_zero = false;  // found out when it was read
+    bool is_zero = false;            // found out when it was read
+    std::optional<uint64_t> digest;  // once all of it has been read
   };
 
   static constexpr size_t kRequestsPerReadMax = 1024;
@@ -47,6 +54,10 @@ class TcpPageExporter : public PageExporter {
   // Puts the queue's first answers together in staging_, from where the last send ended; returns
   // how many bytes they are.
   absl::StatusOr<size_t> Compose();
+  // The answer's bytes from `skip` on, as many as `out` takes; returns how many.
+  absl::StatusOr<size_t> ComposeAnswer(Answer* answer, size_t skip, std::span<std::byte> out);
+  // Adds the page's bytes from `offset` on to its check sum.
+  void Digest(Answer* answer, uint64_t offset, std::span<const std::byte> data);
   // Drops `bytes` that were sent from the front of the queue.
   void Advance(size_t bytes);
   Answer& QueueAt(size_t number) { return queue_[(queue_begin_ + number) % kAnswersQueuedMax]; }
@@ -56,6 +67,7 @@ class TcpPageExporter : public PageExporter {
   // Constant after construction.
   Loop* const loop_;
   const MemoryLayout layout_;
+  const size_t digest_bytes_;  // after each page
 
   TcpStream stream_;
   const SourceMemory* memory_ = nullptr;
@@ -69,6 +81,7 @@ class TcpPageExporter : public PageExporter {
   size_t queue_count_ = 0;
   size_t front_sent_ = 0;  // bytes of the first answer, its header included
   PageBuffer staging_;
+  RunDigester digester_;  // of a page that is read in parts: it is the first answer
 };
 
 }  // namespace faultline

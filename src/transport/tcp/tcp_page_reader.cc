@@ -18,9 +18,10 @@ constexpr int kPageReadsPerTurnMax = 8;
 }  // namespace
 
 TcpPageReader::TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter,
-                             MemoryLayout layout)
+                             const LaneTerms& terms)
     : loop_(demand),
-      layout_(std::move(layout)),
+      layout_(terms.layout),
+      digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
       stream_(std::move(connection), std::move(counter)) {}
 
 void TcpPageReader::Start(Listener* listener) {
@@ -107,30 +108,34 @@ bool TcpPageReader::DeliverStaged() {
       return false;
     }
     PageId page{frame->run.region, frame->run.first};
-    size_t page_bytes = 0;
-    if (frame->kind == PageFrameKind::kData) {
-      page_bytes = layout_[page.region].page_size_bytes;
-      if (kPageFrameBytes + page_bytes > kStagingBytes) {
-        staged_begin_ += kPageFrameBytes;
-        return BeginLarge(page, page_bytes);
-      }
-      if (staged.size() < kPageFrameBytes + page_bytes) return true;
+    size_t bytes = digest_bytes_;
+    if (frame->kind == PageFrameKind::kData) bytes += layout_[page.region].page_size_bytes;
+    if (kPageFrameBytes + bytes > kStagingBytes) {
+      staged_begin_ += kPageFrameBytes;
+      return BeginLarge(page, bytes);
     }
-    staged_begin_ += kPageFrameBytes + page_bytes;
-    listener_->OnPage(page, staged.subspan(kPageFrameBytes, page_bytes));
-    if (listener_ == nullptr) return false;
+    if (staged.size() < kPageFrameBytes + bytes) return true;
+    staged_begin_ += kPageFrameBytes + bytes;
+    if (!Deliver(page, staged.subspan(kPageFrameBytes, bytes))) return false;
   }
   return true;
 }
 
-bool TcpPageReader::BeginLarge(PageId page, size_t page_bytes) {
-  if (!large_.Reserve(page_bytes)) {
+bool TcpPageReader::Deliver(PageId page, std::span<const std::byte> bytes) {
+  std::optional<uint64_t> digest;
+  if (digest_bytes_ != 0) digest = DecodePageDigest(bytes.last<kPageDigestBytes>());
+  listener_->OnPage(page, bytes.first(bytes.size() - digest_bytes_), digest);
+  return listener_ != nullptr;
+}
+
+bool TcpPageReader::BeginLarge(PageId page, size_t bytes) {
+  if (!large_.Reserve(bytes)) {
     Fail(absl::ResourceExhaustedError("no memory for an incoming huge page"));
     return false;
   }
   // Everything behind the header belongs to this page, which is larger than staging_.
   large_page_ = page;
-  large_bytes_ = page_bytes;
+  large_bytes_ = bytes;
   large_received_ = staged_end_ - staged_begin_;
   std::memcpy(large_.data(), staging_.data() + staged_begin_, large_received_);
   staged_begin_ = 0;
@@ -148,9 +153,7 @@ bool TcpPageReader::ReadLarge() {
   }
   large_received_ += transfer.bytes;
   if (transfer.bytes < missing) return transfer.bytes != 0;
-  size_t page_bytes = std::exchange(large_bytes_, 0);
-  listener_->OnPage(large_page_, {large_.data(), page_bytes});
-  return listener_ != nullptr;
+  return Deliver(large_page_, {large_.data(), std::exchange(large_bytes_, 0)});
 }
 
 void TcpPageReader::Fail(absl::Status status) {

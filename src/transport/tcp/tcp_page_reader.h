@@ -3,11 +3,15 @@
 #define FAULTLINE_TRANSPORT_TCP_TCP_PAGE_READER_H_
 
 #include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
 #include <vector>
 
 #include "pages/memory_layout.h"
 #include "runtime/loop.h"
 #include "seams/page_reader.h"
+#include "seams/transport.h"
 #include "transport/tcp/page_buffer.h"
 #include "transport/tcp/tcp_stream.h"
 
@@ -20,7 +24,9 @@ namespace faultline {
 // lie. A page that is larger than the buffer is received straight into one of its own size.
 class TcpPageReader : public PageReader {
  public:
-  TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter, MemoryLayout layout);
+  // `terms` are the migration's; the token is not looked at.
+  TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter,
+                const LaneTerms& terms);
 
   void Start(Listener* listener) override;
   void Read(std::span<const PageId> pages) override;
@@ -33,13 +39,16 @@ class TcpPageReader : public PageReader {
   // Gives out the whole frames in staging_; false: failed or stopped.
   bool DeliverStaged();
   // Goes over to receiving `page` into large_, beginning with what staging_ has of it.
-  bool BeginLarge(PageId page, size_t page_bytes);
+  bool BeginLarge(PageId page, size_t bytes);
   bool ReadLarge();
+  // `bytes` are a page and its check sum; false: stopped.
+  bool Deliver(PageId page, std::span<const std::byte> bytes);
   void Fail(absl::Status status);
 
   // Constant after construction.
   Loop* const loop_;
   const MemoryLayout layout_;
+  const size_t digest_bytes_;  // after each page
 
   TcpStream stream_;
   Listener* listener_ = nullptr;
@@ -52,7 +61,7 @@ class TcpPageReader : public PageReader {
 
   PageBuffer large_;
   PageId large_page_;
-  size_t large_bytes_ = 0;  // 0: no large page is on its way
+  size_t large_bytes_ = 0;  // with its check sum; 0: no large page is on its way
   size_t large_received_ = 0;
 };
 

@@ -14,11 +14,12 @@ constexpr int64_t kFlightIntervalNs = 1'000'000;
 }  // namespace
 
 TcpPushLane::TcpPushLane(Loop* bulk, TcpConnection connection, WireCounter counter,
-                         uint64_t bandwidth_bytes_per_second, Compression compression)
+                         const Settings& settings)
     : loop_(bulk),
+      integrity_(settings.integrity),
       stream_(std::move(connection), std::move(counter)),
-      bucket_(bandwidth_bytes_per_second, bulk->NowNanos()),
-      policy_(compression) {}
+      bucket_(settings.bandwidth_bytes_per_second, bulk->NowNanos()),
+      policy_(settings.compression) {}
 
 void TcpPushLane::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
@@ -77,6 +78,12 @@ void TcpPushLane::BeginStretch() {
   const Stretch stretch = FirstStretch(rest_data_, page_bytes);
   std::span<const std::byte> data = rest_data_.first(stretch.pages * page_bytes);
   PageFrame frame{PageFrameKind::kData, {rest_.region, rest_.first, stretch.pages}};
+  digest_ = {};
+  if (integrity_) {
+    EncodePageDigest(DigestOfRun(frame.run, stretch.is_zero ? std::span<const std::byte>() : data),
+                     digest_bytes_);
+    digest_ = digest_bytes_;
+  }
   rest_ = {rest_.region, rest_.first + stretch.pages, rest_.count - stretch.pages};
   rest_data_ = rest_data_.subspan(data.size());
   if (stretch.is_zero) {
@@ -85,7 +92,7 @@ void TcpPushLane::BeginStretch() {
   } else {
     data = PackIfWorth(data, &frame);
   }
-  bucket_.Take(kPageFrameBytes + data.size());
+  bucket_.Take(kPageFrameBytes + data.size() + digest_.size());
   BeginFrame(frame, data);
 }
 
@@ -131,6 +138,7 @@ void TcpPushLane::Finish() {
 
 void TcpPushLane::BeginFinish() {
   finish_begun_ = true;
+  digest_ = {};
   BeginFrame({PageFrameKind::kFinished, {}}, {});
   SendBegun();
 }
@@ -172,14 +180,20 @@ bool TcpPushLane::SendSome() {
 }
 
 Transfer TcpPushLane::SendOnce() {
-  const size_t data_sent = sent_ > kPageFrameBytes ? sent_ - kPageFrameBytes : 0;
+  const size_t after_header = sent_ > kPageFrameBytes ? sent_ - kPageFrameBytes : 0;
+  const size_t data_sent = std::min(after_header, data_.size());
   // A huge page is one frame, but not one burst.
   const size_t data_bytes = std::min<size_t>(data_.size() - data_sent, bound_.burst_bytes());
-  std::array<iovec, 2> parts;
+  std::array<iovec, 3> parts;
   size_t count = 0;
   if (sent_ < kPageFrameBytes) parts[count++] = {header_.data() + sent_, kPageFrameBytes - sent_};
   if (data_bytes > 0) {
     parts[count++] = {const_cast<std::byte*>(data_.data()) + data_sent, data_bytes};
+  }
+  if (const size_t digest_sent = after_header - data_sent;
+      data_sent + data_bytes == data_.size() && digest_sent < digest_.size()) {
+    parts[count++] = {const_cast<std::byte*>(digest_.data()) + digest_sent,
+                      digest_.size() - digest_sent};
   }
   return stream_.Send(std::span(parts).first(count));
 }

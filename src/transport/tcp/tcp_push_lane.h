@@ -33,9 +33,12 @@ inline constexpr uint64_t kTcpRunBytesMax = QueueBound::kBurstBytesMax;
 // failure then.
 class TcpPushLane : public PushLane {
  public:
-  // `bandwidth_bytes_per_second` paces what is sent; 0: no limit.
-  TcpPushLane(Loop* bulk, TcpConnection connection, WireCounter counter,
-              uint64_t bandwidth_bytes_per_second, Compression compression);
+  struct Settings {
+    uint64_t bandwidth_bytes_per_second = 0;  // paces what is sent; 0: no limit
+    Compression compression = Compression::kAuto;
+    bool integrity = false;  // a check sum goes after each frame's pages
+  };
+  TcpPushLane(Loop* bulk, TcpConnection connection, WireCounter counter, const Settings& settings);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
   uint64_t run_bytes_max() const override {
@@ -70,11 +73,12 @@ class TcpPushLane : public PushLane {
   void OfferRoom();
   void Fail(absl::Status status);
 
-  bool frame_sent() const { return sent_ == kPageFrameBytes + data_.size(); }
+  bool frame_sent() const { return sent_ == kPageFrameBytes + data_.size() + digest_.size(); }
   bool busy() const { return !frame_sent() || !rest_.empty(); }
 
   // Constant after construction.
   Loop* const loop_;
+  const bool integrity_;
 
   TcpStream stream_;
   TokenBucket bucket_;
@@ -93,6 +97,8 @@ class TcpPushLane : public PushLane {
   // The frame under way.
   std::array<std::byte, kPageFrameBytes> header_;
   std::span<const std::byte> data_;
+  std::array<std::byte, kPageDigestBytes> digest_bytes_;
+  std::span<const std::byte> digest_;  // in digest_bytes_, or empty
   size_t sent_ = kPageFrameBytes;
   bool finish_wanted_ = false;
   bool finish_begun_ = false;

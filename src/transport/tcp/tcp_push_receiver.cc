@@ -16,8 +16,11 @@ constexpr size_t kWakeBytes = 64 * 1024;
 }  // namespace
 
 TcpPushReceiver::TcpPushReceiver(Loop* bulk, TcpConnection connection, WireCounter counter,
-                                 MemoryLayout layout)
-    : loop_(bulk), layout_(std::move(layout)), stream_(std::move(connection), std::move(counter)) {}
+                                 const LaneTerms& terms)
+    : loop_(bulk),
+      layout_(terms.layout),
+      digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
+      stream_(std::move(connection), std::move(counter)) {}
 
 void TcpPushReceiver::Start(Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
@@ -91,28 +94,28 @@ bool TcpPushReceiver::BeginFrame() {
     return listener_ != nullptr;
   }
   run_ = frame->run;
-  if (frame->kind == PageFrameKind::kZero) {
-    run_bytes_ = 0;
-    return OfferRun();
-  }
-  size_t bytes = frame->run.count * layout_[frame->run.region].page_size_bytes;
+  algorithm_ = frame->algorithm;
+  const bool is_zero = frame->kind == PageFrameKind::kZero;
+  run_bytes_ = is_zero ? 0 : frame->run.count * layout_[frame->run.region].page_size_bytes;
+  if (is_zero && digest_bytes_ == 0) return OfferRun();
   const bool is_packed = frame->kind == PageFrameKind::kPacked;
   // A packed run has fewer bytes than the run, so there is room for it where the run has room.
-  const size_t room = std::max<size_t>(bytes, kTcpRunBytesMax);
+  const size_t room = std::max<size_t>(run_bytes_, kTcpRunBytesMax) + digest_bytes_;
   if (!buffer_.Reserve(room) || (is_packed && !packed_buffer_.Reserve(room))) {
     Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
     return false;
   }
-  run_bytes_ = bytes;
-  algorithm_ = frame->algorithm;
-  wire_bytes_ = is_packed ? frame->packed_bytes : bytes;
+  wire_bytes_ = (is_packed ? frame->packed_bytes : run_bytes_) + digest_bytes_;
   wire_received_ = 0;
   return true;
 }
 
 bool TcpPushReceiver::FinishRun() {
+  PageBuffer& incoming = packed() ? packed_buffer_ : buffer_;
+  const std::span<const std::byte> wire(incoming.data(), wire_bytes_);
+  if (digest_bytes_ != 0) digest_ = DecodePageDigest(wire.last<kPageDigestBytes>());
   if (packed()) {
-    absl::Status unpacked = unpacker_.Unpack(algorithm_, {packed_buffer_.data(), wire_bytes_},
+    absl::Status unpacked = unpacker_.Unpack(algorithm_, wire.first(wire.size() - digest_bytes_),
                                              {buffer_.data(), run_bytes_});
     if (!unpacked.ok()) {
       Fail(std::move(unpacked));
@@ -123,7 +126,7 @@ bool TcpPushReceiver::FinishRun() {
 }
 
 bool TcpPushReceiver::OfferRun() {
-  bool taken = listener_->OnRun(run_, {buffer_.data(), run_bytes_});
+  bool taken = listener_->OnRun(run_, {buffer_.data(), run_bytes_}, digest_);
   if (listener_ == nullptr) return false;
   if (!taken) {
     held_ = true;

@@ -5,11 +5,13 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "pages/memory_layout.h"
 #include "protocol/codec.h"
 #include "runtime/loop.h"
 #include "seams/push_lane.h"
+#include "seams/transport.h"
 #include "transport/tcp/page_buffer.h"
 #include "transport/tcp/run_packer.h"
 #include "transport/tcp/tcp_stream.h"
@@ -24,7 +26,9 @@ namespace faultline {
 // TCP's window makes the source wait.
 class TcpPushReceiver : public PushReceiver {
  public:
-  TcpPushReceiver(Loop* bulk, TcpConnection connection, WireCounter counter, MemoryLayout layout);
+  // `terms` are the migration's; the token is not looked at.
+  TcpPushReceiver(Loop* bulk, TcpConnection connection, WireCounter counter,
+                  const LaneTerms& terms);
 
   void Start(Listener* listener) override;
   void Resume() override;
@@ -46,6 +50,7 @@ class TcpPushReceiver : public PushReceiver {
   // Constant after construction.
   Loop* const loop_;
   const MemoryLayout layout_;
+  const size_t digest_bytes_;  // after each frame's pages
 
   TcpStream stream_;
   Listener* listener_ = nullptr;
@@ -55,8 +60,9 @@ class TcpPushReceiver : public PushReceiver {
   PageRun run_;                                     // the current run
   size_t run_bytes_ = 0;                            // of the current run
   PackAlgorithm algorithm_ = PackAlgorithm::kNone;  // of the current run
-  size_t wire_bytes_ = 0;  // of the current run as it comes; 0 between runs
+  size_t wire_bytes_ = 0;  // of the current run as it comes, check sum included; 0 between runs
   size_t wire_received_ = 0;
+  std::optional<uint64_t> digest_;  // of the current run, once it is whole
   bool held_ = false;
   bool finished_ = false;
   PageBuffer buffer_;

@@ -53,19 +53,18 @@ std::unique_ptr<TcpDialer> TcpSourceTransport::Dial(int64_t timeout_us, TcpDiale
       std::move(done));
 }
 
-void TcpSourceTransport::OpenLanes(const MigrationId& id, const SessionToken& token,
-                                   const MemoryLayout& layout, int64_t timeout_us, LanesOpen done) {
+void TcpSourceTransport::OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) {
   FAULTLINE_CHECK(loops_.control->IsOwnThread());
   packed_before_ = bytes_packed();
   exporter_.reset();
   push_.reset();
   opening_.emplace(Opening{});
-  opening_->layout = layout;
+  opening_->terms = terms;
   opening_->deadline_ns = loops_.control->NowNanos() + timeout_us * 1000;
   opening_->done = std::move(done);
   for (LaneOpening* lane : {&opening_->demand, &opening_->bulk}) {
-    lane->hello.migration_id = id;
-    lane->hello.token = token;
+    lane->hello.migration_id = terms.id;
+    lane->hello.token = terms.token;
   }
   opening_->demand.hello.role = ConnectionRole::kDemand;
   opening_->bulk.hello.role = ConnectionRole::kBulk;
@@ -122,10 +121,12 @@ void TcpSourceTransport::FinishLanes() {
   Opening opening = std::move(*opening_);
   opening_.reset();
   exporter_ = std::make_unique<TcpPageExporter>(loops_.demand, opening.demand.greeting->Release(),
-                                                Counter(&WireCounters::demand), opening.layout);
-  push_ = std::make_unique<TcpPushLane>(loops_.bulk, opening.bulk.greeting->Release(),
-                                        Counter(&WireCounters::bulk),
-                                        options_.bandwidth_bytes_per_second, options_.compression);
+                                                Counter(&WireCounters::demand), opening.terms);
+  push_ = std::make_unique<TcpPushLane>(
+      loops_.bulk, opening.bulk.greeting->Release(), Counter(&WireCounters::bulk),
+      TcpPushLane::Settings{.bandwidth_bytes_per_second = options_.bandwidth_bytes_per_second,
+                            .compression = options_.compression,
+                            .integrity = opening.terms.integrity});
   opening.done(Lanes{exporter_.get(), push_.get()});
 }
 

@@ -25,8 +25,7 @@ class TcpSourceTransport : public SourceTransport {
   ~TcpSourceTransport() override;
 
   void Connect(const Hello& hello, int64_t timeout_us, Connected done) override;
-  void OpenLanes(const MigrationId& id, const SessionToken& token, const MemoryLayout& layout,
-                 int64_t timeout_us, LanesOpen done) override;
+  void OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
   uint64_t bytes_wire() const override { return counters_->total(); }
   PackedBytes bytes_packed() const override;
   std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
@@ -40,7 +39,7 @@ class TcpSourceTransport : public SourceTransport {
     bool welcome = false;
   };
   struct Opening {
-    MemoryLayout layout;
+    LaneTerms terms;
     int64_t deadline_ns = 0;
     LaneOpening demand;
     LaneOpening bulk;

@@ -89,27 +89,26 @@ TEST_F(FileJournalTest, WhatAnotherProcessNeedsIsReadBack) {
   ASSERT_EQ(ftruncate(file.get(), 3 * 4096), 0);
   struct stat info;
   ASSERT_EQ(fstat(file.get(), &info), 0);
+  const KeptTerms terms{.id = {1, 2}, .token = {3, 4}, .run = false, .integrity = true};
   VmDescription vm;
   vm.regions = {
       {.layout = {"ram 0", 2 * 4096, 4096}, .file = file.get(), .file_offset_bytes = 4096}};
   {
     auto journal = FileJournal::Create(path_, state_, "00ff", "destination");
     ASSERT_TRUE(journal.ok()) << journal.status();
-    ASSERT_TRUE((*journal)->Keep({9}, {8}, true, vm).ok());
-    ASSERT_TRUE((*journal)->Keep({1, 2}, {3, 4}, false, vm).ok());  // the last one counts
+    ASSERT_TRUE((*journal)->Keep({.id = {9}, .token = {8}}, vm).ok());
+    ASSERT_TRUE((*journal)->Keep(terms, vm).ok());  // the last one counts
     ASSERT_TRUE((*journal)->Record(JournalPhase::kCommitted).ok());
   }
   auto content = ReadJournal(path_);
   ASSERT_TRUE(content.ok()) << content.status();
   ASSERT_TRUE(content->kept.has_value());
-  EXPECT_EQ(*content->kept, (KeptMigration{.id = {1, 2},
-                                           .token = {3, 4},
-                                           .run = false,
-                                           .regions = {{.layout = {"ram 0", 2 * 4096, 4096},
-                                                        .path = ram,
-                                                        .file_offset_bytes = 4096,
-                                                        .device = info.st_dev,
-                                                        .inode = info.st_ino}}}));
+  EXPECT_EQ(*content->kept, (KeptMigration{terms,
+                                           {{.layout = {"ram 0", 2 * 4096, 4096},
+                                             .path = ram,
+                                             .file_offset_bytes = 4096,
+                                             .device = info.st_dev,
+                                             .inode = info.st_ino}}}));
   EXPECT_TRUE(content->committed);
   // Another process goes on with it.
   auto again = FileJournal::Open(path_, state_);
@@ -127,7 +126,7 @@ TEST_F(FileJournalTest, WhatWasKeptBadlyIsRefused) {
   ASSERT_TRUE(ParseJournal(head + "kept " + id + " " + id + " 1 8192,4096,3,4,5,61,62\n").ok());
   for (const std::string& line :
        {std::string("kept"), "kept " + id, "kept " + id + " " + id + " 1",
-        "kept " + id + " " + id + " 2 8192,4096,3,4,5,61,62",
+        "kept " + id + " " + id + " 4 8192,4096,3,4,5,61,62",
         "kept " + id + "aa " + id + " 1 8192,4096,3,4,5,61,62",
         "kept " + id + " zz 1 8192,4096,3,4,5,61,62",
         "kept " + id + " " + id + " 1 8192,4096,3,4,61,62",

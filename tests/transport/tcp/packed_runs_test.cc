@@ -183,7 +183,7 @@ TEST_P(TcpPackedRunsTest, PackedAndPlainRunsMixAndMayBeHeld) {
 
 TEST_P(TcpPackedRunsTest, TheDemandLaneHasNoPackedPages) {
   struct Sink : PageReader::Listener, FailureNotes {
-    void OnPage(PageId, std::span<const std::byte>) override {}
+    void OnPage(PageId, std::span<const std::byte>, std::optional<uint64_t>) override {}
     void OnReaderFailed(absl::Status status) override { Note(std::move(status)); }
   } sink;
   OpenRawLanes();

@@ -227,7 +227,7 @@ TEST_P(TcpPacingTest, TheBulkLaneKeepsToItsRate) {
 class TcpTeardownTest : public BulkLaneFixture {
  protected:
   struct ReaderSink : PageReader::Listener {
-    void OnPage(PageId, std::span<const std::byte>) override {}
+    void OnPage(PageId, std::span<const std::byte>, std::optional<uint64_t>) override {}
     void OnReaderFailed(absl::Status) override {}
   };
   struct ExporterSink : PageExporter::Listener {
