@@ -36,7 +36,7 @@ struct Plan {
   // Floors of faults: not 0: poll without end instead of blocking. Engine: its option.
   int64_t poll_us = 0;
   bool page_alone = false;  // engine: a fault brings no neighbors
-  bool integrity = false;  // engine: pages are checked end to end
+  bool integrity = false;   // engine: pages are checked end to end
 };
 
 }  // namespace faultline::micro

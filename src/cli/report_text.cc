@@ -131,8 +131,7 @@ std::string Summary(const Outcome& outcome) {
     text += fmt::format(
         "\n  {} changed on their way, were found out and asked for again: look for errors in the "
         "memory of both hosts and of the network between them",
-        last.mismatches == 1 ? "pages that came together"
-                             : fmt::format("{} times pages", last.mismatches));
+        last.mismatches == 1 ? "once pages" : fmt::format("{} times pages", last.mismatches));
   }
   if (last.reconnects > 0) {
     text += fmt::format("\n  the connection was lost and made again {}",

@@ -42,8 +42,8 @@ struct KeptRegion {
   friend bool operator==(const KeptRegion&, const KeptRegion&) = default;
 };
 
-// What another process needs to take a migration up again when this one has died after the
-// handover.
+// What another process needs to know of a migration to take it up again when this one has died after
+// the handover.
 struct KeptTerms {
   MigrationId id{};
   SessionToken token{};
@@ -51,6 +51,7 @@ struct KeptTerms {
   bool integrity = false;  // pages are checked end to end
   friend bool operator==(const KeptTerms&, const KeptTerms&) = default;
 };
+// The same, and where the VM's memory lies.
 struct KeptMigration : KeptTerms {
   std::vector<KeptRegion> regions;
   friend bool operator==(const KeptMigration&, const KeptMigration&) = default;

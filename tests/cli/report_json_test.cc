@@ -55,6 +55,15 @@ TEST(ReportJsonTest, HugePagesAreToldWhereTheyWereAskedFor) {
             R"({"bytes":4194304,"elapsed_us":7000,"cut_short":true})");
 }
 
+TEST(ReportJsonTest, WhetherPagesWereCheckedIsToldAndWhatWasFound) {
+  Outcome outcome;
+  EXPECT_EQ(OutcomeJson(outcome)["integrity"], false);
+  outcome.result.integrity = true;
+  outcome.result.last.mismatches = 2;
+  EXPECT_EQ(OutcomeJson(outcome)["integrity"], true);
+  EXPECT_EQ(OutcomeJson(outcome)["integrity_mismatches"], 2);
+}
+
 TEST(ReportJsonTest, ADestinationWithoutASourceIsWaiting) {
   SessionState state;
   state.role = Role::kDestination;

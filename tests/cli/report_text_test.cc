@@ -73,6 +73,14 @@ TEST(ReportTextTest, ALostConnectionIsSeen) {
   EXPECT_THAT(Summary(outcome), HasSubstr("lost and made again 3 times"));
 }
 
+TEST(ReportTextTest, PagesThatChangedOnTheirWayAreTold) {
+  Outcome outcome;
+  EXPECT_THAT(Summary(outcome), Not(HasSubstr("changed on their way")));
+  outcome.result.last.mismatches = 2;
+  EXPECT_THAT(Summary(outcome), HasSubstr("2 times pages changed on their way"));
+  EXPECT_THAT(Summary(outcome), HasSubstr("memory of both hosts"));
+}
+
 TEST(ReportTextTest, HugePagesAreToldWhereTheyWereAskedFor) {
   Outcome outcome;
   EXPECT_THAT(Summary(outcome), Not(HasSubstr("huge")));

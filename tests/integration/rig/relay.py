@@ -13,13 +13,14 @@ TYPES = {name: number for number, name in enumerate(
     ("Hello", "Welcome", "PeerError", "Offer", "Accepted", "Frozen", "AllocatedRanges",
      "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded", "Commit", "Running",
      "Progress", "Completed", "Goodbye", "Heartbeat", "Ready", "StillMissing",
-     "StillMissingEnd", "PackedDeviceState"), 1)}
+     "StillMissingEnd", "PackedDeviceState", "Mismatch"), 1)}
 HEADER = struct.Struct("<HHI")  # type, zero, payload bytes
 _ZERO_OFFSET = 2                # of the zero in a head
 _ROLE_OFFSET = HEADER.size + 8  # of the role in Hello: after the magic and the two versions
 # Roles in Hello: the first control connection, or one that resumes; then the lanes.
 _LANES = {1: "control", 5: "control", 2: "demand", 3: "bulk"}
 _QUEUED_PIECES_MAX = 256        # of a connection that is far away
+_FLIPPED_MIN = 2048             # of what a lane brings at once: most of it is a page then
 _RESET = b"\1\0\0\0\0\0\0\0"    # linger of zero: closing resets the connection
 
 
@@ -94,6 +95,7 @@ class Relay:
         self._stop_type = None   # the message to stop at
         self._held = False       # ... and it is here
         self._swallows = False
+        self._flip_lane = None   # the lane of which a byte is to change
         self._listener = socket.create_server((listen, 0))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -140,6 +142,17 @@ class Relay:
             self._stop_type = None
             self._held = False
             self._changed.notify_all()
+
+    def flip_once(self, lane):
+        """Changes one bit of what that lane ("demand", "bulk") brings to the destination next, in the
+        middle of a page."""
+        with self._changed:
+            self._flip_lane = lane
+
+    def wait_flipped(self, timeout_s=40):
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._flip_lane is None, timeout_s):
+                raise AssertionError(f"the lane brought no page in {timeout_s} s")
 
     def silence(self):
         """Nothing passes any more, but the connections stay open. `flow` ends it."""
@@ -250,11 +263,22 @@ class Relay:
                     connection.over = True
                     sink.shutdown(socket.SHUT_WR)
                     return
+                if source is connection.near:
+                    data = self._flip(connection, data)
                 self._pass(connection, source, data, sink)
         except OSError:
             connection.over = True
             if not connection.half:
                 connection.close()
+
+    def _flip(self, connection, data):
+        with self._changed:
+            if connection.lane != self._flip_lane or len(data) < _FLIPPED_MIN:
+                return data
+            self._flip_lane = None
+            self._changed.notify_all()
+        middle = len(data) // 2
+        return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1:]
 
     def _read(self, connection, source):
         first = source.recv(HEADER.size, socket.MSG_PEEK)
