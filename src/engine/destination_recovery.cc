@@ -10,7 +10,8 @@
 
 namespace faultline {
 
-void DestinationSession::LoseLink(const absl::Status& reason) {
+// By value: what is given may be the lane failure that ends here.
+void DestinationSession::LoseLink(absl::Status reason) {
   const bool is_news = lanes_up_;
   watch_.reset();
   lane_timer_.reset();

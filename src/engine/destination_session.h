@@ -158,7 +158,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void RecordRolledBack();
 
   // The connection is lost, or no good, after Loaded.
-  void LoseLink(const absl::Status& reason);
+  void LoseLink(absl::Status reason);
   // Goes on in place of a session that died after Loaded.
   void TakeUp();
   absl::Status TakeMemoryOver();

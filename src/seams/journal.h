@@ -42,8 +42,8 @@ struct KeptRegion {
   friend bool operator==(const KeptRegion&, const KeptRegion&) = default;
 };
 
-// What another process needs to know of a migration to take it up again when this one has died after
-// the handover.
+// What another process needs to know of a migration to take it up again when this one has died
+// after the handover.
 struct KeptTerms {
   MigrationId id{};
   SessionToken token{};
