@@ -132,7 +132,7 @@ TEST_F(ReadAroundTest, NeighborsAreNotAskedForAgainOnTheNextConnection) {
   Touch(5);
   handler_.Disconnect();
   ManualReader next;
-  handler_.Connect(&next);
+  handler_.Connect(&next, /*integrity=*/false);
   EXPECT_EQ(next.asked, (std::vector<PageId>{{0, 63}, {0, 5}}));
   handler_.Stop();
 }
