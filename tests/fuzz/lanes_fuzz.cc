@@ -1,6 +1,6 @@
 // What a peer sends, cut anywhere, into each of the parts that read a connection: greeting, control
 // channel, page reader, page exporter, push receiver. How the bytes were cut must not show, and the
-// peer's end is always noticed.
+// peer's end is always noticed. With and without check sums of pages.
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -17,6 +17,7 @@
 #include "base/check.h"
 #include "base/file_descriptor.h"
 #include "fuzz/fuzz_input.h"
+#include "pages/page_digest.h"
 #include "protocol/codec.h"
 #include "protocol/handshake.h"
 #include "transport/tcp/run_packer.h"
@@ -36,13 +37,21 @@ const MemoryLayout kLayout = {{"ram", 0x20000, 0x1000}, {"huge", 0x100000, 0x800
 constexpr size_t kHugeRunsMax = 2;
 constexpr size_t kFramesMax = 24;
 
+LaneTerms TermsOf(bool integrity) { return {.layout = kLayout, .integrity = integrity}; }
+
+void AddDigest(uint64_t digest, Bytes* out) {
+  std::array<std::byte, kPageDigestBytes> bytes;
+  EncodePageDigest(digest, bytes);
+  out->insert(out->end(), bytes.begin(), bytes.end());
+}
+
 std::byte ByteOf(PageId page) { return static_cast<std::byte>(1 + page.region + 2 * page.index); }
 
 // --- What the peer sends ---
 
 class Script {
  public:
-  explicit Script(FuzzInput* input) : input_(input) {}
+  Script(FuzzInput* input, bool integrity) : input_(input), integrity_(integrity) {}
 
   // Frames as the input wants them, right or damaged, with raw bytes between.
   Bytes Frames() {
@@ -91,15 +100,17 @@ class Script {
     for (uint64_t page = frame.run.first; page < frame.run.end(); ++page) {
       data.insert(data.end(), shape.page_size_bytes, ByteOf({region, page}));
     }
+    if (kind == PageFrameKind::kZero) data.clear();
+    const uint64_t digest = DigestOfRun(frame.run, data);
     if (kind == PageFrameKind::kPacked) {
       const std::span<const std::byte> packed = packer_.Pack(algorithm, data);
       data.assign(packed.begin(), packed.end());
       frame.packed_bytes = static_cast<uint32_t>(data.size());
     }
-    if (kind == PageFrameKind::kZero) data.clear();
     const size_t begin = out_.size();
     Header(frame);
     out_.insert(out_.end(), data.begin(), data.end());
+    if (integrity_) AddDigest(digest, &out_);
     if ((word & 0x80) != 0) {
       const uint8_t change = input_->U8();
       out_[begin + input_->U16() % (out_.size() - begin)] ^= static_cast<std::byte>(change);
@@ -107,6 +118,7 @@ class Script {
   }
 
   FuzzInput* const input_;
+  const bool integrity_;
   RunPacker packer_;
   size_t huge_runs_ = 0;
   Bytes out_;
@@ -186,8 +198,8 @@ class Peer {
 class Log {
  public:
   void Add(const std::string& text) { lines_.push_back(text); }
-  void Add(PageRun run, std::span<const std::byte> bytes) {
-    uint64_t digest = 0;
+  void Add(PageRun run, std::span<const std::byte> bytes, std::optional<uint64_t> came = {}) {
+    uint64_t digest = came.value_or(0);
     for (std::byte byte : bytes) digest = digest * 1099511628211u + static_cast<uint64_t>(byte);
     Add(std::to_string(run.region) + ":" + std::to_string(run.first) + "+" +
         std::to_string(run.count) + " " + std::to_string(bytes.size()) + " " +
@@ -268,31 +280,39 @@ class GreetingPart : public Part {
 
 class ReaderPart : public Part, public PageReader::Listener {
  public:
-  ReaderPart(Loop* loop, TcpConnection connection)
-      : reader_(loop, std::move(connection), std::make_shared<std::atomic<uint64_t>>(0), kLayout) {}
+  ReaderPart(Loop* loop, TcpConnection connection, bool integrity)
+      : integrity_(integrity),
+        reader_(loop, std::move(connection), std::make_shared<std::atomic<uint64_t>>(0),
+                TermsOf(integrity)) {}
   void Start() override { reader_.Start(this); }
-  void OnPage(PageId page, std::span<const std::byte> bytes) override {
+  void OnPage(PageId page, std::span<const std::byte> bytes,
+              std::optional<uint64_t> digest) override {
+    FAULTLINE_CHECK(digest.has_value() == integrity_);
     FAULTLINE_CHECK(page.region < kLayout.size());
     const RegionLayout& shape = kLayout[page.region];
     FAULTLINE_CHECK(page.index < shape.page_count());
     FAULTLINE_CHECK(bytes.empty() || bytes.size() == shape.page_size_bytes);
-    log.Add({page.region, page.index, 1}, bytes);
+    log.Add({page.region, page.index, 1}, bytes, digest);
   }
   void OnReaderFailed(absl::Status status) override { log.AddEnd(status); }
 
  private:
+  const bool integrity_;
   TcpPageReader reader_;
 };
 
 class ReceiverPart : public Part, public PushReceiver::Listener {
  public:
-  ReceiverPart(Loop* loop, TcpConnection connection, bool holds)
+  ReceiverPart(Loop* loop, TcpConnection connection, bool integrity, bool holds)
       : loop_(loop),
+        integrity_(integrity),
         holds_(holds),
         receiver_(loop, std::move(connection), std::make_shared<std::atomic<uint64_t>>(0),
-                  kLayout) {}
+                  TermsOf(integrity)) {}
   void Start() override { receiver_.Start(this); }
-  bool OnRun(PageRun run, std::span<const std::byte> bytes) override {
+  bool OnRun(PageRun run, std::span<const std::byte> bytes,
+             std::optional<uint64_t> digest) override {
+    FAULTLINE_CHECK(digest.has_value() == integrity_);
     FAULTLINE_CHECK(!finished_ && run.region < kLayout.size());
     const RegionLayout& shape = kLayout[run.region];
     FAULTLINE_CHECK(run.count > 0 && run.end() <= shape.page_count());
@@ -302,7 +322,7 @@ class ReceiverPart : public Part, public PushReceiver::Listener {
       loop_->Post([this] { receiver_.Resume(); });
       return false;
     }
-    log.Add(run, bytes);
+    log.Add(run, bytes, digest);
     return true;
   }
   void OnPushFinished() override {
@@ -313,6 +333,7 @@ class ReceiverPart : public Part, public PushReceiver::Listener {
 
  private:
   Loop* const loop_;
+  const bool integrity_;
   const bool holds_;
   bool held_ = false;
   bool finished_ = false;
@@ -339,9 +360,10 @@ class ExportedMemory : public SourceMemory {
 
 class ExporterPart : public Part, public PageExporter::Listener {
  public:
-  ExporterPart(Loop* loop, TcpConnection connection)
-      : exporter_(loop, std::move(connection), std::make_shared<std::atomic<uint64_t>>(0),
-                  kLayout) {}
+  ExporterPart(Loop* loop, TcpConnection connection, bool integrity)
+      : integrity_(integrity),
+        exporter_(loop, std::move(connection), std::make_shared<std::atomic<uint64_t>>(0),
+                  TermsOf(integrity)) {}
   void Start() override { exporter_.Start(&memory_, this); }
   void OnDemand(PageId page) override { demands_.push_back(page); }
   void OnExporterFailed(absl::Status status) override {
@@ -357,14 +379,15 @@ class ExporterPart : public Part, public PageExporter::Listener {
       if (!request.ok()) break;
       pages.push_back(request->page);
       const std::byte byte = ExportedMemory::Byte(request->page);
-      std::array<std::byte, kPageFrameBytes> header;
-      EncodePageFrame({byte == std::byte{0} ? PageFrameKind::kZero : PageFrameKind::kData,
-                       {request->page.region, request->page.index, 1}},
-                      header);
       if (expected.size() >= answers.size()) continue;
+      const PageRun run{request->page.region, request->page.index, 1};
+      const bool zero = byte == std::byte{0};
+      const Bytes data(zero ? 0 : kLayout[run.region].page_size_bytes, byte);
+      std::array<std::byte, kPageFrameBytes> header;
+      EncodePageFrame({zero ? PageFrameKind::kZero : PageFrameKind::kData, run}, header);
       expected.insert(expected.end(), header.begin(), header.end());
-      if (byte == std::byte{0}) continue;
-      expected.insert(expected.end(), kLayout[request->page.region].page_size_bytes, byte);
+      expected.insert(expected.end(), data.begin(), data.end());
+      if (integrity_) AddDigest(DigestOfRun(run, data), &expected);
     }
     FAULTLINE_CHECK(answers.size() <= expected.size());
     FAULTLINE_CHECK(std::equal(answers.begin(), answers.end(), expected.begin()));
@@ -373,6 +396,7 @@ class ExporterPart : public Part, public PageExporter::Listener {
   }
 
  private:
+  const bool integrity_;
   ExportedMemory memory_;
   TcpPageExporter exporter_;
   std::vector<PageId> demands_;
@@ -381,30 +405,31 @@ class ExporterPart : public Part, public PageExporter::Listener {
 enum class Kind : uint8_t { kControl, kGreeting, kReader, kReceiver, kHoldingReceiver, kExporter };
 constexpr uint8_t kKinds = 6;
 
-std::unique_ptr<Part> MakePart(Kind kind, Loop* loop, TcpConnection connection) {
+std::unique_ptr<Part> MakePart(Kind kind, bool integrity, Loop* loop,
+                               TcpConnection connection) {
   switch (kind) {
     case Kind::kControl:
       return std::make_unique<ControlPart>(loop, std::move(connection));
     case Kind::kGreeting:
       return std::make_unique<GreetingPart>(loop, std::move(connection));
     case Kind::kReader:
-      return std::make_unique<ReaderPart>(loop, std::move(connection));
+      return std::make_unique<ReaderPart>(loop, std::move(connection), integrity);
     case Kind::kReceiver:
-      return std::make_unique<ReceiverPart>(loop, std::move(connection), false);
+      return std::make_unique<ReceiverPart>(loop, std::move(connection), integrity, false);
     case Kind::kHoldingReceiver:
-      return std::make_unique<ReceiverPart>(loop, std::move(connection), true);
+      return std::make_unique<ReceiverPart>(loop, std::move(connection), integrity, true);
     case Kind::kExporter:
-      return std::make_unique<ExporterPart>(loop, std::move(connection));
+      return std::make_unique<ExporterPart>(loop, std::move(connection), integrity);
   }
   FAULTLINE_CHECK(false);
 }
 
-Log RunOnce(Kind kind, const Bytes& bytes, uint8_t cut) {
+Log RunOnce(Kind kind, bool integrity, const Bytes& bytes, uint8_t cut) {
   auto sockets = MakeSocketPair();
   FAULTLINE_CHECK(sockets.ok() && SetNonBlocking(sockets->first.get(), true).ok());
   Loop loop("lane");
   Peer peer(&loop, std::move(sockets->second), &bytes, cut);
-  std::unique_ptr<Part> part = MakePart(kind, &loop, {std::move(sockets->first), nullptr});
+  std::unique_ptr<Part> part = MakePart(kind, integrity, &loop, {std::move(sockets->first), nullptr});
   loop.Post([&] { part->Start(); });
   peer.Go();
   loop.Run();
@@ -418,16 +443,18 @@ Log RunOnce(Kind kind, const Bytes& bytes, uint8_t cut) {
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace faultline;
   FuzzInput input(data, size);
-  const Kind kind = static_cast<Kind>(input.U8() % kKinds);
+  const uint8_t choice = input.U8();
+  const Kind kind = static_cast<Kind>(choice % kKinds);
+  const bool integrity = choice / kKinds % 2 == 1;
   const uint8_t cut = input.U8();
   Bytes bytes;
   if (kind == Kind::kReader || kind == Kind::kReceiver || kind == Kind::kHoldingReceiver) {
-    bytes = Script(&input).Frames();
+    bytes = Script(&input, integrity).Frames();
   } else {
     const auto rest = std::as_bytes(input.Rest());
     bytes.assign(rest.begin(), rest.end());
   }
-  const Log cut_up = RunOnce(kind, bytes, cut);
-  FAULTLINE_CHECK(cut == 0 || cut_up == RunOnce(kind, bytes, 0));
+  const Log cut_up = RunOnce(kind, integrity, bytes, cut);
+  FAULTLINE_CHECK(cut == 0 || cut_up == RunOnce(kind, integrity, bytes, 0));
   return 0;
 }

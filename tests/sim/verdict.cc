@@ -49,12 +49,7 @@ class Judgement {
     return world_->facts.handed_over() && world_->plan.harmless_but_for_faults() &&
            !source_.killed() && !destination_.killed() && !world_->destination_vm_died &&
            !world_->faults->cut_off_for_ever() && world_->plan.limits.recovery_timeout_us == 0 &&
-           !WasUndecided() && !PartedAndDied();
-  }
-  // A source that dies when it has said its last word, and has not written it down, is started
-  // again and finds nobody who would say it once more.
-  bool PartedAndDied() const {
-    return source_.restarts > 0 && world_->goodbye_said && SucceededAt(destination_);
+           !WasUndecided();
   }
   bool SucceededAt(const CommandEnd& end) const {
     return end.result.has_value() && end.result->status.ok();

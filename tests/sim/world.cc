@@ -419,7 +419,6 @@ void World::Guard(Side side) {
 FakeFate World::OnControlMessage(const Message& message, bool from_source) {
   const Side side = from_source ? Side::kSource : Side::kDestination;
   trace.Note(side, MessageName(message));
-  if (from_source && std::holds_alternative<Goodbye>(message)) goodbye_said = true;
   CheckMessage(message, from_source);
   (from_source ? source_->lifeline() : destination_->lifeline())->Step();
   return CountsForFaults(message) ? faults->OnMessage(side) : FakeFate::kDeliver;

@@ -82,8 +82,6 @@ class World : public FaultTarget {
   bool destination_gave_up = false;
   bool destination_vm_died = false;
   int64_t destination_down_us = 0;  // between its processes, in all
-  // The source has said its last word.
-  bool goodbye_said = false;
   // It told the source that it cannot go on, when it could not know whose the VM is.
   bool destination_failed_in_doubt = false;
 
