@@ -22,7 +22,11 @@ void DestinationSession::OnCommit(const Commit& commit) {
     OnTakenOver(status);
   }));
   if (!broken_.ok()) return LimitTakeOver();
-  if (!lane_failure_.ok()) LoseLink(lane_failure_);
+  if (!lane_failure_.ok()) return LoseLink(lane_failure_);
+  if (lanes_up_) return;
+  // It came on a connection that is made again, and may be lost as well before the lanes join.
+  if (phase_ != Phase::kReconnecting) EnterPhase(Phase::kReconnecting);
+  LimitRecovery();
 }
 
 // Where its memory cannot be brought in, the VM may hang in the middle of being taken over.
@@ -139,10 +143,10 @@ void DestinationSession::CompleteIfPresent() {
 // whoever does it.
 void DestinationSession::ReleaseMemory() {
   if (step_ != Step::kClosing || pause_under_way_) return;
+  // One that could not be started is tried again by the next process, if there is one.
   if (result_.status.ok()) {
-    if (absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole); !recorded.ok()) {
-      parts_.observer->OnNotice(MessageOf(recorded));
-    }
+    const absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole);
+    if (!recorded.ok()) parts_.observer->OnNotice(MessageOf(recorded));
   }
   if (memory_ == nullptr) return OnDisarmed(absl::OkStatus());  // one before has done it
   const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;

@@ -80,6 +80,7 @@ absl::Status FaultHandler::Disarm() {
   {
     InstallGate::Closure closure(gate_);
     ReadEvents();  // what waits still goes by the table
+    if (reader_ == nullptr || reader_failed_) AnswerWhoAskedInVain();
   }
   retry_timer_.reset();
   deferred_.clear();  // holes are zero from here on
@@ -87,6 +88,18 @@ absl::Status FaultHandler::Disarm() {
   disarmed_ = true;
   Drain();
   return status;
+}
+
+// Their lane broke, and what they wait for was pushed as zeros since then.
+void FaultHandler::AnswerWhoAskedInVain() {
+  std::vector<PageId> waiting;
+  for (const auto& [page, request] : in_flight_) {
+    const bool is_here = memory_->table().Get(page) != PageState::kMissing;
+    if (is_here && request.read_ns != kNobodyWaits && !IsDeferredAnswer(page)) {
+      waiting.push_back(page);
+    }
+  }
+  for (PageId page : waiting) AnswerFault(page);
 }
 
 // A discard that began before the memory was disarmed may queue its event after it, and the guest's
@@ -201,7 +214,11 @@ void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes,
   if (const PageRun run{page.region, page.index, 1};
       integrity_ && digest != DigestOfRun(run, bytes)) {
     Disconnect();
-    return listener_->OnMismatch(run);
+    listener_->OnMismatch(run);
+    // What was pushed meanwhile needs no source.
+    const bool is_missing = memory_->table().Get(page) == PageState::kMissing;
+    if (!is_missing && in_flight_.contains(page) && !IsDeferredAnswer(page)) AnswerFault(page);
+    return;
   }
   auto entry = in_flight_.find(page);
   // A second answer to one question is the peer's mistake, and must not pile up here.

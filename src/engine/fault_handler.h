@@ -66,6 +66,7 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   };
 
   bool ReadEvents();
+  void AnswerWhoAskedInVain();
   void Drain();
   void ApplyDiscard(PageRun run);
   void AnswerFaults(std::span<const PageId> pages);
