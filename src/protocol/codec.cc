@@ -15,9 +15,12 @@ namespace {
 constexpr size_t kMessageTypes = std::variant_size_v<Message>;
 
 constexpr std::array<const char*, kMessageTypes> kNames = {
-    "Hello",           "Welcome",          "PeerError",   "Offer",          "Accepted",  "Frozen",
-    "AllocatedRanges", "AllocationMapEnd", "DeviceState", "DeviceStateEnd", "Loaded",    "Commit",
-    "Running",         "Progress",         "Completed",   "Goodbye",        "Heartbeat", "Ready",
+    "Hello",           "Welcome",          "PeerError",
+    "Offer",           "Accepted",         "Frozen",
+    "AllocatedRanges", "AllocationMapEnd", "DeviceState",
+    "DeviceStateEnd",  "Loaded",           "Commit",
+    "Running",         "Progress",         "Completed",
+    "Goodbye",         "Heartbeat",        "Ready",
     "StillMissing",    "StillMissingEnd",  "PackedDeviceState",
     "Mismatch"};
 

@@ -213,10 +213,10 @@ struct Mismatch {
 };
 
 // In the order of their wire types, which start at 1 (codec.cc).
-using Message =
-    std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
-                 AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
-                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd, PackedDeviceState, Mismatch>;
+using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
+                             Progress, Completed, Goodbye, Heartbeat, Ready, StillMissing,
+                             StillMissingEnd, PackedDeviceState, Mismatch>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);

@@ -405,8 +405,7 @@ class ExporterPart : public Part, public PageExporter::Listener {
 enum class Kind : uint8_t { kControl, kGreeting, kReader, kReceiver, kHoldingReceiver, kExporter };
 constexpr uint8_t kKinds = 6;
 
-std::unique_ptr<Part> MakePart(Kind kind, bool integrity, Loop* loop,
-                               TcpConnection connection) {
+std::unique_ptr<Part> MakePart(Kind kind, bool integrity, Loop* loop, TcpConnection connection) {
   switch (kind) {
     case Kind::kControl:
       return std::make_unique<ControlPart>(loop, std::move(connection));
@@ -429,7 +428,8 @@ Log RunOnce(Kind kind, bool integrity, const Bytes& bytes, uint8_t cut) {
   FAULTLINE_CHECK(sockets.ok() && SetNonBlocking(sockets->first.get(), true).ok());
   Loop loop("lane");
   Peer peer(&loop, std::move(sockets->second), &bytes, cut);
-  std::unique_ptr<Part> part = MakePart(kind, integrity, &loop, {std::move(sockets->first), nullptr});
+  std::unique_ptr<Part> part =
+      MakePart(kind, integrity, &loop, {std::move(sockets->first), nullptr});
   loop.Post([&] { part->Start(); });
   peer.Go();
   loop.Run();

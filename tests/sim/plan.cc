@@ -219,8 +219,8 @@ void DrawIntegrity(Random& random, Plan* plan) {
 }
 
 std::string DescribeFault(const Fault& fault) {
-  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",    "stall role",
-                                           "half-open",   "crash",    "cancel",   "no memory",
+  static constexpr const char* kKinds[] = {"cut",         "cut role", "stall",     "stall role",
+                                           "half-open",   "crash",    "cancel",    "no memory",
                                            "busy thread", "VM dies",  "late word", "change on"};
   static constexpr const char* kTowards[] = {" towards the source", " towards the destination",
                                              " both ways"};

@@ -21,6 +21,7 @@ _ROLE_OFFSET = HEADER.size + 8  # of the role in Hello: after the magic and the 
 _LANES = {1: "control", 5: "control", 2: "demand", 3: "bulk"}
 _QUEUED_PIECES_MAX = 256        # of a connection that is far away
 _FLIPPED_MIN = 2048             # of what a lane brings at once: most of it is a page then
+_FLIPPED_OFFSET = 1024          # in it: behind the head of what comes first
 _RESET = b"\1\0\0\0\0\0\0\0"    # linger of zero: closing resets the connection
 
 
@@ -144,8 +145,8 @@ class Relay:
             self._changed.notify_all()
 
     def flip_once(self, lane):
-        """Changes one bit of what that lane ("demand", "bulk") brings to the destination next, in the
-        middle of a page."""
+        """Changes one bit of what that lane ("demand", "bulk") brings to the destination next, inside
+        a page."""
         with self._changed:
             self._flip_lane = lane
 
@@ -277,8 +278,9 @@ class Relay:
                 return data
             self._flip_lane = None
             self._changed.notify_all()
-        middle = len(data) // 2
-        return data[:middle] + bytes([data[middle] ^ 0x10]) + data[middle + 1:]
+        turned = bytearray(data)
+        turned[_FLIPPED_OFFSET] ^= 0x10
+        return bytes(turned)
 
     def _read(self, connection, source):
         first = source.recv(HEADER.size, socket.MSG_PEEK)
