@@ -15,6 +15,9 @@ void DestinationSession::LoseLink(absl::Status reason) {
   const bool is_news = lanes_up_;
   watch_.reset();
   lane_timer_.reset();
+  // A source that was told of a page that changed may break off before this side does: that page is
+  // the reason all the same.
+  if (absl::IsDataLoss(lane_failure_)) reason = lane_failure_;
   lane_failure_ = absl::OkStatus();
   channel_.reset();
   resumed_ = {};

@@ -73,6 +73,18 @@ TEST_F(IntegrityTest, ARunThatChangesOnItsWayComesAgain) {
   }
 }
 
+TEST_F(IntegrityTest, TheReasonIsSaidAlsoWhereTheSourceBreaksOffFirst) {
+  Move move;
+  move.changes_left = 1;
+  move.rig.limits.lane_failure_grace_us = 2'000'000;
+  move.rig.StartDestination();
+  move.rig.clock.AdvanceBy(10'000);
+  move.rig.limits.lane_failure_grace_us = 20'000;
+  move.rig.StartSource();
+  move.ExpectRecovered(1);
+  EXPECT_TRUE(move.Noticed(move.rig.destination_observer, "of region 'ram0' (offset "));
+}
+
 TEST_F(IntegrityTest, AnAnswerThatChangesOnItsWayComesAgain) {
   Move move;
   move.wanted_role = ConnectionRole::kDemand;
