@@ -22,7 +22,8 @@ constexpr int64_t kLastWordsMs = 1000;
 SessionHost::SessionHost(const HostSettings& settings)
     : settings_(settings), record_(settings.record) {}
 
-SessionHost::~SessionHost() = default;
+// A signal uses the console.
+SessionHost::~SessionHost() { signals_.reset(); }
 
 absl::Status SessionHost::Open(const CommandParts& parts) {
   absl::StatusOr<CancelSwitch> cancel = CancelSwitch::Make();

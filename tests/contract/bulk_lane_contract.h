@@ -336,6 +336,7 @@ TEST_P(BulkLaneContract, TheReceiverMayBeStoppedByWhoeverItOffersARun) {
   MakePusher(std::vector<PageRun>(200, PageRun{0, 2000, 32}));
   StartPusher();
   ASSERT_TRUE(world_->WaitUntil([&] { return pusher_->failure().has_value(); }));
+  world_->RunOn(Place::kBulk, [] {});  // it has returned
   EXPECT_EQ(stopper.runs, 1);
   EXPECT_FALSE(stopper.failure().has_value());
 }
