@@ -77,6 +77,12 @@ RunningCommand::~RunningCommand() {
 
 void RunningCommand::Signal(int number) const { kill(pid_, number); }
 
+bool RunningCommand::HasEnded() const {
+  siginfo_t info{};
+  return waitid(P_PID, static_cast<id_t>(pid_), &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid == pid_;
+}
+
 bool RunningCommand::WaitFor(FileDescriptor& fd, std::string& collected, const std::string& text) {
   std::array<char, 4096> chunk;
   while (text.empty() || collected.find(text) == std::string::npos) {

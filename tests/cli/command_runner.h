@@ -42,6 +42,8 @@ class RunningCommand {
 
   int pid() const { return pid_; }
   void Signal(int number) const;
+  // Whether there is an exit status to wait for.
+  bool HasEnded() const;
   // Reads until stdout (or stderr) holds `text`; false if the stream ended without.
   bool WaitForOut(const std::string& text) { return WaitFor(out_, out_text_, text); }
   bool WaitForError(const std::string& text) { return WaitFor(error_, error_text_, text); }
