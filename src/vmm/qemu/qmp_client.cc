@@ -240,7 +240,15 @@ absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::strin
   absl::Status status = ask();
   if (!absl::IsUnavailable(status)) return status;
   absl::StatusOr<std::unique_ptr<QmpClient>> again = QmpClient::Connect(path, cancel);
-  if (!again.ok()) return status;
+  if (absl::IsCancelled(again.status())) return again.status();
+  if (!again.ok()) {
+    // A socket that takes connections, or that others may connect to, has a QEMU behind it.
+    const absl::Status socket = ConnectUnix(path, SOCK_STREAM | SOCK_NONBLOCK).status();
+    if (absl::IsUnavailable(socket) || absl::IsNotFound(socket)) return status;
+    return absl::FailedPreconditionError(
+        fmt::format("QEMU hung up on its monitor's client, and cannot be called again: {}",
+                    MessageOf(again.status())));
+  }
   *client = std::move(*again);
   return ask();
 }

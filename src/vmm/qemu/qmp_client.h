@@ -90,7 +90,8 @@ class QmpClient {
 };
 
 // Runs `ask`, and once more on a new connection if `client`'s was lost: QEMU may live all the same.
-// The first loss is the answer if there is no new one. `ask` must be one that may be repeated.
+// Unavailable means that nobody serves that monitor any more; a QEMU that lives and cannot be
+// called is FailedPrecondition. `ask` must be one that may be repeated.
 absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::string& path,
                             const CancelEvent* cancel, const std::function<absl::Status()>& ask);
 

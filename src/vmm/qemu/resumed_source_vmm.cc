@@ -64,7 +64,8 @@ absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
 
 absl::Status ResumedSourceVmm::DoRetire(bool quit) {
   if (qmp_ == nullptr || !quit) return absl::OkStatus();
-  absl::Status status = qmp_->Execute("quit").status();
+  absl::Status status = AskAgainIfLost(&qmp_, qmp_path_, worker_.cancel(),
+                                       [this] { return qmp_->Execute("quit").status(); });
   // One that has ended already has done what is asked.
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }

@@ -181,6 +181,25 @@ TEST_P(QemuDrivers, AMonitorThatHangsUpAfterTheLoadIsCalledAgain) {
   EXPECT_TRUE(from->WaitForEnd(5000));
 }
 
+// A QEMU that lives is not taken for one that has ended, and so has done what `quit` asks.
+TEST_P(QemuDrivers, AMonitorThatSomebodyElseHoldsIsNoEnd) {
+  auto from = Start({.name = "from"});
+  auto to = Start({.name = "to", .incoming = true});
+  ASSERT_TRUE(from != nullptr && to != nullptr);
+  Inspector source_vm(*from);
+  SourceHandle source(&loop_, {from->qmp_path(), ""});
+  DestinationHandle destination(&loop_, {to->qmp_path(), nullptr});
+  absl::Status moved = MoveDevices(&source, &destination, *from, *to);
+  ASSERT_TRUE(moved.ok()) << moved << to->log();
+  ASSERT_EQ(HangUp(from->qmp_path()), 1);
+  absl::StatusOr<FileDescriptor> other = ConnectUnix(from->qmp_path(), SOCK_STREAM);
+  ASSERT_TRUE(other.ok()) << other.status();
+  absl::Status retired = source.Retire(true);
+  EXPECT_TRUE(absl::IsFailedPrecondition(retired)) << retired;
+  EXPECT_NE(MessageOf(retired).find("held by another client"), std::string::npos) << retired;
+  EXPECT_EQ(source_vm.Status(), "postmigrate");
+}
+
 TEST_P(QemuDrivers, PausedVmArrivesPaused) {
   auto from = Start({.name = "from"});
   auto to = Start({.name = "to", .incoming = true});
