@@ -56,6 +56,18 @@ class AbandonedVmTest : public HookFixture {
     kept_.push_back({.layout = layout, .path = path, .device = info.st_dev, .inode = info.st_ino});
   }
 
+  // A source that comes back after all: page 0 of ram1 arrives, and who waited for it says so.
+  void ExpectServedByTheNextEngine(const std::string& said) {
+    HookArmer armer(socket_path_, kTimeoutMs);
+    UffdGuestMemoryFactory factory(&armer, nullptr, {});
+    auto memory = factory.TakeOver(vm_);
+    ASSERT_TRUE(memory.ok()) << memory.status();
+    const std::vector<std::byte> page(kPage, std::byte{7});
+    EXPECT_EQ((*memory)->Install({1, 0, 1}, page).outcome, InstallOutcome::kDone);
+    EXPECT_EQ(target_->ReadLine(kTimeoutMs), said);
+    EXPECT_TRUE((*memory)->Disarm().ok());
+  }
+
   std::vector<FileDescriptor> files_;
   VmDescription vm_;
   std::vector<KeptRegion> kept_;
@@ -94,15 +106,7 @@ TEST_F(AbandonedVmTest, TheDumpLeavesTheVmAsItWas) {
     EXPECT_FALSE(HookClient::Connect(socket_path_, kTimeoutMs).ok()) << "it has the hook";
   }
   EXPECT_EQ(target_->ReadLine(200), std::nullopt) << "who misses a page waits still";
-  // A source that comes back after all is served by the next engine.
-  HookArmer armer(socket_path_, kTimeoutMs);
-  UffdGuestMemoryFactory factory(&armer, nullptr, {});
-  auto memory = factory.TakeOver(vm_);
-  ASSERT_TRUE(memory.ok()) << memory.status();
-  const std::vector<std::byte> page(kPage, std::byte{7});
-  EXPECT_EQ((*memory)->Install({1, 0, 1}, page).outcome, InstallOutcome::kDone);
-  EXPECT_EQ(target_->ReadLine(kTimeoutMs), "byte 7");
-  EXPECT_TRUE((*memory)->Disarm().ok());
+  ExpectServedByTheNextEngine("byte 7");
 }
 
 TEST_F(AbandonedVmTest, AnotherHooksMemoryIsRefused) {
@@ -136,14 +140,7 @@ TEST_F(AbandonedVmTest, AThreadThatWaitsInsideTheKernelCountsAsStandingStill) {
     ASSERT_TRUE(regions.ok()) << regions.status();
     EXPECT_TRUE(regions->back().missing.Contains(0));
   }
-  HookArmer armer(socket_path_, kTimeoutMs);
-  UffdGuestMemoryFactory factory(&armer, nullptr, {});
-  auto memory = factory.TakeOver(vm_);
-  ASSERT_TRUE(memory.ok()) << memory.status();
-  const std::vector<std::byte> page(kPage, std::byte{7});
-  EXPECT_EQ((*memory)->Install({1, 0, 1}, page).outcome, InstallOutcome::kDone);
-  EXPECT_EQ(target_->ReadLine(kTimeoutMs), "told 7");
-  EXPECT_TRUE((*memory)->Disarm().ok());
+  ExpectServedByTheNextEngine("told 7");
 }
 
 TEST_F(AbandonedVmTest, PoisonedPagesAreAnErrorAndTheOthersAreAsTheyWere) {

@@ -44,14 +44,6 @@ class ChaosCase(RecoveryCase):
                 print(f"      {disturbed.aftermath.describe()}", flush=True)
             self.clear()
 
-    def clear(self):
-        """Nothing of a run is left."""
-        for thing in (*self.commands, *self.vms):
-            thing.kill()
-        self.wait_until(lambda: not self.guardians(), 5, "no guardian is left")
-        self.commands.clear()
-        self.vms.clear()
-
 
 class Chaos(ChaosCase):
     """150 seeds against each QEMU, in parts that can run side by side."""

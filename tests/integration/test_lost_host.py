@@ -187,8 +187,11 @@ class Dump(RecoveryCase):
         source.process.kill()
         time.sleep(1)
         self.dump()
-        commands = [self.resume("receive"), self.resume("migrate")]
-        for command in commands:
+        self.go_on(destination)
+
+    def go_on(self, destination):
+        """The source comes back after all."""
+        for command in [self.resume("receive"), self.resume("migrate")]:
             self.assertEqual(0, command.wait(90), command.describe())
         self.assert_works(destination)
 
@@ -204,10 +207,7 @@ class Dump(RecoveryCase):
         self.kill_command(receive)
         time.sleep(1)
         self.dump()
-        commands = [self.resume("receive"), self.resume("migrate")]
-        for command in commands:
-            self.assertEqual(0, command.wait(90), command.describe())
-        self.assert_works(destination)
+        self.go_on(destination)
 
 
 class Poison(RecoveryCase):

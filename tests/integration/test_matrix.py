@@ -28,14 +28,6 @@ class MatrixCase(RecoveryCase):
             self.assertEqual(wanted, got)
         self.clear()
 
-    def clear(self):
-        """Nothing of a cell is left."""
-        for thing in (*self.commands, *self.vms):
-            thing.kill()
-        self.wait_until(lambda: not self.guardians(), 5, "no guardian is left")
-        self.commands.clear()
-        self.vms.clear()
-
 
 class Cells(MatrixCase):
     every_qemu = False

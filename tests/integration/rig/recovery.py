@@ -12,6 +12,14 @@ BRISK = ("--bandwidth", "20M", "--compress", "off")
 
 
 class RecoveryCase(SmallVmCase):
+    def clear(self):
+        """Nothing of a move is left, before the next one of the same test."""
+        for thing in (*self.commands, *self.vms):
+            thing.kill()
+        self.wait_until(lambda: not self.guardians(), 5, "no guardian is left")
+        self.commands.clear()
+        self.vms.clear()
+
     def post_copy(self, extra=(), pace=SLOW, **options):
         """A move whose VM runs on the destination, with a relay in between."""
         source = self.working()
