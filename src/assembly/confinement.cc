@@ -26,10 +26,10 @@ constexpr uint64_t kToFail = CapabilityBits({CAP_KILL});
 
 void Confinement::Note(const absl::Status& status) {
   if (status.ok()) return;
-  notice_(
-      fmt::format("this host lets the command not give up all rights that it does not need ({}); "
-                  "the migration goes on",
-                  MessageOf(status)));
+  notice_(fmt::format(
+      "this host does not let the command give up all the rights that it has no need of ({}); "
+      "the migration goes on",
+      MessageOf(status)));
 }
 
 void Confinement::BeginSetUp(std::function<void(const std::string&)> notice) {

@@ -22,12 +22,13 @@ void DestinationSession::OnSourceGaveUp(const PeerError& error) {
   if (step_ != Step::kUndecided) return Fail(status, error.code);
   result_.status = broken_.ok() ? status : broken_;
   result_.owner = VmOwner::kSource;
-  RecordRolledBack();
+  RecordOrSay(JournalPhase::kRolledBack);
   DiscardVm();
 }
 
-void DestinationSession::RecordRolledBack() {
-  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kRolledBack); !recorded.ok()) {
+// What was done stands all the same; whoever comes later knows less.
+void DestinationSession::RecordOrSay(JournalPhase phase) {
+  if (absl::Status recorded = parts_.journal->Record(phase); !recorded.ok()) {
     parts_.observer->OnNotice(MessageOf(recorded));
   }
 }
@@ -104,7 +105,7 @@ void DestinationSession::DiscardVm() {
     if (!status.ok()) {
       parts_.observer->OnNotice("the destination's VM could not be ended: " + MessageOf(status));
     }
-    RecordRolledBack();
+    RecordOrSay(JournalPhase::kRolledBack);
     End();
   }));
 }

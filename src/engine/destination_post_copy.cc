@@ -144,10 +144,7 @@ void DestinationSession::CompleteIfPresent() {
 void DestinationSession::ReleaseMemory() {
   if (step_ != Step::kClosing || pause_under_way_) return;
   // One that could not be started is tried again by the next process, if there is one.
-  if (result_.status.ok()) {
-    const absl::Status recorded = parts_.journal->Record(JournalPhase::kWhole);
-    if (!recorded.ok()) parts_.observer->OnNotice(MessageOf(recorded));
-  }
+  if (result_.status.ok()) RecordOrSay(JournalPhase::kWhole);
   if (memory_ == nullptr) return OnDisarmed(absl::OkStatus());  // one before has done it
   const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;
   deadline_ = parts_.control->RunAfter(settle_us, [this] {
@@ -181,19 +178,13 @@ void DestinationSession::Part() {
 void DestinationSession::SendEnd() {
   if (!result_.status.ok()) {
     channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
-    RecordCompleted();
+    RecordOrSay(JournalPhase::kCompleted);
     return End();
   }
   deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });
   channel_->Send(Completed{.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed),
                            .pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed),
                            .total_us = result_.total_us});
-}
-
-void DestinationSession::RecordCompleted() {
-  if (absl::Status recorded = parts_.journal->Record(JournalPhase::kCompleted); !recorded.ok()) {
-    parts_.observer->OnNotice(MessageOf(recorded));
-  }
 }
 
 }  // namespace faultline

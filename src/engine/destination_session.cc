@@ -192,7 +192,7 @@ bool DestinationSession::HandleMessage(Message& message) {
     return true;
   }
   if (std::holds_alternative<Goodbye>(message) && step_ == Step::kParting) {
-    RecordCompleted();
+    RecordOrSay(JournalPhase::kCompleted);
     End();
     return true;
   }

@@ -154,8 +154,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void OnDisarmed(absl::Status status);
   void Part();
   void SendEnd();
-  void RecordCompleted();
-  void RecordRolledBack();
+  void RecordOrSay(JournalPhase phase);
 
   // The connection is lost, or no good, after Loaded.
   void LoseLink(absl::Status reason);
