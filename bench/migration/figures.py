@@ -177,6 +177,13 @@ def to_90_ms(timeline, resumed_s, until_s, rate):
     return (until_s - resumed_s) * 1000  # not within the horizon
 
 
+def worst_stall_before_ms(sample):
+    """The longest operation in the time before: what the guest's own scheduling makes of it."""
+    return max((report.worst_us for report in sample.source.reports
+                if sample.begin_s - BEFORE_S <= report.host_s <= sample.begin_s),
+               default=0) / 1000
+
+
 def guest_figures(sample):
     """Everything that the guest saw, by name, and its speed over time ([s since begin, share])."""
     timeline, blackout_s = align(sample)
@@ -195,6 +202,7 @@ def guest_figures(sample):
         "blackout_qmp_ms": (resumed_s - sample.stopped_s) * 1000,
         "resumed_ms": (resumed_s - begin_s) * 1000,
         **stalls_of(whole_reports(sample), rate, sample.threads),
+        "worst_stall_before_ms": worst_stall_before_ms(sample),
         "ops_100ms": statistics.median(missing), "ops_100ms_before": rate * WINDOW_S,
         "work_lost_ms": (until_s - begin_s - done / rate) * 1000,
         "to_90_ms": to_90_ms(timeline, resumed_s, until_s, rate),

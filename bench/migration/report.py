@@ -14,6 +14,7 @@ MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("ops_100ms", "operations / 100 ms, missing", "{:.0f}"),
     ("ops_100ms_before", "operations / 100 ms, before", "{:.0f}"),
     ("worst_stall_ms", "worst stall ms", "{:.2f}"),
+    ("worst_stall_before_ms", "worst stall ms, before", "{:.2f}"),
     ("p99_stall_ms", "p99 stall ms", "{:.3f}"),
     ("p50_stall_ms", "p50 stall ms", "{:.3f}"),
     ("stalls", "stalls", "{:.0f}"),
