@@ -21,6 +21,8 @@ void DestinationSession::LoseLink(absl::Status reason) {
   lane_failure_ = absl::OkStatus();
   channel_.reset();
   resumed_ = {};
+  // Each loss has the whole time: a source that had come back is there to come back again.
+  if (step_ == Step::kParting) LimitParting();
   if (!is_news) return;  // a try to connect again that failed
   lost_at_ns_ = parts_.control->NowNanos();
   lanes_up_ = false;
@@ -37,8 +39,7 @@ void DestinationSession::LoseLink(absl::Status reason) {
       });
     });
   });
-  if (step_ == Step::kParting) return LimitParting();
-  if (step_ == Step::kClosing) return;
+  if (step_ >= Step::kClosing) return;
   if (!owned()) return NoticeUndecided(reason);
   parts_.observer->OnNotice(
       fmt::format("lost {}: {}; waiting for it to connect again. The VM runs until it needs a page "
