@@ -32,6 +32,7 @@ void DestinationSession::Start(Done done) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
+  parts_.vmm->SetNotice([this](const std::string& text) { parts_.observer->OnNotice(text); });
   parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
   if (!cancelled_early_.empty()) Cancel(cancelled_early_);
 }

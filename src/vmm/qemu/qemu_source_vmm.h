@@ -12,6 +12,7 @@
 #include "seams/vmm.h"
 #include "vmm/qemu/device_relay.h"
 #include "vmm/qemu/guardian.h"
+#include "vmm/qemu/monitored_process.h"
 #include "vmm/qemu/operation_worker.h"
 #include "vmm/qemu/qmp_client.h"
 #include "vmm/qemu/ram_discovery.h"
@@ -57,14 +58,17 @@ class QemuSourceVmm : public SourceVmm {
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(const std::string& status);
-  // Sends `quit` and waits for the end, which is an Unavailable status.
-  absl::Status WaitForQemuEnd();
+  // Sends `quit`. Ok when QEMU is ending.
+  absl::Status Quit();
+  // On a new connection if this one was lost; Unavailable if QEMU has ended.
+  absl::Status Ask(const std::function<absl::Status()>& ask);
 
   const QemuSourceOptions options_;
   DeviceStateSink sink_;  // control thread only
 
   // The worker thread's. In the order of destruction, last first.
   std::unique_ptr<QmpClient> qmp_;
+  MonitoredProcess process_;
   DiscoveredVm prepared_;
   DiscoveredVm frozen_;
   std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped

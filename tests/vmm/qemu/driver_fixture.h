@@ -13,6 +13,7 @@
 #include "support/qemu_process.h"
 #include "vmm/qemu/qemu_destination_vmm.h"
 #include "vmm/qemu/qemu_source_vmm.h"
+#include "vmm/qemu/resumed_destination_vmm.h"
 
 namespace faultline {
 
@@ -100,6 +101,13 @@ class DestinationHandle {
   DestinationHandle(Loop* loop, const QemuDestinationOptions& options) : loop_(loop) {
     RunOn(loop_, [&] { vmm_ = std::make_unique<QemuDestinationVmm>(options, loop_); });
   }
+  // Of a VM that was loaded already.
+  DestinationHandle(Loop* loop, const std::string& qmp_path) : loop_(loop) {
+    RunOn(loop_, [&] {
+      vmm_ = std::make_unique<ResumedDestinationVmm>(qmp_path, std::vector<KeptRegion>(), nullptr,
+                                                     loop_);
+    });
+  }
   ~DestinationHandle() {
     RunOn(loop_, [&] { vmm_.reset(); });
   }
@@ -143,7 +151,7 @@ class DestinationHandle {
 
  private:
   Loop* const loop_;
-  std::unique_ptr<QemuDestinationVmm> vmm_;
+  std::unique_ptr<DestinationVmm> vmm_;
 };
 
 // The test's own questions, over QEMU's second monitor.
