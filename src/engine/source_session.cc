@@ -230,7 +230,9 @@ void SourceSession::OnSaved(absl::Status status) {
 // journal leaves the VM to the destination.
 void SourceSession::CommitHandover() {
   if (!lane_failure_.ok()) return Fail(lane_failure_, PeerErrorCode::kInternal);
-  absl::Status status = parts_.journal->Record(JournalPhase::kCommitted);
+  absl::Status status = parts_.vmm->MayHandOver();
+  if (!status.ok()) return Fail(status, PeerErrorCode::kVmm);
+  status = parts_.journal->Record(JournalPhase::kCommitted);
   if (!status.ok()) return Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   step_ = Step::kCommitted;

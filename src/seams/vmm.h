@@ -42,6 +42,9 @@ class SourceVmm {
   // is ok when the VM is again as it was: another migration may begin with Prepare then. After a
   // failure Rollback may be called again.
   virtual void Rollback(VmmDone done) = 0;
+  // Just before the handover, with no operation under way: a reason to roll back instead. Decides
+  // at once.
+  virtual absl::Status MayHandOver() { return absl::OkStatus(); }
   // The handover happened: the VM is the destination's, and Rollback is not called any more.
   virtual void HandedOver() {}
   // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.

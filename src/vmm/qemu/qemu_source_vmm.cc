@@ -46,6 +46,9 @@ void QemuSourceVmm::Rollback(VmmDone done) {
   worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
 }
 
+// Nothing is under way, so the worker's thread does not touch the guardian.
+absl::Status QemuSourceVmm::MayHandOver() { return CheckGuardian(); }
+
 void QemuSourceVmm::HandedOver() {
   if (!options_.at_handover) return;
   worker_.Run<absl::Status>(

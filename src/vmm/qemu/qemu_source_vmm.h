@@ -30,8 +30,8 @@ struct QemuSourceOptions {
 };
 
 // Prepare starts the guardian. It stands down when Rollback or Retire succeeded; if this object is
-// destroyed before, the guardian decides by the journal. While a guardian was asked for, Freeze and
-// SaveDevices fail if it has died.
+// destroyed before, the guardian decides by the journal. While a guardian was asked for, Freeze,
+// SaveDevices and MayHandOver fail if it has died.
 class QemuSourceVmm : public SourceVmm {
  public:
   QemuSourceVmm(QemuSourceOptions options, Executor* control);
@@ -41,6 +41,7 @@ class QemuSourceVmm : public SourceVmm {
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
+  absl::Status MayHandOver() override;
   void HandedOver() override;
   void Retire(bool quit, VmmDone done) override;
 

@@ -78,6 +78,11 @@ class SourceHandle {
   absl::Status Rollback() {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->Rollback(done); }).get();
   }
+  absl::Status MayHandOver() {
+    absl::Status may;
+    RunOn(loop_, [&] { may = MadeAnew(vmm_->MayHandOver()); });
+    return may;
+  }
   absl::Status Retire(bool quit) {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->Retire(quit, done); }).get();
   }
