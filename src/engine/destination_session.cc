@@ -48,6 +48,9 @@ void DestinationSession::EnterPhase(Phase phase) {
 
 void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (step_ != Step::kDescribing) return;
+  if (!vm.ok() && options_.resume.has_value() && options_.resume->whole) {
+    return SeeWhetherVmEnded(vm.status());  // its memory's file may be gone with it
+  }
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
   vm_ = std::move(vm).value();
   if (options_.resume.has_value()) return TakeUp();

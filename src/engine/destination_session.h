@@ -50,6 +50,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     bool committed = false;  // it had heard Commit
     bool whole = false;      // and had all memory
   };
+    bool released = false;   // and had let it go
   struct Options {
     SessionToken token{};          // random, a new one for each migration
     std::optional<Resume> resume;  // takes that migration up again
@@ -162,6 +163,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void TakeUp();
   absl::Status TakeMemoryOver();
   void LimitRecovery();
+  void SeeWhetherVmEnded(const absl::Status& reason);
+  void ConnectAgain();
   void LimitParting();
   void OnResume(const Hello& hello, std::unique_ptr<ControlChannel> channel);
   void TellMissing();
