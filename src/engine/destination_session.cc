@@ -350,6 +350,7 @@ absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {
     return absl::ResourceExhaustedError(fmt::format(
         "DeviceState: more than {} in all", FormatBytes(options_.limits.device_state_bytes_max)));
   }
+  if (result_.integrity) device_state_digest_.Add(message.bytes);
   parts_.vmm->FeedDeviceState(message.bytes);
   return absl::OkStatus();
 }
@@ -358,6 +359,12 @@ absl::Status DestinationSession::OnDeviceStateEnd(const DeviceStateEnd& message)
   if (message.bytes_total != device_state_bytes_) {
     return absl::InvalidArgumentError(fmt::format("DeviceStateEnd.bytes_total is {}, but {} came",
                                                   message.bytes_total, device_state_bytes_));
+  }
+  // The VMM may have loaded it by now: it is not told whose the VM is before this fits.
+  if (result_.integrity && message.digest != device_state_digest_.End({})) {
+    return absl::DataLossError(
+        "the VM's device state changed on its way: it is not what the source sent; the VM that was "
+        "made of it is thrown away");
   }
   step_ = Step::kLoading;
   parts_.vmm->EndDeviceState();

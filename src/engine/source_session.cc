@@ -181,6 +181,7 @@ void SourceSession::FreezeIfReady() {
 void SourceSession::OnDeviceState(std::span<const std::byte> bytes) {
   if (step_ != Step::kFreezing && step_ != Step::kSaving) return;
   device_state_bytes_ += bytes.size();
+  if (result_.integrity) device_state_digest_.Add(bytes);
   while (!bytes.empty()) {
     auto piece = bytes.first(std::min(bytes.size(), kDeviceStateChunkBytesMax));
     channel_->Send(DeviceState{.bytes = {piece.begin(), piece.end()}});
@@ -223,7 +224,9 @@ void SourceSession::OnSaved(absl::Status status) {
   if (!status.ok()) return Fail(status, PeerErrorCode::kVmm);
   step_ = Step::kLoading;
   destination_awaits_word_ = true;
-  channel_->Send(DeviceStateEnd{.bytes_total = device_state_bytes_});
+  DeviceStateEnd end{.bytes_total = device_state_bytes_, .digest = {}};
+  if (result_.integrity) end.digest = device_state_digest_.End({});
+  channel_->Send(end);
 }
 
 // The one moment at which the VM changes hands. Once the record is written, whoever finds the
