@@ -294,6 +294,15 @@ typedef enum faultline_compression {
   FAULTLINE_COMPRESSION_FORCE_INT = 0x7fffffff
 } faultline_compression;
 
+/* Whether pages and device state are checked end to end. On if either side says on; otherwise off
+ * if one says off. */
+typedef enum faultline_integrity {
+  FAULTLINE_INTEGRITY_DEFAULT = 0, /* on, unless the other side says off */
+  FAULTLINE_INTEGRITY_OFF = 1,
+  FAULTLINE_INTEGRITY_ON = 2, /* a side that cannot check is refused */
+  FAULTLINE_INTEGRITY_FORCE_INT = 0x7fffffff
+} faultline_integrity;
+
 /* How to run one side of a migration. */
 typedef struct faultline_options {
   size_t struct_size;
@@ -308,7 +317,7 @@ typedef struct faultline_options {
   uint64_t bandwidth_bytes_per_second; /* source: of what nobody waits for; 0: no limit */
   uint8_t migration_id[16];            /* source; all zero: a random one */
   faultline_compression compression;   /* source */
-  uint32_t reserved;                   /* 0 */
+  faultline_integrity integrity;
   /* TLS 1.3 with certificates: a folder with ca-cert.pem, and of a source client-cert.pem and
    * client-key.pem, of a destination server-cert.pem and server-key.pem (as QEMU and libvirt have
    * them). NULL: beyond loopback /etc/pki/faultline or /etc/pki/qemu, on loopback no TLS. */

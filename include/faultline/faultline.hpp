@@ -123,6 +123,7 @@ struct Options {
   std::uint64_t bandwidth_bytes_per_second = 0;
   std::array<std::uint8_t, 16> migration_id{};
   faultline_compression compression = FAULTLINE_COMPRESSION_AUTO;
+  faultline_integrity integrity = FAULTLINE_INTEGRITY_DEFAULT;
   std::string tls_dir;  // empty, and so the next two: NULL
   std::string tls_psk_file;
   std::string tls_hostname;
@@ -144,6 +145,7 @@ inline faultline_options ToC(const Options& options) {
   }
   c.bandwidth_bytes_per_second = options.bandwidth_bytes_per_second;
   c.compression = options.compression;
+  c.integrity = options.integrity;
   if (!options.tls_dir.empty()) c.tls_dir = options.tls_dir.c_str();
   if (!options.tls_psk_file.empty()) c.tls_psk_file = options.tls_psk_file.c_str();
   if (!options.tls_hostname.empty()) c.tls_hostname = options.tls_hostname.c_str();

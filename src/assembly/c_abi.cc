@@ -43,9 +43,6 @@ absl::StatusOr<faultline_options> ReadOptions(const faultline_options* in) {
     return absl::UnimplementedError(fmt::format(
         "options: flags {:#x} has a bit that this library does not know", options.flags));
   }
-  if (options.reserved != 0) {
-    return absl::InvalidArgumentError("options: reserved is not 0; clear it with FAULTLINE_INIT");
-  }
   return options;
 }
 
@@ -64,6 +61,23 @@ absl::StatusOr<Compression> ReadCompression(const faultline_options& options) {
       fmt::format("options: compression is {}, which is none; give FAULTLINE_COMPRESSION_AUTO, "
                   "_OFF or _LZ4",
                   static_cast<int>(options.compression)));
+}
+
+absl::StatusOr<IntegrityWish> ReadIntegrity(const faultline_options& options) {
+  switch (options.integrity) {
+    case FAULTLINE_INTEGRITY_DEFAULT:
+      return IntegrityWish::kDefault;
+    case FAULTLINE_INTEGRITY_OFF:
+      return IntegrityWish::kOff;
+    case FAULTLINE_INTEGRITY_ON:
+      return IntegrityWish::kOn;
+    case FAULTLINE_INTEGRITY_FORCE_INT:
+      break;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("options: integrity is {}, which is none; give FAULTLINE_INTEGRITY_DEFAULT, _OFF "
+                  "or _ON",
+                  static_cast<int>(options.integrity)));
 }
 
 TlsChoice ReadTls(const faultline_options& options) {
@@ -160,6 +174,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
   parts.tls = ReadTls(options);
   parts.bandwidth = options.bandwidth_bytes_per_second;
   ASSIGN_OR_RETURN(parts.compression, ReadCompression(options));
+  ASSIGN_OR_RETURN(parts.integrity, ReadIntegrity(options));
   ASSIGN_OR_RETURN(parts.recovery_timeout_us, ReadRecoveryTimeoutUs(options));
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeSourceSession(std::move(parts)));
@@ -188,6 +203,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartDestination(
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.tls = ReadTls(options);
+  ASSIGN_OR_RETURN(parts.integrity, ReadIntegrity(options));
   ASSIGN_OR_RETURN(parts.recovery_timeout_us, ReadRecoveryTimeoutUs(options));
   parts.journal = kept.journal.get();
   ASSIGN_OR_RETURN(std::unique_ptr<Session> session, MakeDestinationSession(std::move(parts)));

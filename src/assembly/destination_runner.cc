@@ -47,7 +47,8 @@ class DestinationRunner : public Session {
     if (parts_.resume.has_value()) {
       options.resume = {.id = parts_.resume->id,
                         .committed = parts_.resume_committed,
-                        .whole = parts_.resume_whole};
+                        .whole = parts_.resume_whole,
+                        .released = parts_.resume_released};
     }
     if (!parts_.read_around) options.read_around = ReadAround::Always(0);
     options.huge_pages = parts_.huge_pages;

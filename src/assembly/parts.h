@@ -52,7 +52,8 @@ struct DestinationParts {
   int64_t recovery_timeout_us = 0;      // 0: no limit
   std::optional<KeptMigration> resume;  // as in SourceParts
   bool resume_committed = false;        // the journal has kCommitted
-  bool resume_whole = false;            // its last record is kWhole
+  bool resume_whole = false;            // and kWhole
+  bool resume_released = false;         // and kReleased
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
   IntegrityWish integrity = IntegrityWish::kDefault;

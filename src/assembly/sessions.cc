@@ -95,6 +95,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.resume = options.resume;
   parts.resume_committed = options.resume_committed;
   parts.resume_whole = options.resume_whole;
+  parts.resume_released = options.resume_released;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<DestinationVmm> {
     std::function<void()> at_handover = ConfinementAtHandover(options.confine, &control);
     if (options.resume.has_value()) {

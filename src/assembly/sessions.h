@@ -59,7 +59,8 @@ struct ReceiveOptions {
   int64_t recovery_timeout_us = 0;      // as in MigrateOptions
   std::optional<KeptMigration> resume;  // as in MigrateOptions
   bool resume_committed = false;        // the journal has kCommitted
-  bool resume_whole = false;            // its last record is kWhole
+  bool resume_whole = false;            // and kWhole
+  bool resume_released = false;         // and kReleased
   bool read_around = true;              // a fault brings its neighbors where the link is fast
   bool huge_pages = false;              // makes the memory huge again after the last page
   bool confine = false;                 // as in MigrateOptions

@@ -52,6 +52,10 @@ absl::StatusOr<FileDescriptor> ConnectUnix(const std::string& path, int type) {
   FileDescriptor fd(socket(AF_UNIX, type | SOCK_CLOEXEC, 0));
   if (!fd.valid()) return ErrnoStatus(errno, "make a unix socket");
   if (connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) < 0) {
+    if (errno == EAGAIN) {
+      return absl::ResourceExhaustedError(
+          fmt::format("connect to unix socket '{}': too many clients wait there already", path));
+    }
     return ErrnoStatus(errno, fmt::format("connect to unix socket '{}'", path));
   }
   return fd;

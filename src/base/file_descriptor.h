@@ -46,6 +46,7 @@ absl::Status SetNonBlocking(int fd, bool on);
 absl::StatusOr<std::pair<FileDescriptor, FileDescriptor>> MakeSocketPair();
 
 // A close-on-exec unix stream socket connected to `path`. Errors name the path.
+// Non-blocking: ResourceExhausted if its server has not taken those yet who came before.
 absl::StatusOr<FileDescriptor> ConnectUnix(const std::string& path, int type);
 
 }  // namespace faultline

@@ -220,7 +220,7 @@ ExitStatus Poison(const CommandParts& parts, const RunDirectory& directory, cons
 absl::StatusOr<Unfinished> Find(const RunDirectory& directory, const AbandonCommand& command) {
   ASSIGN_OR_RETURN(Unfinished found,
                    FindLone(directory, Role::kDestination, command.id, "abandon"));
-  if (found.journal.last_phase == JournalPhase::kWhole) {
+  if (found.journal.whole()) {
     return absl::FailedPreconditionError(fmt::format(
         "migration {0}: nothing is missing, all memory is here. 'faultline receive --resume {0}' "
         "tells the source, if it is there",

@@ -76,7 +76,8 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const Se
   if (resume != nullptr) {
     options.resume = resume->journal.kept;
     options.resume_committed = resume->journal.committed;
-    options.resume_whole = resume->journal.last_phase == JournalPhase::kWhole;
+    options.resume_whole = resume->journal.whole();
+    options.resume_released = resume->journal.released();
   }
   return options;
 }

@@ -136,13 +136,13 @@ void RunDirectory::RemoveOld() const {
     // Its command has failed, but the migration can be taken up again as long as both hosts live.
     absl::StatusOr<JournalContent> journal =
         ReadJournal(PathOf(file->migration_id, file->role, "journal"));
-    // So can one whose destination never heard the source's decision.
+    // So can one whose destination never heard the source's decision; and where the hook is armed
+    // still (whole, and not released) somebody has to let it go.
     if (journal.ok() && (journal->committed || journal->loaded) &&
         journal->last_phase != JournalPhase::kRolledBack &&
         journal->last_phase != JournalPhase::kCompleted &&
         journal->last_phase != JournalPhase::kReclaimed &&
-        journal->last_phase != JournalPhase::kAbandoned &&
-        journal->last_phase != JournalPhase::kWhole) {
+        journal->last_phase != JournalPhase::kAbandoned && !journal->released()) {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {

@@ -53,7 +53,7 @@ std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
       });
       if (runs || !IdMatches(id, one.migration_id)) continue;
       const char* command = role == Role::kSource ? "migrate" : "receive";
-      const bool whole = one.journal.last_phase == JournalPhase::kWhole;
+      const bool whole = one.journal.whole();
       text += json ? ToLine({{"id", one.migration_id},
                              {"role", RoleName(role)},
                              {"endpoint", one.record.endpoint},

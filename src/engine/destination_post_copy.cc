@@ -162,8 +162,15 @@ void DestinationSession::OnDisarmed(absl::Status status) {
                               "waits for pages that it never had");
   }
   disarmed_ = true;
+  if (result_.status.ok()) RecordOrSay(JournalPhase::kReleased);
   parts_.vmm->Finish(guard_.Wrap([this](absl::Status finished) {
-    if (!finished.ok()) parts_.observer->OnNotice(MessageOf(finished));
+    if (absl::IsUnavailable(finished)) {
+      parts_.observer->OnNotice(fmt::format(
+          "all of the VM's memory had arrived here, and its process has ended since ({})",
+          MessageOf(finished)));
+    } else if (!finished.ok()) {
+      parts_.observer->OnNotice(MessageOf(finished));
+    }
     Part();
   }));
 }

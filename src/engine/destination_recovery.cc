@@ -21,6 +21,8 @@ void DestinationSession::LoseLink(absl::Status reason) {
   lane_failure_ = absl::OkStatus();
   channel_.reset();
   resumed_ = {};
+  // Each loss has the whole time: a source that had come back is there to come back again.
+  if (step_ == Step::kParting) LimitParting();
   if (!is_news) return;  // a try to connect again that failed
   lost_at_ns_ = parts_.control->NowNanos();
   lanes_up_ = false;
@@ -37,8 +39,7 @@ void DestinationSession::LoseLink(absl::Status reason) {
       });
     });
   });
-  if (step_ == Step::kParting) return LimitParting();
-  if (step_ == Step::kClosing) return;
+  if (step_ >= Step::kClosing) return;
   if (!owned()) return NoticeUndecided(reason);
   parts_.observer->OnNotice(
       fmt::format("lost {}: {}; waiting for it to connect again. The VM runs until it needs a page "
@@ -50,9 +51,23 @@ void DestinationSession::LoseLink(absl::Status reason) {
 
 // The memory first: whoever waits for a page that is here already, or is zero, goes on at once.
 void DestinationSession::TakeUp() {
-  if (absl::Status status = TakeMemoryOver(); !status.ok()) {
-    return Fail(std::move(status), PeerErrorCode::kMemory);
-  }
+  absl::Status status = TakeMemoryOver();
+  if (status.ok()) return ConnectAgain();
+  if (options_.resume->whole) return SeeWhetherVmEnded(status);
+  Fail(std::move(status), PeerErrorCode::kMemory);
+}
+
+// All of its memory was here, so what became of the VM afterwards is no matter of the migration's:
+// if its process has ended there is nothing to let go, and the source is told.
+void DestinationSession::SeeWhetherVmEnded(const absl::Status& reason) {
+  parts_.vmm->Finish(guard_.Wrap([this, reason](absl::Status finished) {
+    if (step_ != Step::kDescribing) return;
+    if (!absl::IsUnavailable(finished)) return Fail(reason, PeerErrorCode::kMemory);
+    ConnectAgain();
+  }));
+}
+
+void DestinationSession::ConnectAgain() {
   map_cursor_.assign(vm_.regions.size(), 0);
   frozen_ = true;
   if (absl::Status status = Listen(); !status.ok()) {
@@ -73,6 +88,7 @@ void DestinationSession::TakeUp() {
 }
 
 absl::Status DestinationSession::TakeMemoryOver() {
+  if (options_.resume->released) return absl::OkStatus();
   ASSIGN_OR_RETURN(memory_, parts_.memory_factory->TakeOver(vm_));
   if (memory_ != nullptr) {
     MakeLaneEnds();

@@ -32,6 +32,7 @@ void DestinationSession::Start(Done done) {
     Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
     return;
   }
+  parts_.vmm->SetNotice([this](const std::string& text) { parts_.observer->OnNotice(text); });
   parts_.vmm->Prepare(guard_.Wrap([this](auto vm) { OnDescribed(std::move(vm)); }));
   if (!cancelled_early_.empty()) Cancel(cancelled_early_);
 }
@@ -47,6 +48,9 @@ void DestinationSession::EnterPhase(Phase phase) {
 
 void DestinationSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (step_ != Step::kDescribing) return;
+  if (!vm.ok() && options_.resume.has_value() && options_.resume->whole) {
+    return SeeWhetherVmEnded(vm.status());  // its memory's file may be gone with it
+  }
   if (!vm.ok()) return Fail(vm.status(), PeerErrorCode::kPrepare);
   vm_ = std::move(vm).value();
   if (options_.resume.has_value()) return TakeUp();
@@ -346,6 +350,7 @@ absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {
     return absl::ResourceExhaustedError(fmt::format(
         "DeviceState: more than {} in all", FormatBytes(options_.limits.device_state_bytes_max)));
   }
+  if (result_.integrity) device_state_digest_.Add(message.bytes);
   parts_.vmm->FeedDeviceState(message.bytes);
   return absl::OkStatus();
 }
@@ -354,6 +359,12 @@ absl::Status DestinationSession::OnDeviceStateEnd(const DeviceStateEnd& message)
   if (message.bytes_total != device_state_bytes_) {
     return absl::InvalidArgumentError(fmt::format("DeviceStateEnd.bytes_total is {}, but {} came",
                                                   message.bytes_total, device_state_bytes_));
+  }
+  // The VMM may have loaded it by now: it is not told whose the VM is before this fits.
+  if (result_.integrity && message.digest != device_state_digest_.End({})) {
+    return absl::DataLossError(
+        "the VM's device state changed on its way: it is not what the source sent; the VM that was "
+        "made of it is thrown away");
   }
   step_ = Step::kLoading;
   parts_.vmm->EndDeviceState();

@@ -23,6 +23,7 @@
 #include "engine/session_limits.h"
 #include "engine/session_report.h"
 #include "engine/transfer.h"
+#include "pages/page_digest.h"
 #include "seams/executor.h"
 #include "seams/guest_memory.h"
 #include "seams/journal.h"
@@ -49,6 +50,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
     MigrationId id{};
     bool committed = false;  // it had heard Commit
     bool whole = false;      // and had all memory
+    bool released = false;   // and had let it go
   };
   struct Options {
     SessionToken token{};          // random, a new one for each migration
@@ -161,6 +163,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   // Goes on in place of a session that died after Loaded.
   void TakeUp();
   absl::Status TakeMemoryOver();
+  void SeeWhetherVmEnded(const absl::Status& reason);
+  void ConnectAgain();
   void LimitRecovery();
   void LimitParting();
   void OnResume(const Hello& hello, std::unique_ptr<ControlChannel> channel);
@@ -221,6 +225,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   bool map_complete_ = false;
   uint64_t data_pages_ = 0;
   uint64_t device_state_bytes_ = 0;
+  RunDigester device_state_digest_;   // with integrity
   std::vector<uint64_t> map_cursor_;  // per region: the map is known up to there
   std::vector<PageRun> map_holes_;    // absent once the map is whole and right
   uint64_t map_digest_ = 0;

@@ -181,6 +181,7 @@ void SourceSession::FreezeIfReady() {
 void SourceSession::OnDeviceState(std::span<const std::byte> bytes) {
   if (step_ != Step::kFreezing && step_ != Step::kSaving) return;
   device_state_bytes_ += bytes.size();
+  if (result_.integrity) device_state_digest_.Add(bytes);
   while (!bytes.empty()) {
     auto piece = bytes.first(std::min(bytes.size(), kDeviceStateChunkBytesMax));
     channel_->Send(DeviceState{.bytes = {piece.begin(), piece.end()}});
@@ -223,14 +224,18 @@ void SourceSession::OnSaved(absl::Status status) {
   if (!status.ok()) return Fail(status, PeerErrorCode::kVmm);
   step_ = Step::kLoading;
   destination_awaits_word_ = true;
-  channel_->Send(DeviceStateEnd{.bytes_total = device_state_bytes_});
+  DeviceStateEnd end{.bytes_total = device_state_bytes_, .digest = {}};
+  if (result_.integrity) end.digest = device_state_digest_.End({});
+  channel_->Send(end);
 }
 
 // The one moment at which the VM changes hands. Once the record is written, whoever finds the
 // journal leaves the VM to the destination.
 void SourceSession::CommitHandover() {
   if (!lane_failure_.ok()) return Fail(lane_failure_, PeerErrorCode::kInternal);
-  absl::Status status = parts_.journal->Record(JournalPhase::kCommitted);
+  absl::Status status = parts_.vmm->MayHandOver();
+  if (!status.ok()) return Fail(status, PeerErrorCode::kVmm);
+  status = parts_.journal->Record(JournalPhase::kCommitted);
   if (!status.ok()) return Fail(Annotate(status, "write the journal"), PeerErrorCode::kInternal);
   committed_ns_ = parts_.control->NowNanos();
   step_ = Step::kCommitted;

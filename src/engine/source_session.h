@@ -23,6 +23,7 @@
 #include "engine/pusher.h"
 #include "engine/session_limits.h"
 #include "engine/session_report.h"
+#include "pages/page_digest.h"
 #include "seams/executor.h"
 #include "seams/journal.h"
 #include "seams/push_order.h"
@@ -191,6 +192,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   bool destination_has_map_ = false;
   bool destination_runs_ = false;
   uint64_t device_state_bytes_ = 0;
+  RunDigester device_state_digest_;  // with integrity
   SessionToken token_{};
   SourceTransport::Lanes lanes_;
   bool destination_ready_ = false;

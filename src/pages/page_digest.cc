@@ -56,6 +56,11 @@ uint64_t RunDigester::End(PageRun run) const {
   return WithPlace(run, XXH3_64bits_digest(state_.get()));
 }
 
+uint32_t DigestOfRequest(PageId page) {
+  const std::array<uint64_t, 2> words = {page.region, page.index};
+  return static_cast<uint32_t>(XXH3_64bits(words.data(), sizeof(words)));
+}
+
 uint64_t DigestWithRange(uint64_t digest, RegionIndex region, PageRange range) {
   const std::array<uint64_t, 4> words = {digest, region, range.first, range.end};
   return XXH3_64bits(words.data(), sizeof(words));

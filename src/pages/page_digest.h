@@ -42,6 +42,9 @@ class RunDigester {
   uint64_t bytes_ = 0;
 };
 
+// Of the name of a page that is asked for.
+uint32_t DigestOfRequest(PageId page);
+
 // Adds a region's ranges to the check sum of an allocation map: begin with 0, and give all ranges
 // in the order in which they are sent.
 uint64_t DigestWithRange(uint64_t digest, RegionIndex region, PageRange range);

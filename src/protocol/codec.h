@@ -36,11 +36,14 @@ struct DecodedMessage {
 absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
 
 // Lane frames and the check sums behind them have a fixed size.
-inline constexpr size_t kPageRequestBytes = 16;  // {u32 region, u32 zero, u64 page}
+// {u32 region, u32 check sum or zero, u64 page}
+inline constexpr size_t kPageRequestBytes = 16;
 // {u16 kind, u16 algorithm, u32 region, u64 first page, u32 pages, u32 packed bytes}
 inline constexpr size_t kPageFrameBytes = 24;
 
-void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out);
+// With `integrity` DigestOfRequest is part of it.
+void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out,
+                       bool integrity);
 void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameBytes> out);
 
 // As PageFrame says; kPageDigestBytes of them.
@@ -49,8 +52,9 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes);
 
 // The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
 // page). A packed run's bytes are fewer than the run's; whether they unpack is not seen here.
+// DataLoss: the check sum does not fit the request, which changed on its way.
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
-                                              const MemoryLayout& layout);
+                                              const MemoryLayout& layout, bool integrity);
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
                                           const MemoryLayout& layout, uint64_t run_bytes_max);
 

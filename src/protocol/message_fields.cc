@@ -273,9 +273,15 @@ void Read(DeviceState* state, WireReader& reader) {
   state->bytes.assign(bytes.begin(), bytes.end());
 }
 
-void Write(const DeviceStateEnd& end, WireWriter& writer) { writer.U64(end.bytes_total); }
+void Write(const DeviceStateEnd& end, WireWriter& writer) {
+  writer.U64(end.bytes_total);
+  if (end.digest.has_value()) writer.U64(*end.digest);
+}
 
-void Read(DeviceStateEnd* end, WireReader& reader) { end->bytes_total = reader.U64("bytes_total"); }
+void Read(DeviceStateEnd* end, WireReader& reader) {
+  end->bytes_total = reader.U64("bytes_total");
+  if (reader.bytes_left() == sizeof(uint64_t)) end->digest = reader.U64("digest");
+}
 
 void Write(const Loaded&, WireWriter&) {}
 void Read(Loaded*, WireReader&) {}

@@ -126,6 +126,8 @@ struct DeviceState {
 // source -> destination: that was all of it.
 struct DeviceStateEnd {
   uint64_t bytes_total = 0;
+  // With integrity, and only then: RunDigester over all of it, of an empty run.
+  std::optional<uint64_t> digest;
   friend bool operator==(const DeviceStateEnd&, const DeviceStateEnd&) = default;
 };
 

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "base/check.h"
+#include "pages/page_digest.h"
 #include "protocol/codec.h"
 #include "protocol/wire_bytes.h"
 
@@ -32,9 +33,10 @@ absl::Status CheckPacking(const PageFrame& frame, uint64_t run_bytes) {
 
 }  // namespace
 
-void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out) {
+void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out,
+                       bool integrity) {
   StoreLittleEndian(request.page.region, out.subspan(0, 4));
-  StoreLittleEndian(0, out.subspan(4, 4));
+  StoreLittleEndian(integrity ? DigestOfRequest(request.page) : 0, out.subspan(4, 4));
   StoreLittleEndian(request.page.index, out.subspan(8, 8));
 }
 
@@ -57,18 +59,24 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes) {
 }
 
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
-                                              const MemoryLayout& layout) {
+                                              const MemoryLayout& layout, bool integrity) {
   uint64_t region = LoadLittleEndian(bytes.subspan(0, 4));
-  uint64_t reserved = LoadLittleEndian(bytes.subspan(4, 4));
+  uint64_t check = LoadLittleEndian(bytes.subspan(4, 4));
   uint64_t index = LoadLittleEndian(bytes.subspan(8, 8));
+  // Before the fields are looked at: a changed one is not the peer's mistake.
+  if (integrity && check != DigestOfRequest({static_cast<RegionIndex>(region), index})) {
+    return absl::DataLossError(
+        "a page request changed on its way: its check sum is another one; it is not answered");
+  }
   if (region >= layout.size()) {
     return absl::InvalidArgumentError(
         fmt::format("bad page request from the peer: field 'region' is {}, the VM has {} regions",
                     region, layout.size()));
   }
-  if (reserved != 0) {
+  if (!integrity && check != 0) {
     return absl::InvalidArgumentError(fmt::format(
-        "bad page request from the peer: field 'reserved' is {}, it must be 0", reserved));
+        "bad page request from the peer: field 'check sum' is {}, without integrity it must be 0",
+        check));
   }
   if (index >= layout[region].page_count()) {
     return absl::InvalidArgumentError(

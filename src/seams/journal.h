@@ -29,6 +29,8 @@ enum class JournalPhase : uint8_t {
   // Destination: all memory is here, and the VM does what it should. What is left is to let the
   // memory go, which may have happened, and to tell the source.
   kWhole = 9,
+  // Destination: and its memory has been let go. What is left is to tell the source.
+  kReleased = 10,
 };
 
 // A RAM block as another process finds it again: a file's path, and what tells that it is that file

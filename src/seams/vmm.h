@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <functional>
 #include <span>
+#include <string>
 
 #include "base/status.h"
 #include "seams/vm_description.h"
@@ -17,6 +18,8 @@
 namespace faultline {
 
 using VmmDone = std::function<void(absl::Status)>;
+// Something that a person should know while an operation takes its time.
+using VmmNotice = std::function<void(const std::string&)>;
 using VmmDescribed = std::function<void(absl::StatusOr<VmDescription>)>;
 // Receives device state in order, on the control executor. The bytes are valid during the call.
 using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
@@ -39,6 +42,9 @@ class SourceVmm {
   // is ok when the VM is again as it was: another migration may begin with Prepare then. After a
   // failure Rollback may be called again.
   virtual void Rollback(VmmDone done) = 0;
+  // Just before the handover, with no operation under way: a reason to roll back instead. Decides
+  // at once.
+  virtual absl::Status MayHandOver() { return absl::OkStatus(); }
   // The handover happened: the VM is the destination's, and Rollback is not called any more.
   virtual void HandedOver() {}
   // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.
@@ -49,6 +55,9 @@ class SourceVmm {
 class DestinationVmm {
  public:
   virtual ~DestinationVmm() = default;
+
+  // Before anything else, if somebody listens. `notice` is called on the control executor.
+  virtual void SetNotice(VmmNotice notice) { (void)notice; }
 
   // Discovers the waiting VM and checks that it can take one over.
   virtual void Prepare(VmmDescribed done) = 0;
@@ -65,7 +74,7 @@ class DestinationVmm {
   // Stops and continues the VM's CPUs after the handover (out of memory on this host).
   virtual void SetPaused(bool paused, VmmDone done) = 0;
   // All memory is there: nothing more is needed. After TakeOver, which another process may have
-  // done.
+  // done. Unavailable: the VM's process has ended.
   virtual void Finish(VmmDone done) = 0;
   // Before the handover only: the VM must end here, also while another operation is under way
   // (whose `done` then gets a Cancelled status first).

@@ -181,6 +181,10 @@ TEST_F(CAbiTest, NamesWhatIsMissing) {
   options_.compression = static_cast<faultline_compression>(3);
   EXPECT_EQ(StartSource(), FAULTLINE_INVALID_ARGUMENT);
   EXPECT_THAT(error_.message, HasSubstr("compression is 3"));
+  options_.compression = FAULTLINE_COMPRESSION_AUTO;
+  options_.integrity = static_cast<faultline_integrity>(3);
+  EXPECT_EQ(StartSource(), FAULTLINE_INVALID_ARGUMENT);
+  EXPECT_THAT(error_.message, HasSubstr("integrity is 3"));
   EXPECT_EQ(session_, nullptr);
 }
 
@@ -199,6 +203,7 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
   options_.flags = FAULTLINE_ALLOW_INSECURE | FAULTLINE_GUEST_MAY_DISCARD;
   options_.bandwidth_bytes_per_second = 1000;
   options_.compression = FAULTLINE_COMPRESSION_LZ4;
+  options_.integrity = FAULTLINE_INTEGRITY_ON;
   options_.recovery_timeout_ms = 1500;
   options_.migration_id[3] = 7;
   options_.tls_dir = "/certificates";
@@ -208,6 +213,7 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
     EXPECT_TRUE(parts.insecure);
     EXPECT_EQ(parts.bandwidth, 1000u);
     EXPECT_EQ(parts.compression, Compression::kLz4);
+    EXPECT_EQ(parts.integrity, IntegrityWish::kOn);
     EXPECT_EQ(parts.recovery_timeout_us, 1'500'000);
     EXPECT_EQ(parts.id[3], 7);
     EXPECT_EQ(parts.tls.directory, "/certificates");

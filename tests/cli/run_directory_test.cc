@@ -146,6 +146,22 @@ TEST_F(RunDirectoryTest, AnUndecidedDestinationIsNotTidiedAway) {
   }
 }
 
+// Nor while the hook may be armed: somebody has to let the memory go.
+TEST_F(RunDirectoryTest, AWholeDestinationIsTidiedAwayOnceItsMemoryWasLetGo) {
+  RunDirectory directory = *RunDirectory::Open(base_ + "/run");
+  utimbuf old{.actime = time(nullptr) - 100000, .modtime = time(nullptr) - 100000};
+  for (const char* id : {kIdA, kIdB}) {
+    std::ofstream(directory.PathOf(id, Role::kDestination, "journal"))
+        << "faultline-journal 1 " << id << " destination\n3 loaded\n4 committed\n9 whole\n"
+        << (id == std::string(kIdB) ? "10 released\n" : "");
+    std::ofstream(directory.PathOf(id, Role::kDestination, "json")) << "";
+    ASSERT_EQ(utime(directory.PathOf(id, Role::kDestination, "json").c_str(), &old), 0);
+  }
+  directory.RemoveOld();
+  EXPECT_TRUE(std::filesystem::exists(directory.PathOf(kIdA, Role::kDestination, "journal")));
+  EXPECT_FALSE(std::filesystem::exists(directory.PathOf(kIdB, Role::kDestination, "journal")));
+}
+
 TEST(MigrationIdTest, IsRandom) {
   absl::StatusOr<std::string> first = MakeMigrationId();
   absl::StatusOr<std::string> second = MakeMigrationId();

@@ -107,6 +107,11 @@ TEST_F(SessionRecordTest, AWholeDestinationCanBeTakenUp) {
   absl::StatusOr<Unfinished> found = FindUnfinished(*directory_, Role::kDestination, "");
   ASSERT_TRUE(found.ok()) << found.status();
   EXPECT_EQ(found->journal.last_phase, JournalPhase::kWhole);
+  EXPECT_TRUE(found->journal.whole());
+  Leave(kFirstId, Role::kDestination, "4 committed\n9 whole\n10 released\n");
+  found = FindUnfinished(*directory_, Role::kDestination, "");
+  ASSERT_TRUE(found.ok()) << found.status();
+  EXPECT_TRUE(found->journal.whole());
   Leave(kFirstId, Role::kDestination, "4 committed\n9 whole\n5 completed\n");
   EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("it has completed"));
 }

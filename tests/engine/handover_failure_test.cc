@@ -186,6 +186,17 @@ TEST(HandoverFailureTest, TheJournalFailsBeforeTheHandover) {
   }
 }
 
+// The one who would put the VM back to work if this process died is gone.
+TEST(HandoverFailureTest, TheSourcesVmmHasAReasonNotToHandOver) {
+  MigrationRig rig;
+  rig.source_vmm.set_may_hand_over(absl::AbortedError("the guardian process has died"));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectMentions(rig.source_result->status, "guardian");
+  ExpectMentions(rig.destination_result->status, "guardian");
+}
+
 TEST(HandoverFailureTest, TheJournalFailsAtOnce) {
   for (bool at_source : {true, false}) {
     MigrationRig rig;

@@ -119,6 +119,48 @@ TEST_F(IntegrityTest, APageThatChangesEachTimeIsAskedForMoreAndMoreSeldom) {
   EXPECT_LT(move.rig.source_result->last.reconnects, 25u);  // once every 5 s at last
 }
 
+// Its answer would be another page's, which is dropped, and the one who waits would wait for good.
+TEST_F(IntegrityTest, ARequestThatChangesOnItsWayIsNotAnsweredAndComesAgain) {
+  Move move;
+  int changes_left = 1;
+  move.rig.network.set_changer([&](ConnectionRole role, int to, FakeNetwork::Bytes* bytes) {
+    if (to != 0 || role != ConnectionRole::kDemand || bytes->size() % kPageRequestBytes != 0)
+      return;
+    if (!move.rig.vm.runs_on_destination || changes_left == 0) return;
+    --changes_left;
+    (*bytes)[8] ^= std::byte{1};
+  });
+  move.rig.Start();
+  ASSERT_TRUE(move.rig.RunUntil([&] { return move.rig.vm.runs_on_destination; }));
+  std::optional<std::byte> seen;
+  const PageId page{0, 60};
+  move.rig.guest->Touch(page, [&](const std::vector<std::byte>& bytes) { seen = bytes[100]; });
+  ASSERT_TRUE(move.rig.RunToEnd(600'000'000));
+  EXPECT_EQ(changes_left, 0);
+  move.rig.ExpectCompleted();
+  move.rig.ExpectMemoryMoved();
+  EXPECT_EQ(seen, move.rig.source_byte(page));
+  EXPECT_EQ(move.rig.source_result->last.reconnects, 1u);
+  EXPECT_TRUE(move.Noticed(move.rig.source_observer, "a page request changed on its way"));
+}
+
+TEST_F(IntegrityTest, DeviceStateThatChangesOnItsWayIsThrownAway) {
+  Move move;
+  move.rig.network.set_rewriter([](const Message& message) -> std::optional<Message> {
+    auto* state = std::get_if<DeviceState>(&message);
+    if (state == nullptr) return std::nullopt;
+    DeviceState changed = *state;
+    changed.bytes[7] ^= std::byte{4};
+    return changed;
+  });
+  move.rig.Start();
+  ASSERT_TRUE(move.rig.RunToEnd());
+  move.rig.ExpectRolledBack();
+  EXPECT_NE(MessageOf(move.rig.source_result->status).find("device state changed on its way"),
+            std::string::npos)
+      << move.rig.source_result->status;
+}
+
 TEST_F(IntegrityTest, BeforeTheHandoverTheVmStaysWhereItWas) {
   Move move;
   std::optional<std::byte> seen;

@@ -204,7 +204,7 @@ void MigrationRig::ExpectCompleted() const {
   EXPECT_EQ(source_journal.records().back(), JournalPhase::kCompleted);
   // Where Goodbye was lost it does not know that the source knows.
   EXPECT_THAT(destination_journal.records().back(),
-              testing::AnyOf(JournalPhase::kCompleted, JournalPhase::kWhole));
+              testing::AnyOf(JournalPhase::kCompleted, JournalPhase::kReleased));
   EXPECT_TRUE(guest->disarmed());
 }
 

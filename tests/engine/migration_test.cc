@@ -17,8 +17,9 @@ TEST(MigrationTest, MovesTheVm) {
   using enum JournalPhase;
   EXPECT_EQ(rig.source_journal.records(),
             (std::vector<JournalPhase>{kPreparing, kFrozen, kCommitted, kCompleted}));
-  EXPECT_EQ(rig.destination_journal.records(),
-            (std::vector<JournalPhase>{kPreparing, kLoaded, kCommitted, kWhole, kCompleted}));
+  EXPECT_EQ(
+      rig.destination_journal.records(),
+      (std::vector<JournalPhase>{kPreparing, kLoaded, kCommitted, kWhole, kReleased, kCompleted}));
   EXPECT_EQ(rig.source_journal.made_durable(), 1);
   EXPECT_EQ(rig.destination_journal.made_durable(), 1);
   EXPECT_TRUE(rig.source_observer.notices().empty());

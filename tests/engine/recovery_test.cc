@@ -332,6 +332,30 @@ TEST_F(RecoveryTest, TheLastWordsAreLost) {
   }
 }
 
+// A source that came back and was lost again is waited for as long as the first time.
+TEST_F(RecoveryTest, TheLastWordsAreLostTwice) {
+  for (bool comes_back : {true, false}) {
+    Move move;
+    int cuts = 0;
+    move.once.set_hook([&](const Message& message, bool) {
+      const bool cut = std::holds_alternative<Completed>(message) && cuts < 2;
+      return cut && ++cuts > 0 ? FakeFate::kCut : FakeFate::kDeliver;
+    });
+    move.rig.Start();
+    ASSERT_TRUE(move.rig.RunUntil([&] { return cuts == 1; }));
+    move.rig.network.Mend();
+    ASSERT_TRUE(move.rig.RunUntil([&] { return cuts == 2; }));
+    move.rig.clock.AdvanceBy(20'000'000);
+    ASSERT_FALSE(move.rig.destination_result.has_value());
+    if (comes_back) move.rig.network.Mend();
+    move.rig.clock.AdvanceBy(move.rig.limits.parting_timeout_us - 19'000'000);
+    ASSERT_TRUE(move.rig.destination_result.has_value());
+    EXPECT_TRUE(move.rig.destination_result->status.ok());
+    EXPECT_EQ(move.rig.source_result.has_value(), comes_back);
+    EXPECT_EQ(move.rig.destination_observer.Noticed("cannot be told"), !comes_back);
+  }
+}
+
 TEST_F(RecoveryTest, TheTimeLimitEndsBothSides) {
   Move move;
   move.rig.limits.recovery_timeout_us = 30'000'000;

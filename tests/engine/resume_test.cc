@@ -95,8 +95,11 @@ struct MortalRig : MigrationRig {
                                   .observer = &destination_observer},
         DestinationSession::Options{
             .token = {7, 7, 7},
-            .resume =
-                DestinationSession::Resume{.id = {1, 2, 3}, .committed = committed, .whole = whole},
+            .resume = DestinationSession::Resume{.id = {1, 2, 3},
+                                                 .committed = committed,
+                                                 .whole = whole,
+                                                 .released = destination_journal.Has(
+                                                     JournalPhase::kReleased)},
             .limits = limits});
     again_destination_threads.control.Post([this] {
       again_destination->Start(
@@ -231,6 +234,47 @@ TEST(ResumeTest, TheDestinationDiesBeforeTheSourceKnowsThatAllIsThere) {
   }
 }
 
+// The migration was complete; what became of the VM since is another matter, and is said.
+TEST(ResumeTest, TheVmHasEndedSinceAllWasThere) {
+  for (int way = 0; way < 4; ++way) {
+    const bool released = way % 2 == 1;
+    const bool file_is_gone = way >= 2;
+    SCOPED_TRACE(way);
+    MortalRig rig;
+    rig.RunUntilPostCopy();
+    ASSERT_TRUE(rig.RunUntil([&] {
+      return rig.destination_journal.Has(released ? JournalPhase::kReleased : JournalPhase::kWhole);
+    }));
+    rig.KillDestination();
+    rig.arm_failure = absl::NotFoundError("no such hook");
+    rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+    const absl::Status ended = absl::UnavailableError("nobody serves the monitor");
+    if (file_is_gone) rig.again_destination_vmm->Script("Prepare", {.status = ended});
+    rig.again_destination_vmm->Script("Finish", {.status = ended});
+    ASSERT_TRUE(rig.RunToEnd(600'000'000));
+    for (const auto& result : {rig.source_result, rig.destination_result}) {
+      EXPECT_TRUE(result->status.ok()) << result->status;
+      EXPECT_EQ(result->owner, VmOwner::kDestination);
+    }
+    EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kCompleted);
+    EXPECT_TRUE(rig.destination_observer.Noticed("has ended since"));
+  }
+}
+
+// Its hook cannot be reached, and it lives: its memory is armed still.
+TEST(ResumeTest, TheVmLivesAndItsMemoryCannotBeLetGo) {
+  MortalRig rig;
+  rig.RunUntilPostCopy();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_journal.Has(JournalPhase::kWhole); }));
+  rig.KillDestination();
+  rig.arm_failure = absl::NotFoundError("no such hook");
+  rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_result.has_value(); }));
+  EXPECT_TRUE(absl::IsNotFound(rig.destination_result->status));
+  EXPECT_EQ(rig.destination_result->owner, VmOwner::kDestination);
+  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
+}
+
 TEST(ResumeTest, TheDestinationDiesWhenItHasSaidThatAllIsThere) {
   MortalRig rig;
   bool said = false;
@@ -257,7 +301,7 @@ TEST(ResumeTest, TheSourceDoesNotComeToHearThatAllIsThere) {
   ASSERT_TRUE(rig.RunUntil([&] { return rig.destination_result.has_value(); }, 40'000'000));
   EXPECT_TRUE(rig.destination_result->status.ok()) << rig.destination_result->status;
   EXPECT_TRUE(rig.destination_observer.Noticed("'faultline receive --resume"));
-  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
+  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kReleased);
   EXPECT_EQ(rig.again_destination_vmm->CountOf("Finish"), 1u);
 }
 

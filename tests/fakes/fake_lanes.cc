@@ -87,7 +87,8 @@ void FakePageExporter::Stop() {
 void FakePageExporter::OnBytes(const FakeSocket::Bytes& bytes) {
   std::span<const std::byte> left(bytes);
   while (left.size() >= kPageRequestBytes && listener_ != nullptr) {
-    auto request = DecodePageRequest(left.first<kPageRequestBytes>(), terms_.layout);
+    auto request =
+        DecodePageRequest(left.first<kPageRequestBytes>(), terms_.layout, terms_.integrity);
     if (!request.ok()) return Fail(request.status());
     left = left.subspan(kPageRequestBytes);
     Answer(request->page);
@@ -130,7 +131,8 @@ void FakePageReader::Read(std::span<const PageId> pages) {
   FakeSocket::Bytes bytes(pages.size() * kPageRequestBytes);
   for (size_t i = 0; i < pages.size(); ++i) {
     EncodePageRequest({pages[i]},
-                      std::span(bytes).subspan(i * kPageRequestBytes).first<kPageRequestBytes>());
+                      std::span(bytes).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(),
+                      terms_.integrity);
   }
   socket_->Send(std::move(bytes));
 }

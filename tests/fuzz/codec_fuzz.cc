@@ -35,9 +35,11 @@ void CheckMessages(std::span<const std::byte> bytes) {
 
 void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
   if (bytes.size() >= kPageRequestBytes) {
-    auto request = DecodePageRequest(bytes.first<kPageRequestBytes>(), layout);
-    FAULTLINE_CHECK(!request.ok() ||
-                    request->page.index < layout[request->page.region].page_count());
+    for (bool integrity : {false, true}) {
+      auto request = DecodePageRequest(bytes.first<kPageRequestBytes>(), layout, integrity);
+      FAULTLINE_CHECK(!request.ok() ||
+                      request->page.index < layout[request->page.region].page_count());
+    }
   }
   if (bytes.size() >= kPageFrameBytes) {
     auto frame = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax);

@@ -374,8 +374,8 @@ class ExporterPart : public Part, public PageExporter::Listener {
     Bytes expected;
     std::vector<PageId> pages;
     for (size_t at = 0; at + kPageRequestBytes <= sent.size(); at += kPageRequestBytes) {
-      const auto request =
-          DecodePageRequest(std::span(sent).subspan(at).first<kPageRequestBytes>(), kLayout);
+      const auto request = DecodePageRequest(std::span(sent).subspan(at).first<kPageRequestBytes>(),
+                                             kLayout, integrity_);
       if (!request.ok()) break;
       pages.push_back(request->page);
       const std::byte byte = ExportedMemory::Byte(request->page);

@@ -31,6 +31,7 @@ SIZE(faultline_options, 88);
 AT(faultline_options, userfaultfd, 20);
 AT(faultline_options, migration_id, 32);
 AT(faultline_options, compression, 48);
+AT(faultline_options, integrity, 52);
 AT(faultline_options, tls_dir, 56);
 AT(faultline_options, tls_hostname, 72);
 AT(faultline_options, recovery_timeout_ms, 80);

@@ -9,10 +9,11 @@ from rig.events import cell_of, fill
 from rig.recovery import RecoveryCase
 
 # Cells for every run of the tests: what no other test does.
-SOME = (("source's monitor hangs up", "P"), ("destination's monitor hangs up", "D"),
-        ("source's QEMU is killed", "D"), ("destination's QEMU is killed", "E"),
-        ("source's host reboots", "C"), ("destination's host reboots", "M"),
-        ("no room for the source's journal", "D"), ("no room for the destination's journal", "C"),
+SOME = (("`migrate`'s guardian is killed", "D"), ("source's monitor hangs up", "P"),
+        ("destination's monitor hangs up", "D"), ("source's QEMU is killed", "D"),
+        ("destination's QEMU is killed", "E"), ("source's host reboots", "C"),
+        ("destination's host reboots", "M"), ("no room for the source's journal", "D"),
+        ("no room for the destination's journal", "C"),
         ("no memory on the destination for 3 s", "C"),
         ("both clocks jump a year ahead, then back by two", "F"))
 

@@ -4,7 +4,9 @@ rights, and what they leave on the host. All other tests run in the same sandbox
 import os
 import signal
 import stat
+import sys
 
+import rig
 from rig import paths
 from rig.faultline import Command
 from rig.small import SmallVmCase
@@ -80,6 +82,22 @@ class Sandbox(SandboxCase):
             self.assertEqual("0", facts["Seccomp"])
             self.assertNotEqual(0, int(facts["CapEff"], 16))
         self.finish(destination, receive, migrate)
+
+    def test_a_host_that_refuses(self):
+        """It moves the VM with more rights than it needs, and says so."""
+        source, destination = self.working(), self.waiting()
+        script = os.path.join(os.path.dirname(rig.__file__), "no_filters.py")
+        wrap = (sys.executable, script)
+        receive = self.receive(destination, wrap=wrap)
+        migrate = Command(["migrate", "--to", f"tcp://127.0.0.1:{receive.port}", "--qmp",
+                           f"unix:{source.engine_qmp}", "--json"], self._log("migrate"), wrap=wrap)
+        self._own(migrate)
+        for command in (receive, migrate):
+            self.assertEqual(0, command.wait(60), command.describe())
+            texts = [e["text"] for e in command.events if e.get("event") == "notice"]
+            self.assertTrue(any("does not let the command give up all the rights" in text
+                                for text in texts), texts)
+        self.wait_rounds(destination)
 
     def test_the_destination_is_called_by_name(self):
         """The resolver loads what it needs after the door has closed."""

@@ -211,6 +211,10 @@ TEST(CodecTest, IntegrityIsSaidWhereOlderReleasesLookedAtNothing) {
   const AllocationMapEnd end{.data_pages = 0x1234, .digest = 0x0102030405060708};
   EXPECT_EQ(Hex(Encode(end)), "080000001000000034120000000000000807060504030201");
   EXPECT_TRUE(DecodeMessage(Encode(end))->message == Message(end));
+  for (std::optional<uint64_t> digest : {std::optional<uint64_t>(), std::optional<uint64_t>(5)}) {
+    const DeviceStateEnd state{.bytes_total = 0x1234, .digest = digest};
+    EXPECT_TRUE(DecodeMessage(Encode(state))->message == Message(state));
+  }
 }
 
 TEST(CodecTest, TextsAreCutWhenSentAndCheckedWhenReceived) {

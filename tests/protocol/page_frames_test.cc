@@ -44,8 +44,10 @@ void ExpectRefused(const FrameBytes& bytes, const std::string& field) {
 
 TEST(PageFramesTest, TheWireFormatIsWhatItWas) {
   RequestBytes request;
-  EncodePageRequest({{1, 0x0102030405060708}}, request);
+  EncodePageRequest({{1, 0x0102030405060708}}, request, false);
   EXPECT_EQ(Hex(request), "01000000000000000807060504030201");
+  EncodePageRequest({{1, 0x0102030405060708}}, request, true);
+  EXPECT_EQ(Hex(request), "010000009ee8295f0807060504030201");
   EXPECT_EQ(Hex(Frame(1, {1, 2, 3})), "010000000100000002000000000000000300000000000000");
   EXPECT_EQ(Hex(Frame(2, {0, 9, 1})), "020000000000000009000000000000000100000000000000");
   EXPECT_EQ(Hex(Frame(3, {})), "030000000000000000000000000000000000000000000000");
@@ -62,8 +64,10 @@ TEST(PageFramesTest, CheckSumsComeBack) {
 
 TEST(PageFramesTest, ComeBack) {
   RequestBytes request;
-  EncodePageRequest({{1, 2}}, request);
-  EXPECT_EQ(DecodePageRequest(request, kLayout).value(), (PageRequest{{1, 2}}));
+  for (bool integrity : {false, true}) {
+    EncodePageRequest({{1, 2}}, request, integrity);
+    EXPECT_EQ(DecodePageRequest(request, kLayout, integrity).value(), (PageRequest{{1, 2}}));
+  }
   for (const PageFrame& frame :
        {PageFrame{PageFrameKind::kData, {0, 240, 16}}, PageFrame{PageFrameKind::kZero, {1, 2, 1}},
         PageFrame{PageFrameKind::kFinished, {}},
@@ -81,8 +85,8 @@ TEST(PageFramesTest, ComeBack) {
 TEST(PageFramesTest, ARequestIsInsideTheVm) {
   auto refused = [](PageId page, const std::string& field) {
     RequestBytes bytes;
-    EncodePageRequest({page}, bytes);
-    auto request = DecodePageRequest(bytes, kLayout);
+    EncodePageRequest({page}, bytes, false);
+    auto request = DecodePageRequest(bytes, kLayout, false);
     return !request.ok() &&
            MessageOf(request.status()).find("'" + field + "'") != std::string::npos;
   };
@@ -92,9 +96,20 @@ TEST(PageFramesTest, ARequestIsInsideTheVm) {
   EXPECT_TRUE(refused({2, 0}, "region"));
   EXPECT_TRUE(refused({0, ~uint64_t{0}}, "page"));
   RequestBytes bytes;
-  EncodePageRequest({{0, 0}}, bytes);
+  EncodePageRequest({{0, 0}}, bytes, false);
   bytes[4] = std::byte{1};
-  EXPECT_FALSE(DecodePageRequest(bytes, kLayout).ok());
+  EXPECT_FALSE(DecodePageRequest(bytes, kLayout, false).ok());
+}
+
+// Whichever bit it is: it is not answered, with another page or at all.
+TEST(PageFramesTest, ARequestThatChangedOnItsWayIsFoundOut) {
+  RequestBytes bytes;
+  EncodePageRequest({{0, 5}}, bytes, true);
+  for (size_t bit = 0; bit < 8 * bytes.size(); ++bit) {
+    RequestBytes changed = bytes;
+    changed[bit / 8] ^= std::byte{1} << (bit % 8);
+    EXPECT_TRUE(absl::IsDataLoss(DecodePageRequest(changed, kLayout, true).status())) << bit;
+  }
 }
 
 TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {

@@ -286,7 +286,8 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
   if (resumes) {
     resume = DestinationSession::Resume{.id = journal->kept()->id,
                                         .committed = journal->Has(JournalPhase::kCommitted),
-                                        .whole = journal->Has(JournalPhase::kWhole)};
+                                        .whole = journal->Has(JournalPhase::kWhole),
+                                        .released = journal->Has(JournalPhase::kReleased)};
   }
   const SessionToken token = resumes ? journal->kept()->token : SessionToken{7, 7, 7};
   session_ = std::make_unique<DestinationSession>(

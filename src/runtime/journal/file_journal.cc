@@ -63,6 +63,8 @@ const char* JournalPhaseName(JournalPhase phase) {
       return "abandoned";
     case JournalPhase::kWhole:
       return "whole";
+    case JournalPhase::kReleased:
+      return "released";
   }
   return "unknown";
 }
@@ -165,14 +167,13 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     int value = 0;
     auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
     if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
-        value > static_cast<int>(JournalPhase::kWhole)) {
+        value > static_cast<int>(JournalPhase::kReleased)) {
       return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
     }
     JournalPhase phase = static_cast<JournalPhase>(value);
     content.last_phase = phase;
     content.loaded = content.loaded || phase == JournalPhase::kLoaded;
-    content.committed =
-        content.committed || phase == JournalPhase::kCommitted || phase == JournalPhase::kWhole;
+    content.committed = content.committed || phase == JournalPhase::kCommitted || content.whole();
   }
   if (header) return absl::InvalidArgumentError("the journal has no first line");
   return content;

@@ -50,8 +50,12 @@ struct JournalContent {
   std::string side;
   std::optional<JournalPhase> last_phase;  // none: no record yet
   bool loaded = false;                     // a kLoaded record is there
-  bool committed = false;             // a kCommitted record is there (or kWhole), whatever followed
+  bool committed = false;  // a kCommitted record is there (or a later one), whatever followed
   std::optional<KeptMigration> kept;  // of the last "kept" line
+
+  // Destination: all memory is here, and the source is not known to know.
+  bool whole() const { return last_phase == JournalPhase::kWhole || released(); }
+  bool released() const { return last_phase == JournalPhase::kReleased; }
 };
 
 absl::StatusOr<JournalContent> ParseJournal(const std::string& text);

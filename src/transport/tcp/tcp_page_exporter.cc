@@ -48,7 +48,8 @@ void TcpPageExporter::ReadRequests() {
   size_t first = queue_begin_ + queue_count_;
   for (size_t i = 0; i < count; ++i) {
     auto request = DecodePageRequest(
-        std::span(requests_).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(), layout_);
+        std::span(requests_).subspan(i * kPageRequestBytes).first<kPageRequestBytes>(), layout_,
+        digest_bytes_ != 0);
     if (!request.ok()) return Fail(request.status());
     queue_[(first + i) % kAnswersQueuedMax] = {.page = request->page};
   }

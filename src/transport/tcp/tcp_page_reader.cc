@@ -43,7 +43,8 @@ void TcpPageReader::Read(std::span<const PageId> pages) {
   size_t at = unsent_.size();
   unsent_.resize(at + pages.size() * kPageRequestBytes);
   for (const PageId& page : pages) {
-    EncodePageRequest({page}, std::span(unsent_).subspan(at).first<kPageRequestBytes>());
+    EncodePageRequest({page}, std::span(unsent_).subspan(at).first<kPageRequestBytes>(),
+                      digest_bytes_ != 0);
     at += kPageRequestBytes;
   }
   Flush();

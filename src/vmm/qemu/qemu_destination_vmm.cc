@@ -88,7 +88,7 @@ void QemuDestinationVmm::Discard(VmmDone done) {
 
 absl::StatusOr<VmDescription> QemuDestinationVmm::DoPrepare(const std::string& journal_path) {
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
-  RETURN_IF_ERROR(OpenProcess());
+  ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kDestination));
   may_discard_ = true;  // it waits, so it is not at work for anybody
   RETURN_IF_ERROR(ApplyDestinationSettings(qmp_.get(), prepared_.facts, &settings_));
@@ -101,25 +101,14 @@ absl::StatusOr<VmDescription> QemuDestinationVmm::DoPrepare(const std::string& j
   return prepared_.description;
 }
 
-absl::Status QemuDestinationVmm::OpenProcess() {
-  ASSIGN_OR_RETURN(int pid, qmp_->PeerPid());
-  if (pid <= 0) return absl::OkStatus();
-  process_ = FileDescriptor(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  if (!process_.valid()) {
-    return ErrnoStatus(errno, fmt::format("open the destination's QEMU (process {})", pid));
-  }
-  // An answer proves that QEMU lives, so that the number was still its own when it was opened.
-  return qmp_->Execute("query-status").status();
-}
-
 absl::Status QemuDestinationVmm::StartGuardian(const std::string& journal_path) {
-  if (journal_path.empty() || !process_.valid()) return absl::OkStatus();
+  if (journal_path.empty() || !process_.known()) return absl::OkStatus();
   Guardian::Setup setup;
   setup.side = Guardian::Side::kDestination;
   setup.journal_path = journal_path;
   setup.monitor = qmp_->fd();
   setup.monitor_path = qmp_->path();
-  setup.process = process_.get();
+  setup.process = process_.pidfd();
   ASSIGN_OR_RETURN(guardian_, Guardian::Spawn(setup));
   return guardian_->AwaitReady();
 }
@@ -173,9 +162,7 @@ absl::Status QemuDestinationVmm::DoLoad() {
 absl::Status QemuDestinationVmm::CheckAliveAtTheEnd() {
   RETURN_IF_ERROR(WaitForDescriptor(state_ended_.fd(), POLLIN, worker_.cancel(), Deadline::Never(),
                                     "the end of the VM's device state"));
-  if (!process_.valid()) return absl::OkStatus();
-  pollfd end{process_.get(), POLLIN, 0};
-  if (poll(&end, 1, 0) <= 0) return absl::OkStatus();
+  if (!process_.ended()) return absl::OkStatus();
   return absl::AbortedError(
       "the destination's QEMU ended after it had loaded the VM's devices (its reason stands in its "
       "own log): start it again, and migrate again");
@@ -206,14 +193,27 @@ absl::Status QemuDestinationVmm::DoTakeOver(bool run) {
 }
 
 absl::Status QemuDestinationVmm::DoSetPaused(bool paused) {
-  return AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(), [&] {
+  return AskAgainIfLost(&qmp_, Call(/*patient=*/true), [&] {
     return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
   });
 }
 
 absl::Status QemuDestinationVmm::DoFinish() {
-  return AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(),
+  return AskAgainIfLost(&qmp_, Call(/*patient=*/false),
                         [this] { return RestoreSettings(qmp_.get(), settings_); });
+}
+
+MonitorCall QemuDestinationVmm::Call(bool patient) {
+  MonitorCall call{
+      .path = options_.qmp_path, .cancel = worker_.cancel(), .process = &process_, .on_delay = {}};
+  if (!patient) return call;
+  call.patience_ms = QmpClient::kGreetingTimeoutMs;
+  call.on_delay = [this](const std::string& text) {
+    worker_.PostToControl([this, text] {
+      if (notice_) notice_(text);
+    });
+  };
+  return call;
 }
 
 absl::Status QemuDestinationVmm::DoDiscard() {
@@ -224,8 +224,8 @@ absl::Status QemuDestinationVmm::DoDiscard() {
     return absl::OkStatus();
   }
   absl::Status status = qmp_->Execute("quit", Json::object(), kDiscardTimeoutMs).status();
-  if (status.ok() && process_.valid()) {
-    status = WaitForDescriptor(process_.get(), POLLIN, worker_.cancel(),
+  if (status.ok() && process_.known()) {
+    status = WaitForDescriptor(process_.pidfd(), POLLIN, worker_.cancel(),
                                Deadline::After(kDiscardTimeoutMs), "the destination's QEMU to end");
   }
   if (!status.ok()) RETURN_IF_ERROR(KillQemu());
@@ -235,15 +235,15 @@ absl::Status QemuDestinationVmm::DoDiscard() {
 }
 
 absl::Status QemuDestinationVmm::KillQemu() {
-  if (!process_.valid()) {
+  if (!process_.known()) {
     return absl::UnavailableError(
         "the destination's QEMU does not answer 'quit' and runs in another process namespace: end "
         "it by hand");
   }
-  if (syscall(SYS_pidfd_send_signal, process_.get(), SIGKILL, nullptr, 0) < 0 && errno != ESRCH) {
+  if (syscall(SYS_pidfd_send_signal, process_.pidfd(), SIGKILL, nullptr, 0) < 0 && errno != ESRCH) {
     return ErrnoStatus(errno, "end the destination's QEMU");
   }
-  return WaitForDescriptor(process_.get(), POLLIN, worker_.cancel(),
+  return WaitForDescriptor(process_.pidfd(), POLLIN, worker_.cancel(),
                            Deadline::After(kKillTimeoutMs), "the destination's QEMU to end");
 }
 

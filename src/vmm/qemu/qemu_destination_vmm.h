@@ -11,6 +11,8 @@
 #include "vmm/qemu/device_relay.h"
 #include "vmm/qemu/guardian.h"
 #include "vmm/qemu/migration_settings.h"
+#include "vmm/qemu/monitor_call.h"
+#include "vmm/qemu/monitored_process.h"
 #include "vmm/qemu/operation_worker.h"
 #include "vmm/qemu/qmp_client.h"
 #include "vmm/qemu/ram_discovery.h"
@@ -33,6 +35,7 @@ class QemuDestinationVmm : public DestinationVmm {
   QemuDestinationVmm(QemuDestinationOptions options, Executor* control);
   ~QemuDestinationVmm() override;
 
+  void SetNotice(VmmNotice notice) override { notice_ = std::move(notice); }
   void Prepare(VmmDescribed done) override;
   void DescribeAgain(VmmDescribed done) override;
   void Load(VmmDone done) override;
@@ -54,15 +57,17 @@ class QemuDestinationVmm : public DestinationVmm {
   absl::Status DoFinish();
   absl::Status DoDiscard();
 
-  absl::Status OpenProcess();
   absl::Status StartGuardian(const std::string& journal_path);
   absl::Status LoadError(const absl::Status& cause);
   absl::Status KillQemu();
+  // How a monitor that hung up is called again; `patient`: QEMU may wait for a page.
+  MonitorCall Call(bool patient);
 
   const QemuDestinationOptions options_;
   // Control thread only: made in Prepare, so that bytes can be fed as soon as Load was called.
   std::unique_ptr<DeviceStreamWriter> stream_;
   FileDescriptor stream_for_qemu_;  // given to the worker with Prepare
+  VmmNotice notice_;                // control thread only
 
   CancelEvent state_ended_;  // set when the source has sent all of the device state
 
@@ -71,7 +76,7 @@ class QemuDestinationVmm : public DestinationVmm {
   DiscoveredVm prepared_;
   DiscoveredVm described_again_;
   SettingsBackup settings_;
-  FileDescriptor process_;    // a pidfd; none if QEMU lives in another process namespace
+  MonitoredProcess process_;
   bool may_discard_ = false;  // QEMU was seen waiting, and the VM is not this side's yet
   std::unique_ptr<Guardian> guardian_;
 

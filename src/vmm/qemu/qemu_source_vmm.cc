@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "vmm/qemu/monitor_call.h"
 
 namespace faultline {
 namespace {
@@ -45,6 +46,9 @@ void QemuSourceVmm::Rollback(VmmDone done) {
   worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
 }
 
+// Nothing is under way, so the worker's thread does not touch the guardian.
+absl::Status QemuSourceVmm::MayHandOver() { return CheckGuardian(); }
+
 void QemuSourceVmm::HandedOver() {
   if (!options_.at_handover) return;
   worker_.Run<absl::Status>(
@@ -64,6 +68,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   if (guardian_ != nullptr) guardian_->StandDown();
   touched_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
+  ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
   plan_ = RollbackPlan();
   plan_.was_running = prepared_.description.running;
@@ -189,8 +194,7 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
 
 absl::Status QemuSourceVmm::DoRollback() {
   if (!touched_) return absl::OkStatus();  // another migration of this VM is not ours to end
-  absl::Status status = AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(),
-                                       [this] { return RollBackSource(qmp_.get(), plan_); });
+  absl::Status status = Ask([this] { return RollBackSource(qmp_.get(), plan_); });
   stream_.reset();
   if (status.ok() && guardian_ != nullptr) guardian_->StandDown();
   return status;
@@ -200,23 +204,29 @@ absl::Status QemuSourceVmm::DoRetire(bool quit) {
   FAULTLINE_CHECK(qmp_ != nullptr);
   stream_.reset();
   if (guardian_ != nullptr) guardian_->StandDown();
-  absl::Status status = AskAgainIfLost(&qmp_, options_.qmp_path, worker_.cancel(), [this] {
-    return RestoreSettings(qmp_.get(), plan_.settings);
-  });
-  if (status.ok() && quit) status = WaitForQemuEnd();
+  absl::Status status = Ask([this] { return RestoreSettings(qmp_.get(), plan_.settings); });
+  if (status.ok() && quit) status = Ask([this] { return Quit(); });
   // One that has ended already has done what `quit` asks.
   return quit && absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 
-absl::Status QemuSourceVmm::WaitForQemuEnd() {
-  absl::Status status = qmp_->Execute("quit").status();
+absl::Status QemuSourceVmm::Quit() {
+  RETURN_IF_ERROR(qmp_->Execute("quit").status());
+  absl::Status status;
   while (status.ok()) {
     // The monitor's connection ends with the process.
     status = qmp_->WaitForEvent([](const QmpEvent&) { return true; }, kRetireTimeoutMs,
                                 "the source's QEMU to end")
                  .status();
   }
-  return status;
+  return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+absl::Status QemuSourceVmm::Ask(const std::function<absl::Status()>& ask) {
+  return AskAgainIfLost(
+      &qmp_,
+      {.path = options_.qmp_path, .cancel = worker_.cancel(), .process = &process_, .on_delay = {}},
+      ask);
 }
 
 }  // namespace faultline

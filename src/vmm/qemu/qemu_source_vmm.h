@@ -12,6 +12,7 @@
 #include "seams/vmm.h"
 #include "vmm/qemu/device_relay.h"
 #include "vmm/qemu/guardian.h"
+#include "vmm/qemu/monitored_process.h"
 #include "vmm/qemu/operation_worker.h"
 #include "vmm/qemu/qmp_client.h"
 #include "vmm/qemu/ram_discovery.h"
@@ -29,8 +30,8 @@ struct QemuSourceOptions {
 };
 
 // Prepare starts the guardian. It stands down when Rollback or Retire succeeded; if this object is
-// destroyed before, the guardian decides by the journal. While a guardian was asked for, Freeze and
-// SaveDevices fail if it has died.
+// destroyed before, the guardian decides by the journal. While a guardian was asked for, Freeze,
+// SaveDevices and MayHandOver fail if it has died.
 class QemuSourceVmm : public SourceVmm {
  public:
   QemuSourceVmm(QemuSourceOptions options, Executor* control);
@@ -40,6 +41,7 @@ class QemuSourceVmm : public SourceVmm {
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
+  absl::Status MayHandOver() override;
   void HandedOver() override;
   void Retire(bool quit, VmmDone done) override;
 
@@ -57,14 +59,17 @@ class QemuSourceVmm : public SourceVmm {
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(const std::string& status);
-  // Sends `quit` and waits for the end, which is an Unavailable status.
-  absl::Status WaitForQemuEnd();
+  // Sends `quit`. Ok when QEMU is ending.
+  absl::Status Quit();
+  // On a new connection if this one was lost; Unavailable if QEMU has ended.
+  absl::Status Ask(const std::function<absl::Status()>& ask);
 
   const QemuSourceOptions options_;
   DeviceStateSink sink_;  // control thread only
 
   // The worker thread's. In the order of destruction, last first.
   std::unique_ptr<QmpClient> qmp_;
+  MonitoredProcess process_;
   DiscoveredVm prepared_;
   DiscoveredVm frozen_;
   std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped

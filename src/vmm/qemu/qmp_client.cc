@@ -72,7 +72,7 @@ absl::Status QmpClient::Greet(int64_t timeout_ms) {
   absl::StatusOr<std::string> line = ReadLine(DeadlineFor(timeout_ms), "QEMU's greeting");
   if (absl::IsDeadlineExceeded(line.status())) {
     if (!received_.empty()) return NotQmp(path_, received_);
-    return absl::UnavailableError(fmt::format(
+    return absl::DeadlineExceededError(fmt::format(
         "the monitor at '{}' is held by another client (QEMU serves one at a time): give this "
         "command a second monitor: -qmp unix:PATH,server=on,wait=off",
         path_));
@@ -233,24 +233,6 @@ absl::StatusOr<int> QmpClient::PeerPid() const {
     return ErrnoStatus(errno, fmt::format("ask who is behind the monitor at '{}'", path_));
   }
   return peer.pid;
-}
-
-absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::string& path,
-                            const CancelEvent* cancel, const std::function<absl::Status()>& ask) {
-  absl::Status status = ask();
-  if (!absl::IsUnavailable(status)) return status;
-  absl::StatusOr<std::unique_ptr<QmpClient>> again = QmpClient::Connect(path, cancel);
-  if (absl::IsCancelled(again.status())) return again.status();
-  if (!again.ok()) {
-    // A socket that takes connections, or that others may connect to, has a QEMU behind it.
-    const absl::Status socket = ConnectUnix(path, SOCK_STREAM | SOCK_NONBLOCK).status();
-    if (absl::IsUnavailable(socket) || absl::IsNotFound(socket)) return status;
-    return absl::FailedPreconditionError(
-        fmt::format("QEMU hung up on its monitor's client, and cannot be called again: {}",
-                    MessageOf(again.status())));
-  }
-  *client = std::move(*again);
-  return ask();
 }
 
 }  // namespace faultline

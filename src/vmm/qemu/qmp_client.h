@@ -35,8 +35,9 @@ class QmpClient {
   static constexpr int64_t kNoTimeout = -1;
 
   // Connects, reads the greeting and leaves the negotiation. A monitor serves one client: no
-  // greeting means that somebody else has it, or (kNoTimeout) that QEMU is busy. `cancel` may be
-  // null and outlives the client.
+  // greeting (DeadlineExceeded) means that somebody else has it, or that QEMU is busy. `cancel` may
+  // be null and outlives the client. NotFound: there is no such socket. Unavailable: nobody serves
+  // it. ResourceExhausted: others wait there already.
   static absl::StatusOr<std::unique_ptr<QmpClient>> Connect(
       const std::string& path, const CancelEvent* cancel,
       int64_t greeting_timeout_ms = kGreetingTimeoutMs);
@@ -88,12 +89,6 @@ class QmpClient {
   uint64_t next_id_ = 1;
   bool may_start_inside_message_ = false;
 };
-
-// Runs `ask`, and once more on a new connection if `client`'s was lost: QEMU may live all the same.
-// Unavailable means that nobody serves that monitor any more; a QEMU that lives and cannot be
-// called is FailedPrecondition. `ask` must be one that may be repeated.
-absl::Status AskAgainIfLost(std::unique_ptr<QmpClient>* client, const std::string& path,
-                            const CancelEvent* cancel, const std::function<absl::Status()>& ask);
 
 }  // namespace faultline
 

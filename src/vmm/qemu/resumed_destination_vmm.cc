@@ -58,33 +58,48 @@ absl::StatusOr<VmDescription> ResumedDestinationVmm::DoPrepare() {
   return ram_.description;
 }
 
-absl::Status ResumedDestinationVmm::Connect() {
-  if (qmp_ != nullptr) return absl::OkStatus();
-  ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(qmp_path_, worker_.cancel(), QmpClient::kNoTimeout));
-  return absl::OkStatus();
+absl::Status ResumedDestinationVmm::Ask(bool patient, const std::function<absl::Status()>& ask) {
+  MonitorCall call{
+      .path = qmp_path_, .cancel = worker_.cancel(), .process = &process_, .on_delay = {}};
+  if (patient) {
+    call.patience_ms = QmpClient::kGreetingTimeoutMs;
+    call.on_delay = [this](const std::string& text) {
+      worker_.PostToControl([this, text] {
+        if (notice_) notice_(text);
+      });
+    };
+  }
+  return AskAgainIfLost(&qmp_, call, [&]() -> absl::Status {
+    if (!process_.known()) {
+      ASSIGN_OR_RETURN(
+          process_, MonitoredProcess::Find(
+                        qmp_.get(), patient ? QmpClient::kNoTimeout : QmpClient::kReplyTimeoutMs));
+    }
+    return ask();
+  });
 }
 
 // Running a VM that runs already changes nothing: the one before may or may not have got so far.
 absl::Status ResumedDestinationVmm::DoTakeOver(bool run) {
-  RETURN_IF_ERROR(Connect());
+  // The last moment at which a monitor of another user can be called.
+  RETURN_IF_ERROR(Ask(/*patient=*/true, [] { return absl::OkStatus(); }));
   if (at_handover_) at_handover_();
   return run ? DoSetPaused(false) : absl::OkStatus();
 }
 
 absl::Status ResumedDestinationVmm::DoSetPaused(bool paused) {
-  RETURN_IF_ERROR(Connect());
-  return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
+  return Ask(/*patient=*/true, [&] {
+    return qmp_->Execute(paused ? "stop" : "cont", Json::object(), QmpClient::kNoTimeout).status();
+  });
 }
 
 // What the settings were before is not known any more.
 absl::Status ResumedDestinationVmm::DoFinish() {
-  RETURN_IF_ERROR(Connect());
-  return ResetCapabilities(qmp_.get());
+  return Ask(/*patient=*/false, [this] { return ResetCapabilities(qmp_.get()); });
 }
 
 absl::Status ResumedDestinationVmm::DoDiscard() {
-  RETURN_IF_ERROR(Connect());
-  absl::Status status = qmp_->Execute("quit").status();
+  absl::Status status = Ask(/*patient=*/false, [this] { return qmp_->Execute("quit").status(); });
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
 }
 

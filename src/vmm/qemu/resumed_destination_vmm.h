@@ -11,20 +11,23 @@
 #include "seams/journal.h"
 #include "seams/vmm.h"
 #include "vmm/qemu/kept_ram.h"
+#include "vmm/qemu/monitor_call.h"
+#include "vmm/qemu/monitored_process.h"
 #include "vmm/qemu/operation_worker.h"
 #include "vmm/qemu/qmp_client.h"
 
 namespace faultline {
 
 // Prepare does not touch the monitor: QEMU's main loop may wait for a page, and gets it only once
-// the memory is served again. TakeOver and what follows wait for the monitor as long as it takes.
-// Loading is refused.
+// the memory is served again. TakeOver and SetPaused wait for the monitor as long as it takes;
+// Finish has a limit, because its VM waits for no page any more. Loading is refused.
 class ResumedDestinationVmm : public DestinationVmm {
  public:
   // `at_handover`: as in QemuDestinationOptions.
   ResumedDestinationVmm(std::string qmp_path, std::vector<KeptRegion> regions,
                         std::function<void()> at_handover, Executor* control);
 
+  void SetNotice(VmmNotice notice) override { notice_ = std::move(notice); }
   void Prepare(VmmDescribed done) override;
   void DescribeAgain(VmmDescribed done) override;
   void Load(VmmDone done) override;
@@ -42,14 +45,18 @@ class ResumedDestinationVmm : public DestinationVmm {
   absl::Status DoSetPaused(bool paused);
   absl::Status DoFinish();
   absl::Status DoDiscard();
-  absl::Status Connect();
+  // On a connection of its own if there is none, and anew if it was lost. `patient`: QEMU may wait
+  // for a page.
+  absl::Status Ask(bool patient, const std::function<absl::Status()>& ask);
 
   const std::string qmp_path_;
   const std::vector<KeptRegion> regions_;
   const std::function<void()> at_handover_;
+  VmmNotice notice_;  // control thread only
 
   // The worker thread's.
-  std::unique_ptr<QmpClient> qmp_;  // from TakeOver or Discard on
+  std::unique_ptr<QmpClient> qmp_;  // from TakeOver, Finish or Discard on
+  MonitoredProcess process_;        // then
   KeptRam ram_;
 
   OperationWorker worker_;  // last: its thread uses all of the above

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "vmm/qemu/json_fields.h"
+#include "vmm/qemu/monitor_call.h"
 
 namespace faultline {
 namespace {
@@ -43,31 +44,35 @@ void ResumedSourceVmm::Retire(bool quit, VmmDone done) {
 }
 
 absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
-  auto qmp = QmpClient::Connect(qmp_path_, worker_.cancel());
-  if (qmp.ok()) {
-    qmp_ = std::move(*qmp);
-    ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-    if (JsonText(status, "status") == "running") {
-      return absl::FailedPreconditionError(
-          "the VM runs here as well: somebody started it by hand ('cont') after it was handed "
-          "over. "
-          "Its memory here is no longer what the destination needs; stop it at once, and see which "
-          "of the two goes on");
-    }
-  } else if (!absl::IsNotFound(qmp.status()) && !absl::IsUnavailable(qmp.status())) {
-    return qmp.status();
-  }
+  absl::Status seen = Ask([this] { return SeeThatItStands(); });
+  if (absl::IsUnavailable(seen)) qmp_.reset();
+  if (!seen.ok() && !absl::IsUnavailable(seen)) return seen;
   ASSIGN_OR_RETURN(ram_, OpenKeptRam(regions_, /*writable=*/false));
   if (at_handover_) at_handover_();
   return ram_.description;
 }
 
+absl::Status ResumedSourceVmm::SeeThatItStands() {
+  ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  if (JsonText(status, "status") != "running") return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "the VM runs here as well: somebody started it by hand ('cont') after it was handed over. "
+      "Its memory here is no longer what the destination needs; stop it at once, and see which "
+      "of the two goes on");
+}
+
 absl::Status ResumedSourceVmm::DoRetire(bool quit) {
   if (qmp_ == nullptr || !quit) return absl::OkStatus();
-  absl::Status status = AskAgainIfLost(&qmp_, qmp_path_, worker_.cancel(),
-                                       [this] { return qmp_->Execute("quit").status(); });
+  absl::Status status = Ask([this] { return qmp_->Execute("quit").status(); });
   // One that has ended already has done what is asked.
   return absl::IsUnavailable(status) ? absl::OkStatus() : status;
+}
+
+absl::Status ResumedSourceVmm::Ask(const std::function<absl::Status()>& ask) {
+  return AskAgainIfLost(
+      &qmp_, {.path = qmp_path_, .cancel = worker_.cancel(), .process = &process_, .on_delay = {}},
+      ask);
 }
 
 }  // namespace faultline

@@ -12,13 +12,15 @@
 #include "seams/journal.h"
 #include "seams/vmm.h"
 #include "vmm/qemu/kept_ram.h"
+#include "vmm/qemu/monitored_process.h"
 #include "vmm/qemu/operation_worker.h"
 #include "vmm/qemu/qmp_client.h"
 
 namespace faultline {
 
 // Prepare and Retire only; the other operations are refused, because the VM is the destination's.
-// Prepare also refuses a VM that runs here: its memory changes under the transfer.
+// Prepare also refuses a VM that runs here, because its memory changes under the transfer, and one
+// whose monitor cannot be asked.
 class ResumedSourceVmm : public SourceVmm {
  public:
   // `at_handover`: as in QemuSourceOptions; here once Prepare has opened all that it needs.
@@ -35,7 +37,10 @@ class ResumedSourceVmm : public SourceVmm {
  private:
   // On the worker's thread.
   absl::StatusOr<VmDescription> DoPrepare();
+  absl::Status SeeThatItStands();
   absl::Status DoRetire(bool quit);
+  // On a new connection if there is none; Unavailable if QEMU has ended.
+  absl::Status Ask(const std::function<absl::Status()>& ask);
 
   const std::string qmp_path_;
   const std::vector<KeptRegion> regions_;
@@ -43,6 +48,7 @@ class ResumedSourceVmm : public SourceVmm {
 
   // The worker thread's.
   std::unique_ptr<QmpClient> qmp_;  // null if QEMU is gone
+  MonitoredProcess process_;
   KeptRam ram_;
 
   OperationWorker worker_;  // last: its thread uses all of the above

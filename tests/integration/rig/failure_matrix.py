@@ -25,7 +25,7 @@ MATRIX = {
         "destination - -: migrate --resume, receive --resume",
         "destination - -: migrate --resume, receive --resume", "destination - -"),
     "`migrate`'s guardian is killed": (
-        "source 1 1", "destination 0 0", "destination 0 0", "destination 0 0", "destination 0 0",
+        "source 1 1", "source 1 1", "source 1 1", "destination 0 0", "destination 0 0",
         "destination 0 0"),
     "`receive`'s guardian is killed": (
         "destination 0 0", "destination 0 0", "destination 0 0", "destination 0 0",

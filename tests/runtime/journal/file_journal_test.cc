@@ -36,8 +36,8 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_TRUE(absl::IsNotFound(ReadJournalPhase(path_).status()));
   for (JournalPhase phase :
        {JournalPhase::kPreparing, JournalPhase::kFrozen, JournalPhase::kCommitted,
-        JournalPhase::kWhole, JournalPhase::kCompleted, JournalPhase::kReclaimed,
-        JournalPhase::kAbandoned}) {
+        JournalPhase::kWhole, JournalPhase::kReleased, JournalPhase::kCompleted,
+        JournalPhase::kReclaimed, JournalPhase::kAbandoned}) {
     ASSERT_TRUE((*journal)->Record(phase).ok());
     auto read = ReadJournalPhase(path_);
     ASSERT_TRUE(read.ok()) << read.status();
@@ -51,8 +51,8 @@ TEST_F(FileJournalTest, RecordsAreReadBack) {
   EXPECT_FALSE(content->loaded);
   EXPECT_EQ(
       *ReadTextFile(path_),
-      "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n9 whole\n5 completed\n"
-      "7 reclaimed\n8 abandoned\n");
+      "faultline-journal 1 00ff source\n1 preparing\n2 frozen\n4 committed\n9 whole\n10 released\n"
+      "5 completed\n7 reclaimed\n8 abandoned\n");
 }
 
 TEST_F(FileJournalTest, OneProcessHasItOpen) {
@@ -77,7 +77,7 @@ TEST_F(FileJournalTest, RecordCutShortDoesNotCount) {
 
 TEST_F(FileJournalTest, ForeignContentIsRefused) {
   for (const char* text : {"", "faultline-journal 2 00ff source\n", "hello\n",
-                           "faultline-journal 1 00ff source\n10 later\n",
+                           "faultline-journal 1 00ff source\n11 later\n",
                            "faultline-journal 1 00ff source\ncommitted\n"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(text).status())) << text;
   }

@@ -13,6 +13,7 @@
 #include "support/qemu_process.h"
 #include "vmm/qemu/qemu_destination_vmm.h"
 #include "vmm/qemu/qemu_source_vmm.h"
+#include "vmm/qemu/resumed_destination_vmm.h"
 
 namespace faultline {
 
@@ -77,6 +78,11 @@ class SourceHandle {
   absl::Status Rollback() {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->Rollback(done); }).get();
   }
+  absl::Status MayHandOver() {
+    absl::Status may;
+    RunOn(loop_, [&] { may = MadeAnew(vmm_->MayHandOver()); });
+    return may;
+  }
   absl::Status Retire(bool quit) {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->Retire(quit, done); }).get();
   }
@@ -99,6 +105,13 @@ class DestinationHandle {
 
   DestinationHandle(Loop* loop, const QemuDestinationOptions& options) : loop_(loop) {
     RunOn(loop_, [&] { vmm_ = std::make_unique<QemuDestinationVmm>(options, loop_); });
+  }
+  // Of a VM that was loaded already.
+  DestinationHandle(Loop* loop, const std::string& qmp_path) : loop_(loop) {
+    RunOn(loop_, [&] {
+      vmm_ = std::make_unique<ResumedDestinationVmm>(qmp_path, std::vector<KeptRegion>(), nullptr,
+                                                     loop_);
+    });
   }
   ~DestinationHandle() {
     RunOn(loop_, [&] { vmm_.reset(); });
@@ -143,7 +156,7 @@ class DestinationHandle {
 
  private:
   Loop* const loop_;
-  std::unique_ptr<QemuDestinationVmm> vmm_;
+  std::unique_ptr<DestinationVmm> vmm_;
 };
 
 // The test's own questions, over QEMU's second monitor.

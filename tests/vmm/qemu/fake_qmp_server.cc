@@ -18,8 +18,8 @@ std::string EmptyReturn(const std::string& id) {
   return fmt::format("{{\"return\": {{}}, \"id\": {}}}\r\n", id);
 }
 
-FakeQmpServer::FakeQmpServer(std::string greeting, Answer answer, bool accepts)
-    : greeting_(std::move(greeting)), answer_(std::move(answer)) {
+FakeQmpServer::FakeQmpServer(std::string greeting, Answer answer, bool accepts, int clients_max)
+    : greeting_(std::move(greeting)), answer_(std::move(answer)), clients_max_(clients_max) {
   std::string pattern = "/tmp/faultline-fake-qmp-XXXXXX";
   FAULTLINE_CHECK(mkdtemp(pattern.data()) != nullptr);
   directory_ = pattern;
@@ -56,17 +56,23 @@ int FakeQmpServer::received_descriptors() const {
 }
 
 void FakeQmpServer::Serve() {
+  for (int i = 0; i < clients_max_; ++i) {
+    if (!ServeClient()) return;
+  }
+}
+
+bool FakeQmpServer::ServeClient() {
   std::array<pollfd, 2> fds = {pollfd{listener_.get(), POLLIN, 0},
                                pollfd{stop_read_.get(), POLLIN, 0}};
   poll(fds.data(), fds.size(), -1);
-  if (fds[1].revents != 0) return;
+  if (fds[1].revents != 0) return false;
   FileDescriptor client(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   fds[0].fd = client.get();
   send(client.get(), greeting_.data(), greeting_.size(), MSG_NOSIGNAL);
   std::string received;
   while (true) {
     poll(fds.data(), fds.size(), -1);
-    if (fds[1].revents != 0) return;
+    if (fds[1].revents != 0) return false;
     std::array<char, 4096> chunk;
     iovec part{chunk.data(), chunk.size()};
     alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
@@ -76,7 +82,7 @@ void FakeQmpServer::Serve() {
     message.msg_control = control.data();
     message.msg_controllen = control.size();
     ssize_t got = recvmsg(client.get(), &message, MSG_CMSG_CLOEXEC);
-    if (got <= 0) return;
+    if (got <= 0) return true;
     if (const cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr) {
       int passed = -1;
       memcpy(&passed, CMSG_DATA(header), sizeof(passed));
@@ -88,7 +94,7 @@ void FakeQmpServer::Serve() {
     for (size_t end; (end = received.find('\n')) != std::string::npos;) {
       std::string line = received.substr(0, end);
       received.erase(0, end + 1);
-      if (!ServeLine(client.get(), line)) return;
+      if (!ServeLine(client.get(), line)) return true;
     }
   }
 }

@@ -15,7 +15,7 @@
 
 namespace faultline {
 
-// Serves one client, then the connection is closed.
+// Serves one client after the other, and closes the connection after each; then nobody any more.
 class FakeQmpServer {
  public:
   // What to send for a command; `id` goes into the answer. Empty: nothing. "close": end.
@@ -27,7 +27,7 @@ class FakeQmpServer {
 
   // Sends `greeting` to its client at once; with `accepts` false it never takes the connection, as
   // a monitor does that serves somebody else.
-  FakeQmpServer(std::string greeting, Answer answer, bool accepts = true);
+  FakeQmpServer(std::string greeting, Answer answer, bool accepts = true, int clients_max = 1);
   ~FakeQmpServer();
 
   const std::string& path() const { return path_; }
@@ -36,10 +36,13 @@ class FakeQmpServer {
 
  private:
   void Serve();
+  // False: the server is to end.
+  bool ServeClient();
   bool ServeLine(int client, const std::string& line);
 
   const std::string greeting_;
   const Answer answer_;
+  const int clients_max_;
   std::string directory_;
   std::string path_;
   FileDescriptor listener_;

@@ -260,6 +260,8 @@ TEST_P(GuardianTest, LostGuardianFailsTheMigrationBeforeCommit) {
   }
   ASSERT_TRUE(vm.ok()) << vm.status();
   ASSERT_TRUE(source.Freeze().ok());
+  ASSERT_TRUE(source.SaveDevices().ok());
+  EXPECT_TRUE(source.MayHandOver().ok());
   child_ = getpid();
   pid_t guardian = -1;
   for (const auto& task : std::filesystem::directory_iterator("/proc/self/task")) {
@@ -276,8 +278,8 @@ TEST_P(GuardianTest, LostGuardianFailsTheMigrationBeforeCommit) {
   ASSERT_GT(guardian, 0);
   kill(guardian, SIGKILL);
   std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  absl::Status saved = source.SaveDevices();
-  EXPECT_NE(MessageOf(saved).find("guardian process has died"), std::string::npos) << saved;
+  absl::Status may = source.MayHandOver();
+  EXPECT_NE(MessageOf(may).find("guardian process has died"), std::string::npos) << may;
   absl::Status back = source.Rollback();
   EXPECT_TRUE(back.ok()) << back;
   EXPECT_EQ(inspector.Status(), "running");

@@ -1,11 +1,15 @@
 // Both drivers against stock QEMU, step by step. No guest is needed: its firmware runs.
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/socket.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
+#include <thread>
 
 #include "vmm/qemu/driver_fixture.h"
+#include "vmm/qemu/resumed_source_vmm.h"
 
 namespace faultline {
 namespace {
@@ -198,6 +202,75 @@ TEST_P(QemuDrivers, AMonitorThatSomebodyElseHoldsIsNoEnd) {
   EXPECT_TRUE(absl::IsFailedPrecondition(retired)) << retired;
   EXPECT_NE(MessageOf(retired).find("held by another client"), std::string::npos) << retired;
   EXPECT_EQ(source_vm.Status(), "postmigrate");
+}
+
+// Whenever that happens: who says that QEMU has ended must be right.
+TEST_P(QemuDrivers, AMonitorThatHangsUpWhileItIsToldToQuitIsToldAgain) {
+  for (int after_us = 0; after_us < 1000; after_us += 50) {
+    SCOPED_TRACE(after_us);
+    auto qemu = Start({});
+    ASSERT_NE(qemu, nullptr);
+    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
+    ASSERT_TRUE(source.Prepare().ok());
+    std::thread hanging_up([&] {
+      std::this_thread::sleep_for(std::chrono::microseconds(after_us));
+      HangUp(qemu->qmp_path());
+    });
+    absl::Status retired = source.Retire(true);
+    hanging_up.join();
+    EXPECT_TRUE(retired.ok()) << retired;
+    EXPECT_TRUE(qemu->WaitForEnd(5000));
+  }
+}
+
+// The driver of a command that was started again calls it again as the first one does.
+TEST_P(QemuDrivers, AMonitorThatHangsUpOnAResumedDriverIsCalledAgain) {
+  auto from = Start({.name = "from"});
+  auto to = Start({.name = "to", .incoming = true});
+  ASSERT_TRUE(from != nullptr && to != nullptr);
+  Inspector destination_vm(*to);
+  SourceHandle source(&loop_, {from->qmp_path(), ""});
+  {
+    DestinationHandle first(&loop_, {to->qmp_path(), nullptr});
+    absl::Status moved = MoveDevices(&source, &first, *from, *to);
+    ASSERT_TRUE(moved.ok()) << moved << to->log();
+  }
+  DestinationHandle resumed(&loop_, to->qmp_path());
+  absl::Status taken = resumed.TakeOver(true);
+  EXPECT_TRUE(taken.ok()) << taken;
+  for (bool paused : {true, false}) {
+    ASSERT_EQ(HangUp(to->qmp_path()), 1);
+    absl::Status set = resumed.SetPaused(paused);
+    EXPECT_TRUE(set.ok()) << set;
+    EXPECT_EQ(destination_vm.Status(), paused ? "paused" : "running");
+  }
+  ASSERT_EQ(HangUp(to->qmp_path()), 1);
+  absl::Status finished = resumed.Finish();
+  EXPECT_TRUE(finished.ok()) << finished;
+  EXPECT_FALSE(destination_vm.Capability("x-ignore-shared"));
+}
+
+// Nobody knows whether the VM runs there: its memory is not given away.
+TEST_P(QemuDrivers, AResumedSourceWhoseMonitorIsHeldIsRefused) {
+  auto qemu = Start({});
+  ASSERT_NE(qemu, nullptr);
+  std::vector<FileDescriptor> others;  // one is served, the next ones wait
+  while (true) {
+    auto other = ConnectUnix(qemu->qmp_path(), SOCK_STREAM | SOCK_NONBLOCK);
+    if (!other.ok()) break;
+    others.push_back(std::move(*other));
+    std::this_thread::sleep_for(std::chrono::milliseconds(50));
+  }
+  std::unique_ptr<ResumedSourceVmm> source;
+  RunOn(&loop_, [&] {
+    source = std::make_unique<ResumedSourceVmm>(qemu->qmp_path(), std::vector<KeptRegion>(),
+                                                nullptr, &loop_);
+  });
+  using Described = absl::StatusOr<VmDescription>;
+  Described vm = Begin<Described>(&loop_, [&](auto done) { source->Prepare(done); }).get();
+  EXPECT_TRUE(absl::IsFailedPrecondition(vm.status())) << vm.status();
+  EXPECT_NE(MessageOf(vm.status()).find("cannot be called"), std::string::npos) << vm.status();
+  RunOn(&loop_, [&] { source.reset(); });
 }
 
 TEST_P(QemuDrivers, PausedVmArrivesPaused) {
