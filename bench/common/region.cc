@@ -43,10 +43,10 @@ absl::Status Region::WarmUp(uint64_t count) {
   return absl::OkStatus();
 }
 
-absl::Status Region::Fill(uint64_t count) {
+absl::Status Region::Fill(uint64_t count, uint64_t word_repeats) {
   for (uint64_t index = 0; index < count; ++index) {
     for (uint64_t word = 0; word < kWordsPerPage; ++word) {
-      words(index)[word] = PatternWord(index, word);
+      words(index)[word] = PatternWord(index, word / word_repeats);
     }
   }
   return Map();

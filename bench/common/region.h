@@ -34,9 +34,10 @@ class Region {
   // Takes memory for the first `count` pages and gives it back. A host that lends this machine its
   // memory may have taken free pages back; to get them again costs ten times what is measured here.
   absl::Status WarmUp(uint64_t count);
-  // Writes the pattern of the first `count` pages, then maps the file afresh: whoever sends from a
-  // mapping has its page tables to fill, as a mover beside a hypervisor has.
-  absl::Status Fill(uint64_t count);
+  // Writes the pattern of the first `count` pages, each word of it `word_repeats` times in a row,
+  // then maps the file afresh: whoever sends from a mapping has its page tables to fill, as a mover
+  // beside a hypervisor has.
+  absl::Status Fill(uint64_t count, uint64_t word_repeats = 1);
   // Pages that do not hold the source's pattern. Waits for no page: nobody may be missing any more.
   uint64_t CountWrongPages() const;
   // The kernel's word: a touch of `page` would fault for want of data.
