@@ -9,79 +9,13 @@
 #include "assembly/own_memory.h"
 #include "assembly/parts.h"
 #include "assembly/random_bytes.h"
+#include "common/synthetic_vm.h"
 #include "micro/sides.h"
 #include "micro/stamping_memory.h"
 #include "micro/touchers.h"
-#include "vmm/callbacks/callback_destination_vmm.h"
-#include "vmm/callbacks/callback_source_vmm.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 namespace {
-
-// The pusher may send one run before a limit holds it, and then nothing for hours.
-constexpr uint64_t kHeldBytesPerSecond = 1;
-
-class NoJournal : public Journal {
- public:
-  absl::Status Record(JournalPhase) override { return absl::OkStatus(); }
-  absl::Status MakeDurable() override { return absl::OkStatus(); }
-};
-
-class Observer : public SessionObserver {
- public:
-  explicit Observer(Listening listening) : listening_(std::move(listening)) {}
-
-  void OnListening(const std::string& address) override {
-    const std::string scheme = "tcp://";
-    listening_(address.starts_with(scheme) ? address.substr(scheme.size()) : address);
-  }
-  void OnPhase(Phase, const std::string&) override {}
-  void OnProgress(const ProgressSnapshot&) override {}
-  void OnNotice(const std::string& text) override { fprintf(stderr, "%s\n", text.c_str()); }
-
- private:
-  const Listening listening_;
-};
-
-VmDescription Describe(const Region& region) {
-  VmDescription vm;
-  vm.running = true;
-  vm.vmm_version = "faultline-micro";
-  RamRegion ram;
-  ram.layout = {"ram", region.size_bytes(), kPageBytes};
-  ram.file = region.file();
-  ram.host_address = reinterpret_cast<uint64_t>(region.data());
-  vm.regions.push_back(std::move(ram));
-  return vm;
-}
-
-absl::Status Nothing() { return absl::OkStatus(); }
-
-DestinationCallbacks GuestThatArrives(const std::function<void()>& run) {
-  DestinationCallbacks guest;
-  guest.load = [](std::span<const std::byte>) { return absl::OkStatus(); };
-  guest.take_over = [run](bool) {
-    run();
-    return absl::OkStatus();
-  };
-  guest.set_paused = [](bool) { return absl::OkStatus(); };
-  guest.finish = Nothing;
-  guest.discard = Nothing;
-  return guest;
-}
-
-SourceCallbacks GuestThatLeaves() {
-  SourceCallbacks guest;
-  guest.freeze = [] { return absl::StatusOr<bool>(true); };
-  guest.save = [](const DeviceStateSink& sink) {
-    const std::byte state{1};
-    sink({&state, 1});
-    return absl::OkStatus();
-  };
-  guest.rollback = Nothing;
-  guest.retire = Nothing;
-  return guest;
-}
 
 Distribution InNs(const HistogramSummary& summary) {
   auto ns = [](uint64_t value) { return static_cast<int64_t>(value); };
@@ -107,9 +41,11 @@ absl::StatusOr<DestinationFigures> RunEngineDestination(const Plan& plan, const 
   NoJournal journal;
   Touchers touchers(plan, &region, stamps);
   DestinationParts parts;
-  const DestinationCallbacks guest = GuestThatArrives([&touchers, &plan] {
-    if (plan.measure != Measure::kBulk) touchers.Start();
-  });
+  const DestinationCallbacks guest =
+      GuestThatArrives([](const std::string&) { return absl::OkStatus(); },
+                       [&touchers, &plan] {
+                         if (plan.measure != Measure::kBulk) touchers.Start();
+                       });
   parts.vmm = [&guest, &region](Executor& control) {
     return std::make_unique<CallbackDestinationVmm>(&control, guest, Describe(region));
   };
@@ -147,7 +83,8 @@ absl::Status RunEngineSource(const Plan& plan, const Region& region) {
   NoJournal journal;
   SourceParts parts;
   parts.vmm = [&region](Executor& control) {
-    return std::make_unique<CallbackSourceVmm>(&control, GuestThatLeaves(), Describe(region));
+    return std::make_unique<CallbackSourceVmm>(
+        &control, GuestThatLeaves([] { return std::string(1, '\1'); }), Describe(region));
   };
   parts.uri = "tcp://" + plan.address;
   parts.insecure = true;
@@ -157,8 +94,8 @@ absl::Status RunEngineSource(const Plan& plan, const Region& region) {
   if (plan.measure == Measure::kFaults) parts.bandwidth = kHeldBytesPerSecond;
   parts.journal = &journal;
   ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, MakeSourceSession(std::move(parts)));
-  Observer observer([](const std::string&) {});
+  Observer observer;
   return session->Run(&observer).status;
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

@@ -21,7 +21,7 @@
 #include "micro/sockets.h"
 #include "micro/touchers.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 namespace {
 
 // Page-aligned memory to receive into.
@@ -275,4 +275,4 @@ absl::StatusOr<DestinationFigures> RunFloorDestination(const Plan& plan, const R
   return figures;
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

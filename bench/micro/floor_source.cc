@@ -9,7 +9,7 @@
 #include "micro/sides.h"
 #include "micro/sockets.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 namespace {
 
 absl::Status AnswerPages(const FileDescriptor& socket, const Region& region, Waiting waiting) {
@@ -102,4 +102,4 @@ absl::Status RunFloorSource(const Plan& plan, const Region& region) {
   return status;
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

@@ -4,11 +4,11 @@
 #include <map>
 #include <string>
 
+#include "common/cpu_time.h"
 #include "micro/report.h"
 #include "micro/sides.h"
-#include "micro/touchers.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 namespace {
 
 void AddPlan(CLI::App* side, Plan* plan) {
@@ -61,7 +61,7 @@ absl::Status Check(const Plan& plan) {
 absl::Status RunDestination(const Plan& plan) {
   RETURN_IF_ERROR(Check(plan));
   ASSIGN_OR_RETURN(const std::unique_ptr<Region> region, Region::Make(plan.pages));
-  RETURN_IF_ERROR(region->WarmUp());
+  RETURN_IF_ERROR(region->WarmUp(plan.pages));
   StampTable stamps(plan.pages);
   const double cpu_before = ProcessCpuSeconds();
   auto* run = plan.mover == Mover::kEngine ? RunEngineDestination : RunFloorDestination;
@@ -82,7 +82,7 @@ absl::Status RunDestination(const Plan& plan) {
 absl::Status RunSource(const Plan& plan) {
   RETURN_IF_ERROR(Check(plan));
   ASSIGN_OR_RETURN(const std::unique_ptr<Region> region, Region::Make(plan.pages));
-  RETURN_IF_ERROR(region->Fill());
+  RETURN_IF_ERROR(region->Fill(plan.pages));
   const double cpu_before = ProcessCpuSeconds();
   auto* run = plan.mover == Mover::kEngine ? RunEngineSource : RunFloorSource;
   RETURN_IF_ERROR(run(plan, *region));
@@ -112,6 +112,6 @@ int Main(int argc, char** argv) {
 }
 
 }  // namespace
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
-int main(int argc, char** argv) { return faultline::micro::Main(argc, argv); }
+int main(int argc, char** argv) { return faultline::bench::micro::Main(argc, argv); }

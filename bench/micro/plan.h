@@ -5,9 +5,7 @@
 #include <cstdint>
 #include <string>
 
-namespace faultline::micro {
-
-inline constexpr uint64_t kPageBytes = 4096;
+namespace faultline::bench::micro {
 
 // Who moves the memory.
 enum class Mover : uint8_t {
@@ -39,6 +37,6 @@ struct Plan {
   bool integrity = false;   // engine: pages are checked end to end
 };
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_PLAN_H_

@@ -6,13 +6,13 @@
 
 #include "micro/sides.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 
 // Times in it are microseconds. `cpu_seconds` are those of the whole side, the touchers included.
 std::string DestinationReport(const Plan& plan, const DestinationFigures& figures,
                               const StampTable& stamps, double cpu_seconds, uint64_t wrong_pages);
 std::string SourceReport(double cpu_seconds);
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_REPORT_H_

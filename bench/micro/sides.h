@@ -8,14 +8,12 @@
 #include <vector>
 
 #include "base/status.h"
+#include "common/region.h"
+#include "common/synthetic_vm.h"
 #include "micro/plan.h"
-#include "micro/region.h"
 #include "micro/stamps.h"
 
-namespace faultline::micro {
-
-// Told once the destination listens, with the real address.
-using Listening = std::function<void(const std::string& address)>;
+namespace faultline::bench::micro {
 
 struct DestinationFigures {
   double transfer_seconds = 0;  // from the start to the last page
@@ -37,6 +35,6 @@ absl::StatusOr<DestinationFigures> RunEngineDestination(const Plan& plan, const 
                                                         const Listening& listening);
 absl::Status RunEngineSource(const Plan& plan, const Region& region);
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_SIDES_H_

@@ -10,7 +10,7 @@
 #include <charconv>
 #include <utility>
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 namespace {
 
 absl::StatusOr<sockaddr_in> Parse(const std::string& text) {
@@ -103,4 +103,4 @@ absl::Status ReceiveAll(const FileDescriptor& socket, std::span<std::byte> bytes
   return absl::OkStatus();
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

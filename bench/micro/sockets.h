@@ -9,7 +9,7 @@
 #include "base/file_descriptor.h"
 #include "base/status.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 
 // "HOST:PORT" with a numeric IPv4 address; port 0: any. `*address` gets the real one.
 absl::StatusOr<FileDescriptor> Listen(const std::string& wanted, std::string* address);
@@ -30,6 +30,6 @@ absl::Status SendAll(const FileDescriptor& socket, std::span<const std::byte> by
 absl::Status ReceiveAll(const FileDescriptor& socket, std::span<std::byte> bytes,
                         Waiting waiting = Waiting::kBlocking);
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_SOCKETS_H_

@@ -10,7 +10,7 @@
 #include "micro/stamps.h"
 #include "seams/guest_memory.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 
 // Stamps what the demand lane does: events as they are read, and installs of single pages that
 // somebody waits for.
@@ -70,6 +70,6 @@ class StampingMemoryFactory : public GuestMemoryFactory {
   StampTable* const stamps_;
 };
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_STAMPING_MEMORY_H_

@@ -2,31 +2,7 @@
 
 #include <algorithm>
 
-namespace faultline::micro {
-namespace {
-
-// No round trip over a socket and UFFDIO_COPY is as short; a touch of a present page is 0.1 us, of
-// one that is in the file but not mapped yet 0.3 to 1 us.
-constexpr int64_t kShortestFaultNs = 2'000;
-
-}  // namespace
-
-Distribution Summarize(std::vector<int64_t> values_ns) {
-  Distribution result;
-  result.count = values_ns.size();
-  if (values_ns.empty()) return result;
-  std::sort(values_ns.begin(), values_ns.end());
-  auto at = [&](uint64_t per_mille) {
-    const uint64_t rank = (result.count * per_mille + 999) / 1000;
-    return values_ns[std::max<uint64_t>(rank, 1) - 1];
-  };
-  result.p50 = at(500);
-  result.p90 = at(900);
-  result.p99 = at(990);
-  result.p999 = at(999);
-  result.max = values_ns.back();
-  return result;
-}
+namespace faultline::bench::micro {
 
 Distribution TouchTimes(const StampTable& stamps, uint64_t* arrived_meanwhile) {
   std::vector<int64_t> times_ns;
@@ -70,4 +46,4 @@ int64_t TouchingNs(const StampTable& stamps) {
   return last_ns - first_ns;
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

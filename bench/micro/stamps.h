@@ -6,7 +6,9 @@
 #include <string>
 #include <vector>
 
-namespace faultline::micro {
+#include "common/distribution.h"
+
+namespace faultline::bench::micro {
 
 // Monotonic nanoseconds; 0: not reached, or not known.
 struct FaultStamps {
@@ -20,18 +22,6 @@ struct FaultStamps {
 
 // By page. A page's fields are written by one thread each and read once all have ended.
 using StampTable = std::vector<FaultStamps>;
-
-// Exact order statistics, in nanoseconds.
-struct Distribution {
-  uint64_t count = 0;
-  int64_t p50 = 0;
-  int64_t p90 = 0;
-  int64_t p99 = 0;
-  int64_t p999 = 0;
-  int64_t max = 0;
-};
-
-Distribution Summarize(std::vector<int64_t> values_ns);
 
 struct Stage {
   std::string name;
@@ -48,6 +38,6 @@ Distribution Between(const StampTable& stamps, int64_t FaultStamps::*from,
 // From the first touch to the last wake; 0 if nothing was touched.
 int64_t TouchingNs(const StampTable& stamps);
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_STAMPS_H_

@@ -1,36 +1,13 @@
 #include "micro/touchers.h"
 
-#include <sys/resource.h>
-
 #include <algorithm>
 #include <numeric>
 #include <random>
 
 #include "base/monotonic_time.h"
+#include "common/cpu_time.h"
 
-namespace faultline::micro {
-namespace {
-
-double CpuSecondsOf(int who) {
-  rusage usage{};
-  getrusage(who, &usage);
-  auto seconds = [](const timeval& time) {
-    return static_cast<double>(time.tv_sec) + static_cast<double>(time.tv_usec) / 1e6;
-  };
-  return seconds(usage.ru_utime) + seconds(usage.ru_stime);
-}
-
-// A guest between two touches computes; it does not sleep.
-void Think(int64_t think_us) {
-  const int64_t until_ns = MonotonicNs() + think_us * 1000;
-  while (MonotonicNs() < until_ns) {
-  }
-}
-
-}  // namespace
-
-double ThreadCpuSeconds() { return CpuSecondsOf(RUSAGE_THREAD); }
-double ProcessCpuSeconds() { return CpuSecondsOf(RUSAGE_SELF); }
+namespace faultline::bench::micro {
 
 Touchers::Touchers(const Plan& plan, const Region* region, StampTable* stamps)
     : plan_(plan), region_(region), stamps_(stamps), order_(region->pages()) {
@@ -63,4 +40,4 @@ void Touchers::Run(size_t toucher) {
   cpu_us_ += static_cast<int64_t>(ThreadCpuSeconds() * 1e6);
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro

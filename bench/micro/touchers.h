@@ -7,11 +7,11 @@
 #include <thread>
 #include <vector>
 
+#include "common/region.h"
 #include "micro/plan.h"
-#include "micro/region.h"
 #include "micro/stamps.h"
 
-namespace faultline::micro {
+namespace faultline::bench::micro {
 
 // Every page is visited once, by one toucher; a page that is there already is passed over.
 class Touchers {
@@ -40,10 +40,6 @@ class Touchers {
   std::atomic<int64_t> cpu_us_{0};
 };
 
-// CPU seconds of the calling thread or of the whole process so far, in user and kernel mode.
-double ThreadCpuSeconds();
-double ProcessCpuSeconds();
-
-}  // namespace faultline::micro
+}  // namespace faultline::bench::micro
 
 #endif  // FAULTLINE_BENCH_MICRO_TOUCHERS_H_

@@ -104,7 +104,10 @@ void SourceSession::OnMessage(Message message) {
   if (auto* error = std::get_if<PeerError>(&message)) {
     // It would have sent Loaded first if it needed to hear whose the VM is.
     if (!committed()) destination_awaits_word_ = false;
-    return Fail(absl::AbortedError(fmt::format("{} gave up: {}", peer(), error->text)),
+    const std::string text = fmt::format("{} gave up: {}", peer(), error->text);
+    // One that is busy may be free later; any other had a reason that stays.
+    return Fail(error->code == PeerErrorCode::kBusy ? absl::UnavailableError(text)
+                                                    : absl::AbortedError(text),
                 error->code);
   }
   if (auto* welcome = std::get_if<Welcome>(&message); welcome && step_ == Step::kGreeting) {

@@ -299,6 +299,7 @@ TEST(HandoverFailureTest, ASecondSourceIsTurnedDown) {
       [&] { session.Start([&](SessionResult ended) { result = std::move(ended); }); });
   ASSERT_TRUE(rig.RunUntil([&] { return result.has_value(); }));
   ExpectMentions(result->status, "another migration is under way");
+  EXPECT_TRUE(absl::IsUnavailable(result->status));
   EXPECT_TRUE(vm.runs_on_source);
   ASSERT_TRUE(rig.RunToEnd());
   rig.ExpectCompleted();

@@ -1,4 +1,4 @@
-#include "micro/region.h"
+#include "common/region.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -9,22 +9,10 @@
 
 #include "base/check.h"
 
-namespace faultline::micro {
-namespace {
-
-constexpr uint64_t kWordsPerPage = kPageBytes / sizeof(uint64_t);
-
-// Never zero, and different at every place.
-uint64_t PatternWord(uint64_t page, uint64_t word) {
-  return (page * kWordsPerPage + word + 1) * 0x9e3779b97f4a7c15u;
-}
-
-uint64_t* WordsOf(std::byte* page) { return reinterpret_cast<uint64_t*>(page); }
-
-}  // namespace
+namespace faultline::bench {
 
 absl::StatusOr<std::unique_ptr<Region>> Region::Make(uint64_t pages) {
-  FileDescriptor file(memfd_create("faultline-micro", MFD_CLOEXEC));
+  FileDescriptor file(memfd_create("faultline-bench", MFD_CLOEXEC));
   if (!file.valid()) return ErrnoStatus(errno, "memfd_create for the region");
   if (ftruncate(file.get(), static_cast<off_t>(pages * kPageBytes)) < 0) {
     return ErrnoStatus(errno, "size the region's memfd");
@@ -46,8 +34,8 @@ absl::Status Region::Map() {
   return absl::OkStatus();
 }
 
-absl::Status Region::WarmUp() {
-  const auto bytes = static_cast<off_t>(size_bytes());
+absl::Status Region::WarmUp(uint64_t count) {
+  const auto bytes = static_cast<off_t>(count * kPageBytes);
   if (fallocate(file_.get(), 0, 0, bytes) < 0 ||
       fallocate(file_.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, bytes) < 0) {
     return ErrnoStatus(errno, "take memory for the region and give it back");
@@ -55,10 +43,11 @@ absl::Status Region::WarmUp() {
   return absl::OkStatus();
 }
 
-absl::Status Region::Fill() {
-  for (uint64_t index = 0; index < pages_; ++index) {
-    uint64_t* words = WordsOf(page(index));
-    for (uint64_t word = 0; word < kWordsPerPage; ++word) words[word] = PatternWord(index, word);
+absl::Status Region::Fill(uint64_t count, uint64_t word_repeats) {
+  for (uint64_t index = 0; index < count; ++index) {
+    for (uint64_t word = 0; word < kWordsPerPage; ++word) {
+      words(index)[word] = PatternWord(index, word / word_repeats);
+    }
   }
   return Map();
 }
@@ -66,10 +55,9 @@ absl::Status Region::Fill() {
 uint64_t Region::CountWrongPages() const {
   uint64_t wrong = 0;
   for (uint64_t index = 0; index < pages_; ++index) {
-    const uint64_t* words = WordsOf(page(index));
     uint64_t differences = 0;
     for (uint64_t word = 0; word < kWordsPerPage; ++word) {
-      differences |= words[word] ^ PatternWord(index, word);
+      differences |= words(index)[word] ^ PatternWord(index, word);
     }
     if (differences != 0) ++wrong;
   }
@@ -82,4 +70,4 @@ bool Region::IsMissing(uint64_t index) const {
   return (resident & 1) == 0;
 }
 
-}  // namespace faultline::micro
+}  // namespace faultline::bench
