@@ -27,9 +27,10 @@ MODULES = [
     "drivers/infiniband/core/ib_cm", "drivers/infiniband/core/rdma_cm",
     "drivers/infiniband/core/rdma_ucm", "drivers/infiniband/sw/rxe/rdma_rxe",
 ]
-TOOLS = ["bash", "cat", "dd", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "sleep", "sync", "timeout", "uname"]
+TOOLS = ["bash", "cat", "grep", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "setpriv", "sleep", "sync", "timeout", "uname"]
+LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 # What the verbs library loads by itself.
-PROVIDERS = "/usr/lib/x86_64-linux-gnu/libibverbs/librxe-rdmav34.so"
+PROVIDERS = str(LIBRARIES / "libibverbs" / "librxe-rdmav34.so")
 PROVIDER_LIST = "/etc/libibverbs.d/rxe.driver"
 PATH = "/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -68,8 +69,10 @@ class Image:
         self._files[path] = (0o100644, pathlib.Path(source).read_bytes())
 
     def _take(self, path, stripped_in):
-        if str(path) not in self._files:
-            self._files[str(path)] = self._bytes(path, stripped_in)
+        # One that was built here is found by its name.
+        inside = str(LIBRARIES / path.name) if ROOT in path.resolve().parents else str(path)
+        if inside not in self._files:
+            self._files[inside] = self._bytes(path, stripped_in)
 
     @staticmethod
     def _bytes(source, stripped_in):
