@@ -48,7 +48,8 @@ void Confinement::BeginSetUp(std::function<void(const std::string&)> notice) {
 
 void Confinement::EndPreparing() {
   if (!options_.on) return;
-  Note(InstallSyscallFilter({.advise_other_processes = options_.huge_pages}));
+  Note(
+      InstallSyscallFilter({.advise_other_processes = options_.huge_pages, .rdma = options_.rdma}));
 }
 
 void Confinement::HoldMemory(bool listens_later) {

@@ -18,6 +18,7 @@ struct ConfinementOptions {
   bool on = false;
   ConfinedSide side = ConfinedSide::kSource;
   bool huge_pages = false;  // MADV_COLLAPSE in the VM's process
+  bool rdma = false;
 };
 
 // Control thread. Where this host refuses a step the others are taken all the same, and the session

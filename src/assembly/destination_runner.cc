@@ -1,4 +1,4 @@
-// A destination session on its own loops, over TCP.
+// A destination session on its own loops.
 #include <utility>
 
 #include "assembly/confined_memory.h"
@@ -8,6 +8,7 @@
 #include "assembly/random_bytes.h"
 #include "assembly/session_loops.h"
 #include "engine/destination_session.h"
+#include "transport/rdma/rdma_transports.h"
 #include "transport/tcp/tcp_destination_transport.h"
 
 namespace faultline {
@@ -15,20 +16,31 @@ namespace {
 
 class DestinationRunner : public Session {
  public:
-  DestinationRunner(DestinationParts parts, Endpoint endpoint, const SessionToken& token)
+  DestinationRunner(DestinationParts parts, const Endpoint& endpoint, const SessionToken& token)
       : parts_(std::move(parts)),
         token_(token),
         loops_(parts_.poll_us),
-        transport_({.uri = std::move(endpoint.uri),
-                    .tls = std::move(endpoint.tls),
-                    .on_notice = [this](const std::string& text) { observer_->OnNotice(text); }},
-                   {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)),
         confinement_({.on = parts_.confine,
                       .side = ConfinedSide::kDestination,
-                      .huge_pages = parts_.huge_pages},
+                      .huge_pages = parts_.huge_pages,
+                      .rdma = endpoint.rdma},
                      &loops_),
         memory_factory_(parts_.memory(loops_.demand, loops_.demand), &confinement_) {}
+
+  // Before Run.
+  absl::Status MakeTransport(Endpoint endpoint) {
+    const TcpLoops loops{&loops_.control, &loops_.demand, &loops_.bulk};
+    TcpOptions options{.uri = std::move(endpoint.uri),
+                       .tls = std::move(endpoint.tls),
+                       .on_notice = [this](const std::string& text) { observer_->OnNotice(text); }};
+    if (!endpoint.rdma) {
+      transport_ = std::make_unique<TcpDestinationTransport>(std::move(options), loops);
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(transport_, MakeRdmaDestinationTransport({.tcp = std::move(options)}, loops));
+    return absl::OkStatus();
+  }
 
   SessionResult Run(SessionObserver* observer) override {
     observer_ = observer;
@@ -39,7 +51,7 @@ class DestinationRunner : public Session {
     parts.bulk = &loops_.bulk;
     parts.vmm = vmm_.get();
     parts.memory_factory = &memory_factory_;
-    parts.transport = &transport_;
+    parts.transport = transport_.get();
     parts.journal = parts_.journal;
     parts.observer = observer;
     DestinationSession::Options options;
@@ -67,7 +79,7 @@ class DestinationRunner : public Session {
   const SessionToken token_;
   SessionLoops loops_;
   SessionObserver* observer_ = nullptr;  // from Run on, and nobody listens before
-  TcpDestinationTransport transport_;
+  std::unique_ptr<DestinationTransport> transport_;
   std::unique_ptr<DestinationVmm> vmm_;
   Confinement confinement_;
   ConfinedGuestMemoryFactory memory_factory_;
@@ -85,7 +97,10 @@ absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts
   } else {
     RETURN_IF_ERROR(FillRandom(&token));
   }
-  return std::make_unique<DestinationRunner>(std::move(parts), std::move(endpoint), token);
+  if (endpoint.rdma) RETURN_IF_ERROR(FitForRdma(&parts.integrity));
+  auto runner = std::make_unique<DestinationRunner>(std::move(parts), endpoint, token);
+  RETURN_IF_ERROR(runner->MakeTransport(std::move(endpoint)));
+  return runner;
 }
 
 }  // namespace faultline

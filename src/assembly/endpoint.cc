@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <string_view>
 #include <utility>
 
 namespace faultline {
@@ -25,12 +26,12 @@ absl::Status CheckChoice(bool insecure, const TlsChoice& choice) {
   return absl::OkStatus();
 }
 
+constexpr std::string_view kRdma = "rdma://";
+
 absl::StatusOr<TcpUri> ParseUri(const std::string& uri) {
-  if (uri.starts_with("rdma://")) {
-    return absl::InvalidArgumentError(
-        fmt::format("'{}': this release has no RDMA transport; use tcp://HOST:PORT", uri));
-  }
-  return ParseTcpUri(uri);
+  if (!uri.starts_with(kRdma)) return ParseTcpUri(uri);
+  absl::StatusOr<TcpUri> parsed = ParseTcpUri("tcp://" + uri.substr(kRdma.size()));
+  return parsed.ok() ? parsed : Annotate(parsed.status(), uri);
 }
 
 }  // namespace
@@ -39,13 +40,28 @@ absl::StatusOr<std::string> FindCertificates() {
   return FindTlsDirectory({"/etc/pki/faultline", "/etc/pki/qemu"});
 }
 
+absl::Status FitForRdma(IntegrityWish* integrity, Compression compression) {
+  if (*integrity == IntegrityWish::kOn) {
+    return absl::InvalidArgumentError(
+        "--integrity on: over rdma:// pages are read without the source, which could not say what "
+        "they were; leave it away (RDMA's own check sums cover the wire) or use tcp://");
+  }
+  if (compression == Compression::kLz4 || compression == Compression::kZstd) {
+    return absl::InvalidArgumentError(
+        "--compress: over rdma:// pages are read as they lie; leave it away, or use tcp://");
+  }
+  *integrity = IntegrityWish::kOff;
+  return absl::OkStatus();
+}
+
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role) {
   ASSIGN_OR_RETURN(TcpUri tcp, ParseUri(uri));
   RETURN_IF_ERROR(CheckChoice(insecure, choice));
+  const bool rdma = uri.starts_with(kRdma);
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();
   if (!has_secrets && (insecure || IsLoopback(tcp))) {
-    if (choice.hostname.empty()) return Endpoint{std::move(tcp), nullptr};
+    if (choice.hostname.empty()) return Endpoint{std::move(tcp), nullptr, rdma};
     return absl::InvalidArgumentError(
         fmt::format("--tls-hostname: connections to '{}' are plain; give --tls-dir as well", uri));
   }
@@ -64,7 +80,7 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
     options.secrets.directory = *found;
   }
   ASSIGN_OR_RETURN(std::shared_ptr<const TlsContext> tls, TlsContext::Make(std::move(options)));
-  return Endpoint{std::move(tcp), std::move(tls)};
+  return Endpoint{std::move(tcp), std::move(tls), rdma};
 }
 
 }  // namespace faultline

@@ -15,14 +15,19 @@ namespace faultline {
 struct Endpoint {
   TcpUri uri;
   std::shared_ptr<const TlsContext> tls;  // null: plain TCP
+  bool rdma = false;                      // pages are read by RDMA beside it
 };
 
-// `uri` for that side of a migration. With a choice of secrets its connections are in TLS; without
-// one they are plain on loopback or if `insecure`, and in TLS with the certificates of
-// FindCertificates everywhere else. InvalidArgument: another scheme, choices that exclude each
-// other, or no certificates beyond loopback. Other errors are about the secrets.
+// `uri` (tcp:// or rdma://) for that side of a migration. With a choice of secrets its connections
+// are in TLS; without one they are plain on loopback or if `insecure`, and in TLS with the
+// certificates of FindCertificates everywhere else. InvalidArgument: another scheme, choices that
+// exclude each other, or no certificates beyond loopback. Other errors are about the secrets.
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role);
+
+// Settles what RDMA decides: pages that are read one-sidedly have no check sum of the source's, and
+// are not packed. InvalidArgument: the user asks for one of the two.
+absl::Status FitForRdma(IntegrityWish* integrity, Compression compression = Compression::kAuto);
 
 // The folder of this host's certificates: /etc/pki/faultline, or else QEMU's /etc/pki/qemu.
 // NotFound names both.

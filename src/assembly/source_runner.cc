@@ -1,4 +1,4 @@
-// A source session on its own loops, over TCP.
+// A source session on its own loops.
 #include <utility>
 
 #include "assembly/confined_memory.h"
@@ -9,6 +9,7 @@
 #include "engine/source_session.h"
 #include "memory/ram_file_source.h"
 #include "prefetch/push_orders.h"
+#include "transport/rdma/rdma_transports.h"
 #include "transport/tcp/tcp_source_transport.h"
 
 namespace faultline {
@@ -16,19 +17,32 @@ namespace {
 
 class SourceRunner : public Session {
  public:
-  SourceRunner(SourceParts parts, Endpoint endpoint, std::unique_ptr<PushOrder> push_order)
+  SourceRunner(SourceParts parts, const Endpoint& endpoint, std::unique_ptr<PushOrder> push_order)
       : push_order_(std::move(push_order)),
         parts_(std::move(parts)),
         loops_(parts_.poll_us),
-        transport_({.uri = std::move(endpoint.uri),
-                    .bandwidth_bytes_per_second = parts_.bandwidth,
-                    .compression = parts_.compression,
-                    .tls = std::move(endpoint.tls)},
-                   {&loops_.control, &loops_.demand, &loops_.bulk}),
         vmm_(parts_.vmm(loops_.control)),
-        confinement_({.on = parts_.confine, .side = ConfinedSide::kSource}, &loops_) {}
+        confinement_({.on = parts_.confine, .side = ConfinedSide::kSource, .rdma = endpoint.rdma},
+                     &loops_) {}
+
+  // Before Run.
+  absl::Status MakeTransport(Endpoint endpoint) {
+    const TcpLoops loops{&loops_.control, &loops_.demand, &loops_.bulk};
+    TcpOptions options{.uri = std::move(endpoint.uri),
+                       .bandwidth_bytes_per_second = parts_.bandwidth,
+                       .compression = parts_.compression,
+                       .tls = std::move(endpoint.tls),
+                       .on_notice = [this](const std::string& text) { observer_->OnNotice(text); }};
+    if (!endpoint.rdma) {
+      transport_ = std::make_unique<TcpSourceTransport>(std::move(options), loops);
+      return absl::OkStatus();
+    }
+    ASSIGN_OR_RETURN(transport_, MakeRdmaSourceTransport({.tcp = std::move(options)}, loops));
+    return absl::OkStatus();
+  }
 
   SessionResult Run(SessionObserver* observer) override {
+    observer_ = observer;
     confinement_.BeginSetUp([observer](const std::string& text) { observer->OnNotice(text); });
     SourceSession::Parts parts;
     parts.control = &loops_.control;
@@ -36,7 +50,7 @@ class SourceRunner : public Session {
     parts.bulk = &loops_.bulk;
     parts.vmm = vmm_.get();
     parts.memory_factory = &confined_memory_factory_;
-    parts.transport = &transport_;
+    parts.transport = transport_.get();
     parts.push_order = std::move(push_order_);
     parts.journal = parts_.journal;
     parts.observer = observer;
@@ -61,8 +75,9 @@ class SourceRunner : public Session {
   std::unique_ptr<PushOrder> push_order_;  // until Run
   const SourceParts parts_;
   SessionLoops loops_;
+  SessionObserver* observer_ = nullptr;  // from Run on
   RamFileSourceFactory memory_factory_;
-  TcpSourceTransport transport_;
+  std::unique_ptr<SourceTransport> transport_;
   std::unique_ptr<SourceVmm> vmm_;
   Confinement confinement_;
   ConfinedSourceMemoryFactory confined_memory_factory_{&memory_factory_, &confinement_};
@@ -75,7 +90,10 @@ absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
   ASSIGN_OR_RETURN(Endpoint endpoint,
                    SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kSource));
   ASSIGN_OR_RETURN(std::unique_ptr<PushOrder> order, MakePushOrder(parts.push_order));
-  return std::make_unique<SourceRunner>(std::move(parts), std::move(endpoint), std::move(order));
+  if (endpoint.rdma) RETURN_IF_ERROR(FitForRdma(&parts.integrity, parts.compression));
+  auto runner = std::make_unique<SourceRunner>(std::move(parts), endpoint, std::move(order));
+  RETURN_IF_ERROR(runner->MakeTransport(std::move(endpoint)));
+  return runner;
 }
 
 }  // namespace faultline

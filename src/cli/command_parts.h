@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "assembly/rdma_examination.h"
 #include "assembly/sessions.h"
 #include "assembly/tls_examination.h"
 #include "assembly/vm_abandon.h"
@@ -37,6 +38,7 @@ struct CommandParts {
   std::function<absl::Status(const std::vector<std::string>&)> run_guardian;
   // Looks at the certificates in a folder, or where migrations look if it is empty.
   std::function<TlsFacts(const std::string& directory)> examine_tls;
+  std::function<RdmaFacts()> examine_rdma;
   // Takes the VM behind a monitor socket back, as assembly/vm_reclaim.h has it.
   std::function<ReclaimResult(const std::string& qmp_path, bool run, Journal*)> reclaim_vm;
   // Takes hold of a VM whose source is lost, as assembly/vm_abandon.h has it.

@@ -56,6 +56,7 @@ ExitStatus RunDoctor(const CommandParts& parts, const DoctorCommand& command) {
   }
   std::vector<DoctorLine> lines = JudgeHost(GatherHostFacts(command.qemu, command.hook_library));
   lines.push_back(JudgeTls(parts.examine_tls(command.tls_directory)));
+  lines.push_back(JudgeRdma(parts.examine_rdma()));
   if (!qmp_path.empty()) {
     absl::StatusOr<std::vector<DoctorLine>> vm = parts.examine_vm(qmp_path);
     if (vm.ok()) {

@@ -1,6 +1,7 @@
 #include "cli/doctor_verdicts.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <linux/userfaultfd.h>
 
 #include <algorithm>
@@ -220,9 +221,11 @@ DoctorLine JudgeSandbox(const HostFacts& facts) {
 
 DoctorLine JudgeMemlock(const HostFacts& facts) {
   DoctorLine line{"locked memory", DoctorLevel::kOk, "", ""};
-  line.finding = facts.memlock_bytes == UINT64_MAX
-                     ? "no limit"
-                     : "limit " + FormatBytes(facts.memlock_bytes) + " (only RDMA needs more)";
+  line.finding =
+      facts.memlock_bytes == UINT64_MAX
+          ? "no limit"
+          : "limit " + FormatBytes(facts.memlock_bytes) +
+                " (only rdma:// needs more: the VM's whole memory is pinned on the source)";
   return line;
 }
 
@@ -262,6 +265,21 @@ DoctorLine JudgeTls(const TlsFacts& facts) {
     if (!line.mend.empty()) line.mend += "; ";
     line.mend += fmt::format("As {}: {}", side, MessageOf(valid_until->status()));
   }
+  return line;
+}
+
+DoctorLine JudgeRdma(const RdmaFacts& facts) {
+  DoctorLine line{"RDMA", DoctorLevel::kOk, "", ""};
+  if (!facts.built_in) {
+    line.finding = "this program was built without it (only rdma:// needs it)";
+  } else if (facts.ports.empty()) {
+    line.finding = "no device (only rdma:// needs one)";
+  } else {
+    line.finding = fmt::format("{}", fmt::join(facts.ports, "; "));
+  }
+  if (facts.ports.empty() || facts.any_active) return line;
+  line.level = DoctorLevel::kWarn;
+  line.mend = "No port is active: see `rdma link`, the cable, and that its network device is up.";
   return line;
 }
 

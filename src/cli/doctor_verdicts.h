@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "assembly/rdma_examination.h"
 #include "assembly/tls_examination.h"
 #include "cli/doctor_line.h"
 #include "cli/host_facts.h"
@@ -15,6 +16,9 @@ std::vector<DoctorLine> JudgeHost(const HostFacts& facts);
 
 // About certificates; never kFail, since a migration can do without.
 DoctorLine JudgeTls(const TlsFacts& facts);
+
+// About RDMA devices; never kFail, since a migration can do without.
+DoctorLine JudgeRdma(const RdmaFacts& facts);
 
 // No line is kFail.
 bool PostCopyPossible(const std::vector<DoctorLine>& lines);

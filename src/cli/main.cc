@@ -2,6 +2,7 @@
 #include <string>
 #include <vector>
 
+#include "assembly/rdma_examination.h"
 #include "assembly/sessions.h"
 #include "assembly/tls_examination.h"
 #include "assembly/vm_abandon.h"
@@ -36,6 +37,7 @@ int main(int argc, char** argv) {
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineTls,
+      .examine_rdma = faultline::ExamineRdma,
       .reclaim_vm = faultline::ReclaimVm,
       .take_abandoned_vm = faultline::TakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,

@@ -44,16 +44,14 @@ ExitStatus WriteOut(const std::string& text, ExitStatus exit_status) {
 }
 
 absl::Status CheckUri(const std::string& uri, const std::string& option) {
-  static const std::string kTcp = "tcp://";
-  if (uri.rfind("rdma://", 0) == 0) {
-    return absl::InvalidArgumentError(
-        fmt::format("{} '{}': RDMA is not in this release; give tcp://HOST:PORT", option, uri));
-  }
-  if (uri.rfind(kTcp, 0) == 0 && PortOf(uri).has_value() && uri.rfind(':') > kTcp.size()) {
-    return absl::OkStatus();
+  for (const std::string scheme : {"tcp://", "rdma://"}) {
+    if (uri.rfind(scheme, 0) == 0 && PortOf(uri).has_value() && uri.rfind(':') > scheme.size()) {
+      return absl::OkStatus();
+    }
   }
   return absl::InvalidArgumentError(
-      fmt::format("{} '{}': give tcp://HOST:PORT, with a port from 0 to 65535", option, uri));
+      fmt::format("{} '{}': give tcp://HOST:PORT or rdma://HOST:PORT, with a port from 0 to 65535",
+                  option, uri));
 }
 
 absl::StatusOr<int64_t> ParseRecoveryTimeout(const std::string& text) {

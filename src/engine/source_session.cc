@@ -154,7 +154,11 @@ void SourceSession::OnAccepted(const Accepted& accepted) {
 }
 
 LaneTerms SourceSession::Terms() const {
-  return {.id = options_.id, .token = token_, .layout = layout_, .integrity = result_.integrity};
+  return {.id = options_.id,
+          .token = token_,
+          .layout = layout_,
+          .integrity = result_.integrity,
+          .memory = memory_.get()};
 }
 
 absl::Status SourceSession::KeepForAnother() {

@@ -1,11 +1,13 @@
 #include "memory/ram_file_source.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <unistd.h>
 
 #include <cerrno>
 
 #include "base/check.h"
+#include "base/file_descriptor.h"
 
 namespace faultline {
 
@@ -56,6 +58,20 @@ absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
     offset_bytes += static_cast<uint64_t>(got);
   }
   return absl::OkStatus();
+}
+
+absl::StatusOr<std::span<std::byte>> RamFileSource::Map(RegionIndex region) {
+  FAULTLINE_CHECK(region < regions_.size());
+  if (mappings_.empty()) mappings_.resize(regions_.size());
+  if (mappings_[region].bytes().empty()) {
+    const RamRegion& ram = regions_[region].ram;
+    const std::string path = fmt::format("/proc/self/fd/{}", ram.file);
+    const FileDescriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
+    ASSIGN_OR_RETURN(mappings_[region],
+                     Mapping::MapFile(file.valid() ? file.get() : ram.file, ram.file_offset_bytes,
+                                      ram.layout.size_bytes, file.valid(), "the RAM file"));
+  }
+  return mappings_[region].bytes();
 }
 
 absl::StatusOr<std::unique_ptr<SourceMemory>> RamFileSourceFactory::Open(const VmDescription& vm) {

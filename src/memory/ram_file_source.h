@@ -5,6 +5,7 @@
 #include <memory>
 #include <vector>
 
+#include "memory/mapping.h"
 #include "memory/ram_file.h"
 #include "seams/source_memory.h"
 
@@ -18,6 +19,9 @@ class RamFileSource : public SourceMemory {
 
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
+  // Mapped at the first call, and writable if this process may write the file: kernels before 6.2
+  // pin nothing else for a device.
+  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) override;
   // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override;
@@ -31,6 +35,7 @@ class RamFileSource : public SourceMemory {
   explicit RamFileSource(std::vector<Region> regions);
 
   const std::vector<Region> regions_;
+  std::vector<Mapping> mappings_;  // empty, or one for each region
   MemoryLayout layout_;
 };
 

@@ -40,6 +40,7 @@ absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
 inline constexpr size_t kPageRequestBytes = 16;
 // {u16 kind, u16 algorithm, u32 region, u64 first page, u32 pages, u32 packed bytes}
 inline constexpr size_t kPageFrameBytes = 24;
+inline constexpr size_t kRemotePlaceBytes = 16;  // {u64 address, u32 key, u32 zero}
 
 // With `integrity` DigestOfRequest is part of it.
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out,
@@ -50,13 +51,20 @@ void EncodePageFrame(const PageFrame& frame, std::span<std::byte, kPageFrameByte
 void EncodePageDigest(uint64_t digest, std::span<std::byte, kPageDigestBytes> out);
 uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes);
 
+void EncodeRemotePlace(const RemotePlace& place, std::span<std::byte, kRemotePlaceBytes> out);
+RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> bytes);
+
+// Whether kReadable is a kind here, of runs of any length.
+enum class ReadableFrames : uint8_t { kRefused, kAccepted };
+
 // The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
 // page). A packed run's bytes are fewer than the run's; whether they unpack is not seen here.
 // DataLoss: the check sum does not fit the request, which changed on its way.
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
                                               const MemoryLayout& layout, bool integrity);
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
-                                          const MemoryLayout& layout, uint64_t run_bytes_max);
+                                          const MemoryLayout& layout, uint64_t run_bytes_max,
+                                          ReadableFrames readable = ReadableFrames::kRefused);
 
 }  // namespace faultline
 

@@ -238,6 +238,9 @@ enum class PageFrameKind : uint32_t {
   kZero = 2,      // the pages are zero, nothing follows (demand lane: one page)
   kFinished = 3,  // bulk lane: no frame follows any more; run is empty
   kPacked = 4,    // bulk lane: `packed_bytes` bytes follow, which unpack to `run`'s bytes
+  // Beside RDMA only, without a check sum: a RemotePlace follows, where `run` can be read. Bulk
+  // lane: it is pushed by that. Demand lane: from now on no page of it needs to be asked for.
+  kReadable = 5,
 };
 // How the bytes of a packed run were packed.
 enum class PackAlgorithm : uint16_t {
@@ -251,6 +254,13 @@ struct PageFrame {
   PackAlgorithm algorithm = PackAlgorithm::kNone;
   uint32_t packed_bytes = 0;  // fewer than the run has; 0 for every other kind
   friend bool operator==(const PageFrame&, const PageFrame&) = default;
+};
+
+// Where RDMA READ finds pages of the source's, and what permits it.
+struct RemotePlace {
+  uint64_t address = 0;
+  uint32_t key = 0;
+  friend bool operator==(const RemotePlace&, const RemotePlace&) = default;
 };
 
 }  // namespace faultline

@@ -58,6 +58,17 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes) {
   return LoadLittleEndian(bytes);
 }
 
+void EncodeRemotePlace(const RemotePlace& place, std::span<std::byte, kRemotePlaceBytes> out) {
+  StoreLittleEndian(place.address, out.subspan(0, 8));
+  StoreLittleEndian(place.key, out.subspan(8, 4));
+  StoreLittleEndian(0, out.subspan(12, 4));
+}
+
+RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> bytes) {
+  return {LoadLittleEndian(bytes.subspan(0, 8)),
+          static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(8, 4)))};
+}
+
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
                                               const MemoryLayout& layout, bool integrity) {
   uint64_t region = LoadLittleEndian(bytes.subspan(0, 4));
@@ -87,15 +98,18 @@ absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRe
 }
 
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
-                                          const MemoryLayout& layout, uint64_t run_bytes_max) {
+                                          const MemoryLayout& layout, uint64_t run_bytes_max,
+                                          ReadableFrames readable) {
   uint64_t kind = LoadLittleEndian(bytes.subspan(0, 2));
   uint64_t region = LoadLittleEndian(bytes.subspan(4, 4));
   uint64_t first = LoadLittleEndian(bytes.subspan(8, 8));
   uint64_t count = LoadLittleEndian(bytes.subspan(16, 4));
-  if (kind < static_cast<uint16_t>(PageFrameKind::kData) ||
-      kind > static_cast<uint16_t>(PageFrameKind::kPacked)) {
-    return absl::InvalidArgumentError(fmt::format(
-        "bad page frame from the peer: field 'kind' is {}, which is no kind (1 to 4)", kind));
+  const PageFrameKind last =
+      readable == ReadableFrames::kAccepted ? PageFrameKind::kReadable : PageFrameKind::kPacked;
+  if (kind < static_cast<uint16_t>(PageFrameKind::kData) || kind > static_cast<uint16_t>(last)) {
+    return absl::InvalidArgumentError(
+        fmt::format("bad page frame from the peer: field 'kind' is {}, which is no kind (1 to {})",
+                    kind, static_cast<uint16_t>(last)));
   }
   PageFrame frame{static_cast<PageFrameKind>(kind),
                   {static_cast<RegionIndex>(region), first, count},
@@ -124,7 +138,8 @@ absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameB
                     "has {} pages",
                     count, first, shape.name, shape.page_count()));
   }
-  if (count > 1 && count > run_bytes_max / shape.page_size_bytes) {
+  if (count > 1 && frame.kind != PageFrameKind::kReadable &&
+      count > run_bytes_max / shape.page_size_bytes) {
     return absl::InvalidArgumentError(fmt::format(
         "bad page frame from the peer: field 'pages' is {} of {} bytes each, a frame may have at "
         "most {} bytes",

@@ -32,6 +32,9 @@ struct LaneTerms {
   SessionToken token{};  // joins them to it
   MemoryLayout layout;
   bool integrity = false;  // pages come with the source's check sum of them (DigestOfRun)
+  // Source only, and it outlives the lanes: what a transport makes readable before the VM stands
+  // still. Null: nothing.
+  SourceMemory* memory = nullptr;
 };
 
 // The source's end: it connects.

@@ -55,7 +55,7 @@ TEST(EndpointTest, ChoicesThatMakeNoSense) {
     const char* word;
   };
   const std::vector<Case> cases = {
-      {"rdma://192.0.2.7:1", false, {}, "RDMA"},
+      {"rdma://192.0.2.7", false, {}, "port"},
       {"tcp://192.0.2.7", false, {}, "port"},
       {kThere, false, {.directory = "d", .psk_path = "p"}, "exclude each other"},
       {kThere, true, {.directory = "d"}, "--insecure excludes"},

@@ -77,7 +77,7 @@ TEST_F(CommandLineTest, BadUsageEndsWithTwoAndOneSentence) {
       {{"migrate", "--to", "tcp://h:1"}, "--qmp"},
       {{"migrate", "--to", "h:1", "--qmp", "/q"}, "give tcp://HOST:PORT"},
       {{"migrate", "--to", "tcp://h:99999", "--qmp", "/q"}, "with a port from 0 to 65535"},
-      {{"migrate", "--to", "rdma://h:1", "--qmp", "/q"}, "RDMA is not in this release"},
+      {{"migrate", "--to", "rdma://h", "--qmp", "/q"}, "rdma://HOST:PORT"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "hybrid"}, "not in this release"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "precopy"}, "not in this release"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "x"}, "x"},

@@ -115,6 +115,18 @@ TEST(DoctorVerdictsTest, KvmKernelAndLimitsOnlyWarn) {
   EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
 }
 
+TEST(DoctorVerdictsTest, RdmaDevicesAreNamedAndWarnedOfIfNoneIsActive) {
+  EXPECT_THAT(JudgeRdma({}).finding, HasSubstr("built without"));
+  RdmaFacts facts{.built_in = true, .ports = {}};
+  EXPECT_THAT(JudgeRdma(facts).finding, HasSubstr("no device"));
+  EXPECT_EQ(JudgeRdma(facts).level, DoctorLevel::kOk);
+  facts.ports = {"mlx5_0 port 1: PORT_DOWN", "mlx5_1 port 1: PORT_DOWN"};
+  EXPECT_THAT(JudgeRdma(facts).finding, HasSubstr("mlx5_0 port 1: PORT_DOWN; mlx5_1"));
+  EXPECT_EQ(JudgeRdma(facts).level, DoctorLevel::kWarn);
+  facts.any_active = true;
+  EXPECT_EQ(JudgeRdma(facts).level, DoctorLevel::kOk);
+}
+
 TEST(DoctorVerdictsTest, AHostWithoutASandboxIsToldAndFitAllTheSame) {
   HostFacts facts = GoodFacts();
   EXPECT_EQ(LineAbout(facts, "sandbox").level, DoctorLevel::kOk);

@@ -254,6 +254,7 @@ int main(int argc, char** argv) {
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,
       .examine_tls = faultline::ExamineFakeTls,
+      .examine_rdma = [] { return faultline::RdmaFacts{}; },
       .reclaim_vm = faultline::ReclaimFakeVm,
       .take_abandoned_vm = faultline::TakeFakeAbandonedVm,
       .examine_vm = faultline::ExamineVm,

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
 #include <cstring>
 #include <functional>
 #include <memory>
@@ -50,6 +51,8 @@ class TransportWorld {
   virtual bool WaitUntil(const std::function<bool()>& done) = 0;
   // Lets things happen for a little while.
   virtual void Settle() = 0;
+  // Whether the exporter hears of every page that the peer wanted.
+  virtual bool source_sees_demands() const { return true; }
   // Whether runs may be packed on the bulk lane.
   virtual bool packs() const { return false; }
   virtual std::unique_ptr<RawPeer> ConnectRaw(ConnectionRole role) = 0;
@@ -123,26 +126,28 @@ class TestMemory : public SourceMemory {
  public:
   TestMemory() {
     for (size_t region = 0; region < layout_.size(); ++region) {
-      std::vector<uint64_t> words(layout_[region].size_bytes / 8);
+      const size_t bytes = layout_[region].size_bytes;
+      Words memory(static_cast<uint64_t*>(std::aligned_alloc(4096, bytes)), &std::free);
+      std::memset(memory.get(), 0, bytes);
+      const std::span<uint64_t> words(memory.get(), bytes / 8);
       for (size_t i = 0; i < words.size(); ++i) {
         if (!map_[region].Contains(i * 8 / layout_[region].page_size_bytes)) continue;
         uint64_t place = i < words.size() / 2 ? i : i / 8;
         words[i] = (region << 56) | (place * 0x9e3779b97f4a7c);
       }
-      words_.push_back(std::move(words));
+      words_.push_back(std::move(memory));
     }
   }
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override { return TestMap(); }
   std::span<const std::byte> View(PageRun run) const {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
-    return std::as_bytes(std::span(words_[run.region]))
-        .subspan(run.first * page_bytes, run.count * page_bytes);
+    return Bytes(run.region).subspan(run.first * page_bytes, run.count * page_bytes);
   }
+  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) override { return Bytes(region); }
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override {
-    std::memcpy(out.data(), std::as_bytes(std::span(words_[region])).data() + offset_bytes,
-                out.size());
+    std::memcpy(out.data(), Bytes(region).data() + offset_bytes, out.size());
     return absl::OkStatus();
   }
   // No bytes stand for zeros.
@@ -154,14 +159,21 @@ class TestMemory : public SourceMemory {
   }
 
  private:
+  using Words = std::unique_ptr<uint64_t, void (*)(void*)>;
+
+  std::span<std::byte> Bytes(RegionIndex region) const {
+    return std::as_writable_bytes(
+        std::span(words_[region].get(), layout_[region].size_bytes / sizeof(uint64_t)));
+  }
+
   const MemoryLayout layout_ = TestLayout();
   const AllocationMap map_ = TestMap();
-  std::vector<std::vector<uint64_t>> words_;
+  std::vector<Words> words_;
 };
 
 // Never changes, so all tests of a process share one.
-inline const TestMemory& SharedTestMemory() {
-  static const TestMemory memory;
+inline TestMemory& SharedTestMemory() {
+  static TestMemory memory;
   return memory;
 }
 
@@ -266,7 +278,11 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
   }
 
   LaneTerms TermsWith(const SessionToken& token) const {
-    return {.id = kId, .token = token, .layout = TestLayout(), .integrity = integrity_};
+    return {.id = kId,
+            .token = token,
+            .layout = TestLayout(),
+            .integrity = integrity_,
+            .memory = &memory_};
   }
 
   // The destination expects lanes; its answer goes to lanes_outcome_, reader_ and receiver_.
@@ -326,7 +342,7 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
         [&] { return !raw_demand_->Received().empty() && !raw_bulk_->Received().empty(); }));
   }
 
-  const TestMemory& memory_ = SharedTestMemory();
+  TestMemory& memory_ = SharedTestMemory();
   bool integrity_ = false;  // of the lanes that are opened
   const AllocationMap map_ = TestMap();
   std::unique_ptr<TransportWorld> world_;

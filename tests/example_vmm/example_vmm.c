@@ -5,6 +5,8 @@
 //   example-vmm destination-uffd URI   the same, with a userfaultfd of its own
 //   example-vmm both URI            both sides within one process
 //
+// With --insecure behind it, connections beyond this host may be plain.
+//
 // The last line that each side prints is "SIDE STATUS owner=OWNER touched=N checked=N wrong=N".
 // Exit status 0: the migration is complete and no page was wrong.
 #include <faultline/faultline.h>
@@ -23,6 +25,7 @@ struct Side {
   const char* name;
   struct Guest guest;
   faultline_session* session;
+  bool insecure;
   int uffd;  // the destination's own; -1: the library makes one
   // Where the destination listens, for the source in the same process.
   pthread_mutex_t mutex;
@@ -153,9 +156,10 @@ static faultline_vm* Describe(struct Side* side) {
   return vm;
 }
 
-static bool SideCreate(struct Side* side, const char* name) {
+static bool SideCreate(struct Side* side, const char* name, bool insecure) {
   memset(side, 0, sizeof *side);
   side->name = name;
+  side->insecure = insecure;
   side->uffd = -1;
   pthread_mutex_init(&side->mutex, NULL);
   pthread_cond_init(&side->listening, NULL);
@@ -168,6 +172,7 @@ static bool SideStart(struct Side* side, bool source, const char* uri) {
   faultline_options options;
   FAULTLINE_INIT(&options);
   options.uri = uri;
+  if (side->insecure) options.flags |= FAULTLINE_ALLOW_INSECURE;
   if (side->uffd >= 0) {
     options.flags |= FAULTLINE_HAS_USERFAULTFD;
     options.userfaultfd = side->uffd;
@@ -223,9 +228,9 @@ static void SideDestroy(struct Side* side) {
   GuestDestroy(&side->guest);
 }
 
-static bool RunDestination(const char* uri, bool own_uffd) {
+static bool RunDestination(const char* uri, bool own_uffd, bool insecure) {
   struct Side side;
-  if (!SideCreate(&side, "destination")) return false;
+  if (!SideCreate(&side, "destination", insecure)) return false;
   if (own_uffd) {
     side.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
     if (side.uffd < 0) {
@@ -240,9 +245,9 @@ static bool RunDestination(const char* uri, bool own_uffd) {
   return good;
 }
 
-static bool RunSource(const char* uri) {
+static bool RunSource(const char* uri, bool insecure) {
   struct Side side;
-  if (!SideCreate(&side, "source") || !GuestRun(&side.guest)) return false;
+  if (!SideCreate(&side, "source", insecure) || !GuestRun(&side.guest)) return false;
   usleep(300 * 1000);  // until it has used some of its memory
   if (!SideStart(&side, true, uri)) return false;
   const bool good = SideEnd(&side, FAULTLINE_OWNER_SOURCE);
@@ -250,16 +255,16 @@ static bool RunSource(const char* uri) {
   return good;
 }
 
-static bool RunBoth(const char* uri) {
+static bool RunBoth(const char* uri, bool insecure) {
   struct Side source, destination;
-  if (!SideCreate(&destination, "destination") || !SideStart(&destination, false, uri))
+  if (!SideCreate(&destination, "destination", insecure) || !SideStart(&destination, false, uri))
     return false;
   pthread_mutex_lock(&destination.mutex);
   while (destination.uri[0] == '\0') {
     pthread_cond_wait(&destination.listening, &destination.mutex);
   }
   pthread_mutex_unlock(&destination.mutex);
-  if (!SideCreate(&source, "source") || !GuestRun(&source.guest)) return false;
+  if (!SideCreate(&source, "source", insecure) || !GuestRun(&source.guest)) return false;
   usleep(300 * 1000);
   if (!SideStart(&source, true, destination.uri)) return false;
   const bool source_good = SideEnd(&source, FAULTLINE_OWNER_SOURCE);
@@ -271,15 +276,17 @@ static bool RunBoth(const char* uri) {
 
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
-  if (argc == 3 && strcmp(argv[1], "destination") == 0) {
-    return RunDestination(argv[2], false) ? 0 : 1;
+  const bool insecure = argc == 4 && strcmp(argv[3], "--insecure") == 0;
+  if (argc == 3 || insecure) {
+    const char* uri = argv[2];
+    if (strcmp(argv[1], "destination") == 0) return RunDestination(uri, false, insecure) ? 0 : 1;
+    if (strcmp(argv[1], "destination-uffd") == 0)
+      return RunDestination(uri, true, insecure) ? 0 : 1;
+    if (strcmp(argv[1], "source") == 0) return RunSource(uri, insecure) ? 0 : 1;
+    if (strcmp(argv[1], "both") == 0) return RunBoth(uri, insecure) ? 0 : 1;
   }
-  if (argc == 3 && strcmp(argv[1], "destination-uffd") == 0) {
-    return RunDestination(argv[2], true) ? 0 : 1;
-  }
-  if (argc == 3 && strcmp(argv[1], "source") == 0) return RunSource(argv[2]) ? 0 : 1;
-  if (argc == 3 && strcmp(argv[1], "both") == 0) return RunBoth(argv[2]) ? 0 : 1;
   fprintf(stderr,
-          "usage: example-vmm source|destination|destination-uffd|both tcp://ADDRESS:PORT\n");
+          "usage: example-vmm source|destination|destination-uffd|both tcp://ADDRESS:PORT"
+          " [--insecure]\n");
   return 2;
 }

@@ -43,6 +43,12 @@ void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
   }
   if (bytes.size() >= kPageFrameBytes) {
     auto frame = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax);
+    auto beside_rdma = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax,
+                                       ReadableFrames::kAccepted);
+    FAULTLINE_CHECK(!frame.ok() || (beside_rdma.ok() && *beside_rdma == *frame));
+    FAULTLINE_CHECK(frame.ok() || !beside_rdma.ok() ||
+                    beside_rdma->kind == PageFrameKind::kReadable);
+    if (!frame.ok()) frame = beside_rdma;
     if (!frame.ok() || frame->kind == PageFrameKind::kFinished) return;
     const RegionLayout& region = layout[frame->run.region];
     FAULTLINE_CHECK(frame->run.end() <= region.page_count());

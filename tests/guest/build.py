@@ -6,9 +6,11 @@ only when what it is made of is newer.
 """
 
 import pathlib
-import shutil
 import subprocess
 import sys
+
+from debian_kernel import fetch_kernel
+from initramfs import cpio_entry
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
@@ -29,54 +31,6 @@ def run(*command, **options):
 def stale(target, sources):
     return not target.exists() or any(
         source.stat().st_mtime > target.stat().st_mtime for source in sources)
-
-
-def apt(*words):
-    return run("apt-get", "-q", "-o", "APT::Sandbox::User=root", *words, cwd=OUT,
-               stdout=subprocess.DEVNULL)
-
-
-def kernel_package():
-    """The versioned package that Debian's cloud kernel name stands for."""
-    text = subprocess.run(["apt-cache", "depends", KERNEL_PACKAGE], check=True, text=True,
-                          capture_output=True).stdout
-    for line in text.splitlines():
-        word = line.split()[-1] if line.split() else ""
-        if word.startswith("linux-image-") and word != KERNEL_PACKAGE:
-            return word
-    raise SystemExit(f"apt-cache knows no {KERNEL_PACKAGE}: run apt-get update")
-
-
-def fetch_kernel():
-    if (OUT / "vmlinuz").exists() and (OUT / "modules" / "virtio.ko").exists():
-        return
-    package = kernel_package()
-    print(f"guest: unpacking {package} into {OUT}", flush=True)
-    try:
-        apt("download", package)
-    except subprocess.CalledProcessError:
-        apt("update")  # the lists were older than the archive
-        package = kernel_package()
-        apt("download", package)
-    tree = OUT / "kernel"
-    archive = next(OUT.glob(f"{package}_*.deb"))
-    run("dpkg-deb", "-x", archive, tree)
-    modules = OUT / "modules"
-    modules.mkdir(exist_ok=True)
-    base = next((tree / "lib" / "modules").iterdir()) / "kernel"
-    for name in MODULES:
-        shutil.copy(base / f"{name}.ko", modules)
-    shutil.copy(next((tree / "boot").glob("vmlinuz-*")), OUT / "vmlinuz")
-    shutil.rmtree(tree)
-    archive.unlink()
-
-
-def cpio_entry(name, mode, data=b"", device=(0, 0)):
-    """One file in the kernel's initramfs format ("newc")."""
-    path = name.encode() + b"\0"
-    numbers = (0, mode, 0, 0, 1, 0, len(data), 0, 0, *device, len(path), 0)
-    head = b"070701" + b"".join(b"%08X" % number for number in numbers) + path
-    return head + b"\0" * (-len(head) % 4) + data + b"\0" * (-len(data) % 4)
 
 
 def build_initramfs():
@@ -115,7 +69,7 @@ def build_boot_sector():
 
 def main():
     OUT.mkdir(parents=True, exist_ok=True)
-    fetch_kernel()
+    fetch_kernel(KERNEL_PACKAGE, MODULES, OUT)
     build_initramfs()
     build_boot_sector()
 

@@ -82,6 +82,24 @@ TEST(PageFramesTest, ComeBack) {
   }
 }
 
+TEST(PageFramesTest, ReadablePagesAreNamedBesideRdmaOnly) {
+  const PageFrame frame{PageFrameKind::kReadable, {0, 0, 256}};  // longer than a run that is sent
+  FrameBytes bytes;
+  EncodePageFrame(frame, bytes);
+  EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).value(),
+            frame);
+  const auto refused = DecodePageFrame(bytes, kLayout, kRunBytesMax);
+  EXPECT_NE(MessageOf(refused.status()).find("'kind' is 5"), std::string::npos) << refused.status();
+  EncodePageFrame({PageFrameKind::kReadable, {0, 1, 256}}, bytes);
+  EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).ok());
+
+  const RemotePlace place{0x0102030405060708, 0x090a0b0c};
+  std::array<std::byte, kRemotePlaceBytes> where;
+  EncodeRemotePlace(place, where);
+  EXPECT_EQ(Hex(where), "08070605040302010c0b0a0900000000");
+  EXPECT_EQ(DecodeRemotePlace(where), place);
+}
+
 TEST(PageFramesTest, ARequestIsInsideTheVm) {
   auto refused = [](PageId page, const std::string& field) {
     RequestBytes bytes;

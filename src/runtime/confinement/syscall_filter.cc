@@ -31,6 +31,7 @@ constexpr uint64_t kUffdUserModeOnly = 1;  // UFFD_USER_MODE_ONLY: not in older 
 constexpr uint64_t kSocketTypes = 0xf;     // without SOCK_NONBLOCK and SOCK_CLOEXEC
 constexpr uint64_t kIoctlTypes = 0xff00;
 constexpr int kSolTls = 282;
+constexpr uint64_t kSolNetlink = 270;
 constexpr uint64_t kWriteExecute = PROT_WRITE | PROT_EXEC;
 
 scmp_arg_cmp Is(unsigned argument, uint64_t value) {
@@ -99,6 +100,15 @@ void AllowIoctls(Rules* rules) {
   }
 }
 
+// Verbs and what their libraries ask about devices.
+void AllowRdma(Rules* rules) {
+  constexpr uint64_t kVerbsIoctl = 0x1b;  // RDMA_IOCTL_MAGIC (rdma/rdma_user_ioctl_cmds.h)
+  constexpr uint64_t kNetlinkRdma = 20;   // NETLINK_RDMA (linux/netlink.h)
+  rules->Add(kAllow, "ioctl", {HasBits(1, kIoctlTypes, kVerbsIoctl << 8)});
+  rules->Add(kAllow, "socket", {Is(0, AF_NETLINK), Is(2, kNetlinkRdma)});
+  rules->Add(kAllow, "setsockopt", {Is(1, kSolNetlink)});
+}
+
 void AllowOwnLimits(Rules* rules) {
   for (int option : {PR_SET_NAME, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS,
                      PR_GET_NO_NEW_PRIVS, PR_GET_DUMPABLE}) {
@@ -139,6 +149,7 @@ absl::Status InstallSyscallFilter(const SyscallFilterOptions& options) {
   for (const char* name : kWorkCalls) work.Add(kAllow, name);
   AllowSockets(&work);
   AllowIoctls(&work);
+  if (options.rdma) AllowRdma(&work);
   if (options.advise_other_processes) work.Add(kAllow, "process_madvise");
   // The second one forbids to install more.
   RETURN_IF_ERROR(intruder.Load());

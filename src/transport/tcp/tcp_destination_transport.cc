@@ -46,6 +46,11 @@ std::string TcpDestinationTransport::address() const {
   return "tcp://" + LocalAddressOf(listener_.get()).text();
 }
 
+SocketAddress TcpDestinationTransport::listening_address() const {
+  FAULTLINE_CHECK(listener_.valid());
+  return LocalAddressOf(listener_.get());
+}
+
 void TcpDestinationTransport::AcceptSome() {
   for (int i = 0; i < kAcceptsPerTurnMax; ++i) {
     FileDescriptor fd(accept4(listener_.get(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
@@ -158,20 +163,28 @@ std::optional<PeerError> TcpDestinationTransport::Refuse(const Hello& hello) con
 }
 
 void TcpDestinationTransport::JoinLane(TcpGreeting& greeting, ConnectionRole role) {
-  greeting.Send(Welcome{kProtocolVersionMax, expected_->terms.token});
+  greeting.Send(Welcome{kProtocolVersionMax, LaneToken(role)});
   TcpConnection connection = greeting.Release();
   bool is_demand = role == ConnectionRole::kDemand;
   TcpUse use = is_demand ? TcpUse::kDemand : TcpUse::kBulk;
   // A lane that is gone again already does not count: the source tries once more or gives up.
   if (!connection.fd.valid() || !TuneTcp(connection.fd.get(), use).ok()) return;
   if (is_demand) {
-    reader_ = std::make_unique<TcpPageReader>(loops_.demand, std::move(connection),
-                                              Counter(&WireCounters::demand), expected_->terms);
+    reader_ = MakeReader(std::move(connection));
   } else {
-    push_ = std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(connection),
-                                              Counter(&WireCounters::bulk), expected_->terms);
+    push_ = MakeReceiver(std::move(connection));
   }
   if (reader_ != nullptr && push_ != nullptr) FinishLanes(Lanes{reader_.get(), push_.get()});
+}
+
+std::unique_ptr<PageReader> TcpDestinationTransport::MakeReader(TcpConnection connection) {
+  return std::make_unique<TcpPageReader>(loops_.demand, std::move(connection),
+                                         Counter(&WireCounters::demand), terms());
+}
+
+std::unique_ptr<PushReceiver> TcpDestinationTransport::MakeReceiver(TcpConnection connection) {
+  return std::make_unique<TcpPushReceiver>(loops_.bulk, std::move(connection),
+                                           Counter(&WireCounters::bulk), terms());
 }
 
 void TcpDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,

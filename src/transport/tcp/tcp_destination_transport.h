@@ -13,6 +13,7 @@
 #include "transport/tcp/tcp_options.h"
 #include "transport/tcp/tcp_page_reader.h"
 #include "transport/tcp/tcp_push_receiver.h"
+#include "transport/tcp/tcp_socket.h"
 
 namespace faultline {
 
@@ -34,6 +35,27 @@ class TcpDestinationTransport : public DestinationTransport {
   uint64_t bytes_wire() const override { return counters_->total(); }
   std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
+ protected:
+  // The ends of lanes, from connections that have joined. A transport that uses them in its own way
+  // makes its lanes here; the token goes out before, in the lane's Welcome.
+  virtual SessionToken LaneToken(ConnectionRole role) {
+    (void)role;
+    return expected_->terms.token;
+  }
+  virtual std::unique_ptr<PageReader> MakeReader(TcpConnection connection);
+  virtual std::unique_ptr<PushReceiver> MakeReceiver(TcpConnection connection);
+  // Destroys the ends that it made.
+  void DropLanes() {
+    reader_.reset();
+    push_.reset();
+  }
+
+  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
+  const TcpOptions& options() const { return options_; }
+  const TcpLoops& loops() const { return loops_; }
+  const LaneTerms& terms() const { return expected_->terms; }  // of the lanes that are expected
+  SocketAddress listening_address() const;                     // after Listen
+
  private:
   using Strangers = std::list<TcpGreeting>;  // the oldest first
   struct Expected {
@@ -42,7 +64,6 @@ class TcpDestinationTransport : public DestinationTransport {
     LanesOpen done;  // empty once it was called
   };
 
-  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
   void AcceptSome();
   void PauseAccepting();
   void Greet(FileDescriptor fd);
@@ -66,8 +87,8 @@ class TcpDestinationTransport : public DestinationTransport {
   Strangers strangers_;
   int notices_left_;
   std::optional<Expected> expected_;
-  std::unique_ptr<TcpPageReader> reader_;
-  std::unique_ptr<TcpPushReceiver> push_;
+  std::unique_ptr<PageReader> reader_;
+  std::unique_ptr<PushReceiver> push_;
 };
 
 }  // namespace faultline

@@ -22,7 +22,7 @@ void TcpPageExporter::Start(const SourceMemory* memory, Listener* listener) {
   memory_ = memory;
   listener_ = listener;
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
-  stream_.SetInterest(true, false);
+  stream_.SetInterest(true, !first_.empty());
 }
 
 void TcpPageExporter::Stop() {
@@ -70,7 +70,27 @@ size_t TcpPageExporter::AnswerBytes(const Answer& answer) const {
   return kPageFrameBytes + page_bytes + digest_bytes_;
 }
 
+bool TcpPageExporter::SendFirstFrames() {
+  while (first_sent_ < first_.size()) {
+    iovec part{first_.data() + first_sent_, first_.size() - first_sent_};
+    Transfer transfer = stream_.Send({&part, 1});
+    if (!transfer.status.ok()) {
+      Fail(transfer.status);
+      return false;
+    }
+    if (transfer.bytes == 0) {
+      stream_.SetInterest(queue_count_ < kAnswersQueuedMax, true);
+      return false;
+    }
+    first_sent_ += transfer.bytes;
+  }
+  first_ = {};
+  first_sent_ = 0;
+  return true;
+}
+
 bool TcpPageExporter::SendAnswers() {
+  if (!first_.empty() && !SendFirstFrames()) return stream_.open();
   while (queue_count_ > 0) {
     absl::StatusOr<size_t> composed = Compose();
     if (!composed.ok()) {

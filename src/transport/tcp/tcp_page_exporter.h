@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "pages/memory_layout.h"
@@ -30,6 +31,9 @@ class TcpPageExporter : public PageExporter {
   TcpPageExporter(Loop* demand, TcpConnection connection, WireCounter counter,
                   const LaneTerms& terms);
 
+  // Before Start: goes out before any answer. Whole frames.
+  void SendFirst(std::vector<std::byte> frames) { first_ = std::move(frames); }
+
   void Start(const SourceMemory* memory, Listener* listener) override;
   void Stop() override;
 
@@ -49,6 +53,8 @@ class TcpPageExporter : public PageExporter {
   void OnReady(FdReadiness ready);
   // Takes what requests there are into the queue.
   void ReadRequests();
+  // Sends what is left of first_; false: the lane failed, or the socket is full.
+  bool SendFirstFrames();
   // Sends from the queue until it is empty or the socket is full; false: it failed.
   bool SendAnswers();
   // Puts the queue's first answers together in staging_, from where the last send ended; returns
@@ -72,6 +78,9 @@ class TcpPageExporter : public PageExporter {
   TcpStream stream_;
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
+
+  std::vector<std::byte> first_;
+  size_t first_sent_ = 0;
 
   std::array<std::byte, kRequestsPerReadMax * kPageRequestBytes> requests_;
   size_t request_bytes_ = 0;  // a request that came in part lies at the front of requests_

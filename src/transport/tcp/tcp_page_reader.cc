@@ -91,18 +91,35 @@ void TcpPageReader::ReadSome() {
   }
 }
 
+absl::StatusOr<PageFrame> TcpPageReader::DecodeFrame(std::span<const std::byte> staged) const {
+  ASSIGN_OR_RETURN(
+      PageFrame frame,
+      DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0,
+                      readable_noted_ ? ReadableFrames::kAccepted : ReadableFrames::kRefused));
+  if (frame.kind == PageFrameKind::kFinished) {
+    return absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' ends the demand lane, which has no end");
+  }
+  if (frame.kind == PageFrameKind::kPacked) {
+    return absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says packed pages, which the demand lane has "
+        "not");
+  }
+  return frame;
+}
+
 bool TcpPageReader::DeliverStaged() {
   while (staged_end_ - staged_begin_ >= kPageFrameBytes) {
     std::span<const std::byte> staged(staging_.data() + staged_begin_, staged_end_ - staged_begin_);
-    auto frame = DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0);
-    if (frame.ok() && frame->kind == PageFrameKind::kFinished) {
-      frame = absl::InvalidArgumentError(
-          "bad page frame from the peer: field 'kind' ends the demand lane, which has no end");
-    }
-    if (frame.ok() && frame->kind == PageFrameKind::kPacked) {
-      frame = absl::InvalidArgumentError(
-          "bad page frame from the peer: field 'kind' says packed pages, which the demand lane has "
-          "not");
+    auto frame = DecodeFrame(staged);
+    if (frame.ok() && frame->kind == PageFrameKind::kReadable) {
+      if (staged.size() < kPageFrameBytes + kRemotePlaceBytes) return true;
+      staged_begin_ += kPageFrameBytes + kRemotePlaceBytes;
+      const RemotePlace place =
+          DecodeRemotePlace(staged.subspan(kPageFrameBytes).first<kRemotePlaceBytes>());
+      absl::Status noted = readable_noted_(frame->run, place);
+      if (noted.ok()) continue;
+      frame = noted;
     }
     if (!frame.ok()) {
       Fail(frame.status());

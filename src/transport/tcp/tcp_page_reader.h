@@ -4,11 +4,13 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <span>
 #include <vector>
 
 #include "pages/memory_layout.h"
+#include "protocol/messages.h"
 #include "runtime/loop.h"
 #include "seams/page_reader.h"
 #include "seams/transport.h"
@@ -28,6 +30,11 @@ class TcpPageReader : public PageReader {
   TcpPageReader(Loop* demand, TcpConnection connection, WireCounter counter,
                 const LaneTerms& terms);
 
+  // Before Start: the source may say where pages can be read one-sidedly. `noted` hears of each
+  // run, on the demand thread; it may fail the lane.
+  using ReadableNoted = std::function<absl::Status(PageRun run, const RemotePlace& place)>;
+  void AcceptReadable(ReadableNoted noted) { readable_noted_ = std::move(noted); }
+
   void Start(Listener* listener) override;
   void Read(std::span<const PageId> pages) override;
   void Stop() override;
@@ -38,6 +45,8 @@ class TcpPageReader : public PageReader {
   void ReadSome();
   // Gives out the whole frames in staging_; false: failed or stopped.
   bool DeliverStaged();
+  // What `staged` begins with; an error for a kind that the demand lane has not.
+  absl::StatusOr<PageFrame> DecodeFrame(std::span<const std::byte> staged) const;
   // Goes over to receiving `page` into large_, beginning with what staging_ has of it.
   bool BeginLarge(PageId page, size_t bytes);
   bool ReadLarge();
@@ -52,6 +61,7 @@ class TcpPageReader : public PageReader {
 
   TcpStream stream_;
   Listener* listener_ = nullptr;
+  ReadableNoted readable_noted_;   // empty: not accepted
   std::vector<std::byte> unsent_;  // requests that the socket did not take
   size_t unsent_begin_ = 0;
 

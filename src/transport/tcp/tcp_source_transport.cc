@@ -114,20 +114,29 @@ void TcpSourceTransport::OnLaneAnswered(LaneOpening* lane, const Message& answer
                                 "the peer answered with a {} message", MessageName(answer))));
   }
   lane->welcome = true;
+  lane->token = std::get<Welcome>(answer).token;
   if (opening_->demand.welcome && opening_->bulk.welcome) FinishLanes();
 }
 
 void TcpSourceTransport::FinishLanes() {
   Opening opening = std::move(*opening_);
   opening_.reset();
-  exporter_ = std::make_unique<TcpPageExporter>(loops_.demand, opening.demand.greeting->Release(),
-                                                Counter(&WireCounters::demand), opening.terms);
+  UseLanes({.terms = std::move(opening.terms),
+            .deadline_ns = opening.deadline_ns,
+            .demand = {opening.demand.greeting->Release(), opening.demand.token},
+            .bulk = {opening.bulk.greeting->Release(), opening.bulk.token},
+            .done = std::move(opening.done)});
+}
+
+void TcpSourceTransport::UseLanes(JoinedLanes joined) {
+  exporter_ = std::make_unique<TcpPageExporter>(loops_.demand, std::move(joined.demand.connection),
+                                                Counter(&WireCounters::demand), joined.terms);
   push_ = std::make_unique<TcpPushLane>(
-      loops_.bulk, opening.bulk.greeting->Release(), Counter(&WireCounters::bulk),
+      loops_.bulk, std::move(joined.bulk.connection), Counter(&WireCounters::bulk),
       TcpPushLane::Settings{.bandwidth_bytes_per_second = options_.bandwidth_bytes_per_second,
                             .compression = options_.compression,
-                            .integrity = opening.terms.integrity});
-  opening.done(Lanes{exporter_.get(), push_.get()});
+                            .integrity = joined.terms.integrity});
+  joined.done(Lanes{exporter_.get(), push_.get()});
 }
 
 void TcpSourceTransport::FailLanes(const LaneOpening& lane, const absl::Status& status) {

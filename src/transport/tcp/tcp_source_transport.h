@@ -30,6 +30,26 @@ class TcpSourceTransport : public SourceTransport {
   PackedBytes bytes_packed() const override;
   std::string name() const override { return options_.tls != nullptr ? "tcp+tls" : "tcp"; }
 
+ protected:
+  // A lane's connection that the destination has welcomed, and the token of that Welcome.
+  struct JoinedLane {
+    TcpConnection connection;
+    SessionToken token{};
+  };
+  struct JoinedLanes {
+    LaneTerms terms;
+    int64_t deadline_ns = 0;  // of OpenLanes
+    JoinedLane demand;
+    JoinedLane bulk;
+    LanesOpen done;
+  };
+  // Both connections are there. A transport that uses them in its own way makes its lanes here.
+  virtual void UseLanes(JoinedLanes joined);
+
+  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
+  const TcpOptions& options() const { return options_; }
+  const TcpLoops& loops() const { return loops_; }
+
  private:
   // One lane on its way from nothing to Welcome.
   struct LaneOpening {
@@ -37,6 +57,7 @@ class TcpSourceTransport : public SourceTransport {
     std::unique_ptr<TcpDialer> dialer;
     std::unique_ptr<TcpGreeting> greeting;
     bool welcome = false;
+    SessionToken token{};  // that came with it
   };
   struct Opening {
     LaneTerms terms;
@@ -46,7 +67,6 @@ class TcpSourceTransport : public SourceTransport {
     LanesOpen done;
   };
 
-  WireCounter Counter(std::atomic<uint64_t> WireCounters::*kind) const;
   std::unique_ptr<TcpDialer> Dial(int64_t timeout_us, TcpDialer::Done done);
   void OpenLane(LaneOpening* lane);
   void OnLaneConnected(LaneOpening* lane, TcpConnection connection);

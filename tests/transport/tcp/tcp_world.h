@@ -24,12 +24,12 @@
 namespace faultline::contract {
 
 // A blocking socket that is connected to that port.
-inline FileDescriptor ConnectTo(uint16_t port) {
+inline FileDescriptor ConnectTo(uint16_t port, const std::string& host = "127.0.0.1") {
   FileDescriptor fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  EXPECT_EQ(inet_pton(AF_INET, host.c_str(), &address.sin_addr), 1);
   EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   return fd;
 }
@@ -37,7 +37,8 @@ inline FileDescriptor ConnectTo(uint16_t port) {
 // A plain blocking socket.
 class TcpRawPeer : public RawPeer {
  public:
-  explicit TcpRawPeer(uint16_t port) : fd_(ConnectTo(port)) {}
+  explicit TcpRawPeer(uint16_t port, const std::string& host = "127.0.0.1")
+      : fd_(ConnectTo(port, host)) {}
   void Send(std::span<const std::byte> bytes) override {
     while (!bytes.empty()) {
       ssize_t sent = send(fd_.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL);

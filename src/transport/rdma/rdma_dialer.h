@@ -1,0 +1,56 @@
+// The source's end of connecting one queue pair.
+#ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_DIALER_H_
+#define FAULTLINE_TRANSPORT_RDMA_RDMA_DIALER_H_
+
+#include <functional>
+#include <memory>
+
+#include "base/status.h"
+#include "protocol/messages.h"
+#include "transport/rdma/rdma_connection.h"
+#include "transport/rdma/rdma_domain.h"
+#include "transport/rdma/rdma_events.h"
+#include "transport/tcp/tcp_socket.h"
+
+namespace faultline {
+
+// One attempt, and the connection's events afterwards. Control thread. Destroying it gives the
+// attempt up. The connection that it made goes before it.
+class RdmaDialer : public RdmaEventListener {
+ public:
+  struct Target {
+    SocketAddress local;  // where the lane's own connection comes from and goes to
+    SocketAddress peer;
+    ConnectionRole role = ConnectionRole::kDemand;
+    SessionToken token{};
+  };
+  // The domain of the device that the address led to.
+  using DomainOf = std::function<absl::StatusOr<std::shared_ptr<RdmaDomain>>(const rdma_cm_id&)>;
+  using Done = std::function<void(absl::StatusOr<std::unique_ptr<RdmaConnection>>)>;
+  using Broken = std::function<void(absl::Status)>;
+
+  // `done` runs once, later; `broken` after that, when the connection has ended.
+  RdmaDialer(RdmaEvents* events, Target target, DomainOf domain_of, Done done, Broken broken);
+
+  // Begins; an error where nothing was begun.
+  absl::Status Start(int timeout_ms);
+
+ private:
+  void OnRdmaEvent(const RdmaEvent& event) override;
+  absl::Status Connect();
+  absl::Status CheckAnswer(const RdmaEvent& event) const;
+  void Fail(const absl::Status& status);
+
+  RdmaEvents* const events_;
+  const Target target_;
+  const DomainOf domain_of_;
+  Done done_;
+  const Broken broken_;
+  int timeout_ms_ = 0;
+  RdmaId id_;                                   // until the queue pair is made
+  std::unique_ptr<RdmaConnection> connection_;  // until it is given out
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_RDMA_RDMA_DIALER_H_

@@ -1,0 +1,50 @@
+#include "transport/rdma/rdma_greeting.h"
+
+#include <cstring>
+
+#include "protocol/wire_bytes.h"
+
+namespace faultline {
+namespace {
+
+constexpr uint32_t kMagic = 0x52'4c'54'46;  // "FTLR"
+constexpr size_t kHalfBytes = 8;
+
+std::span<const uint8_t> HalfOf(RdmaEnd end, const SessionToken& token) {
+  return std::span(token).subspan(end == RdmaEnd::kSource ? 0 : kHalfBytes, kHalfBytes);
+}
+
+}  // namespace
+
+RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token) {
+  RdmaGreeting greeting{};
+  std::span<std::byte> bytes(greeting);
+  StoreLittleEndian(kMagic, bytes.subspan(0, 4));
+  StoreLittleEndian(kRdmaVersion, bytes.subspan(4, 2));
+  StoreLittleEndian(static_cast<uint8_t>(role), bytes.subspan(6, 1));
+  std::memcpy(greeting.data() + 8, HalfOf(end, token).data(), kHalfBytes);
+  return greeting;
+}
+
+std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> private_data) {
+  if (private_data.size() < kRdmaGreetingBytes ||
+      LoadLittleEndian(private_data.subspan(0, 4)) != kMagic) {
+    return std::nullopt;
+  }
+  return RdmaGreetingHead{
+      static_cast<uint16_t>(LoadLittleEndian(private_data.subspan(4, 2))),
+      static_cast<ConnectionRole>(LoadLittleEndian(private_data.subspan(6, 1)))};
+}
+
+bool ProvesToken(std::span<const std::byte> private_data, RdmaEnd end, const SessionToken& token) {
+  if (private_data.size() < kRdmaGreetingBytes) return false;
+  const std::span<const uint8_t> half = HalfOf(end, token);
+  // Volatile, so that the compiler does not end the loop early.
+  volatile uint8_t different = 0;
+  for (size_t i = 0; i < kHalfBytes; ++i) {
+    different = different | (static_cast<uint8_t>(private_data[8 + i]) ^ half[i]);
+  }
+  return different == 0;
+}
+
+}  // namespace faultline

@@ -1,0 +1,39 @@
+// How the two ends of a queue pair prove to each other that they belong to one lane. Pure.
+#ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_GREETING_H_
+#define FAULTLINE_TRANSPORT_RDMA_RDMA_GREETING_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+
+#include "protocol/messages.h"
+
+namespace faultline {
+
+// The private data of both ends' connecting: {u32 magic, u16 version, u8 role, u8 zero, 8 bytes}.
+// The lane's token came over the lane's own, authenticated connection and serves once: the source
+// shows its first half, the destination answers with the second.
+inline constexpr size_t kRdmaGreetingBytes = 16;
+inline constexpr uint16_t kRdmaVersion = 1;
+
+enum class RdmaEnd : uint8_t { kSource, kDestination };
+
+using RdmaGreeting = std::array<std::byte, kRdmaGreetingBytes>;
+
+RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token);
+
+// What a peer's private data says, which may be padded; nullopt: that is no greeting.
+struct RdmaGreetingHead {
+  uint16_t version = 0;
+  ConnectionRole role = ConnectionRole::kDemand;
+};
+std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> private_data);
+
+// Whether it shows the half that `end` has to show. Takes the same time wherever it differs.
+bool ProvesToken(std::span<const std::byte> private_data, RdmaEnd end, const SessionToken& token);
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_RDMA_RDMA_GREETING_H_

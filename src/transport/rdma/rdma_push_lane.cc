@@ -1,0 +1,186 @@
+#include "transport/rdma/rdma_push_lane.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "protocol/codec.h"
+#include "transport/rdma/readable_frame.h"
+#include "transport/tcp/zero_stretches.h"
+
+namespace faultline {
+
+RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
+                           std::shared_ptr<RegisteredMemory> registered, WireCounter counter,
+                           const Settings& settings)
+    : loop_(bulk),
+      link_(std::move(link)),
+      registered_(std::move(registered)),
+      integrity_(settings.integrity),
+      stream_(std::move(connection), std::move(counter)),
+      bucket_(settings.bandwidth_bytes_per_second, bulk->NowNanos()) {}
+
+void RdmaPushLane::Start(const SourceMemory* memory, Listener* listener) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
+  memory_ = memory;
+  listener_ = listener;
+  link_->OnBroken([this](const absl::Status& status) { Fail(status); });
+  stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
+  UpdateInterest();
+}
+
+void RdmaPushLane::Stop() {
+  FAULTLINE_CHECK(loop_->IsOwnThread());
+  listener_ = nullptr;
+  link_->OnBroken(nullptr);
+  pace_.reset();
+  failure_.reset();
+  stream_.CloseGently();
+}
+
+bool RdmaPushLane::TryPush(PageRun run) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && memory_ != nullptr && !run.empty() && !finish_wanted_);
+  if (!stream_.open() || failure_ != nullptr) return false;
+  if (busy() || named_ == kRdmaRunsNamedMax) {
+    room_wanted_ = true;
+    UpdateInterest();
+    return false;
+  }
+  if (int64_t wait_ns = bucket_.WaitNanos(loop_->NowNanos()); wait_ns > 0) {
+    room_wanted_ = true;
+    pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });
+    return false;
+  }
+  absl::Status status = Compose(run);
+  if (!status.ok()) {
+    FailSoon(std::move(status));
+    return false;
+  }
+  if (Send()) UpdateInterest();
+  return true;
+}
+
+absl::Status RdmaPushLane::Compose(const PageRun& run) {
+  const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
+  if (registered_ != nullptr && !integrity_ && page_bytes <= kRdmaPageBytesMax) {
+    if (auto place = registered_->Readable().Find(run)) {
+      Append(EncodeReadableFrame(run, *place));
+      const uint64_t bytes = run.count * page_bytes;
+      bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);  // the destination fetches them
+      bucket_.Take(bytes);
+      ++named_;
+      return absl::OkStatus();
+    }
+  }
+  return ComposeData(run);
+}
+
+absl::Status RdmaPushLane::ComposeData(const PageRun& run) {
+  const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
+  const size_t bytes = run.count * page_bytes;
+  if (!buffer_.Reserve(std::max<size_t>(bytes, kRdmaRunBytesMax))) {
+    return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
+  }
+  std::span<const std::byte> left(buffer_.data(), bytes);
+  RETURN_IF_ERROR(memory_->Read(run.region, run.first * page_bytes, {buffer_.data(), bytes}));
+  for (PageRun rest = run; !rest.empty();) {
+    const Stretch stretch = FirstStretch(left, page_bytes);
+    PageFrame frame{stretch.is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
+                    {rest.region, rest.first, stretch.pages}};
+    std::array<std::byte, kPageFrameBytes> header;
+    EncodePageFrame(frame, header);
+    Append(header);
+    std::span<const std::byte> data = left.first(stretch.pages * page_bytes);
+    left = left.subspan(data.size());
+    if (stretch.is_zero) data = {};
+    Append(data);
+    if (integrity_) {
+      std::array<std::byte, kPageDigestBytes> digest;
+      EncodePageDigest(DigestOfRun(frame.run, data), digest);
+      Append(digest);
+    }
+    rest = {rest.region, rest.first + stretch.pages, rest.count - stretch.pages};
+  }
+  bytes_sent_.fetch_add(unsent_.size(), std::memory_order_relaxed);
+  bucket_.Take(unsent_.size());
+  return absl::OkStatus();
+}
+
+void RdmaPushLane::Append(std::span<const std::byte> bytes) {
+  unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
+}
+
+void RdmaPushLane::Finish() {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && !finish_wanted_);
+  finish_wanted_ = true;
+  if (!stream_.open() || failure_ != nullptr) return;
+  std::array<std::byte, kPageFrameBytes> header;
+  EncodePageFrame({PageFrameKind::kFinished, {}}, header);
+  Append(header);
+  bytes_sent_.fetch_add(header.size(), std::memory_order_relaxed);
+  if (Send()) UpdateInterest();
+}
+
+// Sends what the socket takes; false: it failed, which the listener hears afterwards.
+bool RdmaPushLane::Send() {
+  while (busy()) {
+    iovec part{unsent_.data() + unsent_begin_, unsent_.size() - unsent_begin_};
+    Transfer transfer = stream_.Send({&part, 1});
+    if (!transfer.status.ok()) {
+      FailSoon(transfer.status);
+      return false;
+    }
+    if (transfer.bytes == 0) return true;
+    unsent_begin_ += transfer.bytes;
+  }
+  unsent_.clear();
+  unsent_begin_ = 0;
+  return true;
+}
+
+void RdmaPushLane::OnReady(FdReadiness ready) {
+  if (ready.readable) {
+    ReadTaken();
+    if (!stream_.open()) return;
+  }
+  if (ready.writable && busy() && !Send()) return;
+  OfferRoom();
+  if (stream_.open()) UpdateInterest();
+}
+
+void RdmaPushLane::ReadTaken() {
+  std::array<std::byte, kRdmaRunsNamedMax> taken;
+  iovec part{taken.data(), taken.size()};
+  Transfer transfer = stream_.Receive({&part, 1});
+  if (!transfer.status.ok()) {
+    if (finish_wanted_ && !busy() && named_ == 0) return stream_.Close();  // it has all it wanted
+    return Fail(transfer.status);
+  }
+  if (transfer.bytes > named_) {
+    return Fail(absl::InvalidArgumentError("the peer took more runs than it was given"));
+  }
+  named_ -= static_cast<uint32_t>(transfer.bytes);
+}
+
+void RdmaPushLane::UpdateInterest() { stream_.SetInterest(true, busy()); }
+
+void RdmaPushLane::OfferRoom() {
+  pace_.reset();
+  if (listener_ == nullptr || !stream_.open() || busy() || named_ == kRdmaRunsNamedMax) return;
+  if (std::exchange(room_wanted_, false)) listener_->OnLaneWritable();
+}
+
+// The caller may be the listener, in the middle of something: it hears of it afterwards.
+void RdmaPushLane::FailSoon(absl::Status status) {
+  failure_ = loop_->RunAfter(0, [this, status = std::move(status)] { Fail(status); });
+}
+
+void RdmaPushLane::Fail(absl::Status status) {
+  stream_.Close();
+  pace_.reset();
+  link_->OnBroken(nullptr);
+  Listener* listener = std::exchange(listener_, nullptr);
+  if (listener != nullptr) listener->OnLaneFailed(Annotate(status, "the bulk lane broke"));
+}
+
+}  // namespace faultline

@@ -1,0 +1,250 @@
+#include "transport/rdma/rdma_push_receiver.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "transport/rdma/rdma_push_lane.h"
+#include "transport/tcp/tcp_push_lane.h"
+
+namespace faultline {
+
+RdmaPushReceiver::RdmaPushReceiver(Loop* bulk, TcpConnection connection,
+                                   std::shared_ptr<RdmaLink> link, WireCounter counter,
+                                   const LaneTerms& terms)
+    : loop_(bulk),
+      layout_(terms.layout),
+      digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
+      link_(std::move(link)),
+      counter_(counter),
+      stream_(std::move(connection), std::move(counter)),
+      reads_(bulk, /*poll_ns_max=*/0, this) {}
+
+void RdmaPushReceiver::Start(PushReceiver::Listener* listener) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
+  listener_ = listener;
+  link_->OnBroken([this](const absl::Status& status) { Fail(status); });
+  stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
+  stream_.SetInterest(true, false);
+}
+
+void RdmaPushReceiver::Stop() {
+  FAULTLINE_CHECK(loop_->IsOwnThread());
+  listener_ = nullptr;
+  link_->OnBroken(nullptr);
+  await_.reset();
+  reads_.Detach();
+  stream_.CloseGently();
+}
+
+void RdmaPushReceiver::Resume() {
+  FAULTLINE_CHECK(loop_->IsOwnThread());
+  if (listener_ == nullptr || !held_) return;
+  held_ = false;
+  Advance();
+}
+
+void RdmaPushReceiver::OnReady(FdReadiness ready) {
+  if (ready.writable) SendTaken();
+  if (stream_.open()) Advance();
+}
+
+void RdmaPushReceiver::OnReadDone(uint32_t slot) {
+  const auto done = std::ranges::find(named_, std::optional(slot), &Named::slot);
+  FAULTLINE_CHECK(done != named_.end());
+  done->is_read = true;
+  counter_->fetch_add(BytesOf(done->run), std::memory_order_relaxed);
+  Advance();
+}
+
+void RdmaPushReceiver::Advance() {
+  if (std::exchange(advancing_, true)) return;
+  constexpr int kTurnsMax = 64;  // then the loop's other work has its turn
+  // A frame that is whole has no readiness to wait for: it is not left.
+  for (int turn = 0; (turn < kTurnsMax || frame_is_whole()) && listener_ != nullptr && !held_;
+       ++turn) {
+    if (!OfferNamed() || !PostReads()) break;
+    const bool finished = FinishFrame();
+    if (listener_ == nullptr || held_) break;
+    if (!finished && !ReadConnection()) break;
+  }
+  advancing_ = false;
+  if (listener_ == nullptr) return;
+  UpdateInterest();
+  if (reads_.under_way() > 0 && await_ == nullptr) {
+    await_ = loop_->RunAfter(0, [this] {
+      await_.reset();
+      reads_.AwaitCompletions();
+    });
+  }
+}
+
+bool RdmaPushReceiver::OfferNamed() {
+  while (!named_.empty() && named_.front().is_read) {
+    const Named& first = named_.front();
+    RdmaSlots& slots = link_->connection()->slots();
+    const bool taken = listener_->OnRun(
+        first.run, slots.bytes(*first.slot).first(BytesOf(first.run)), std::nullopt);
+    if (listener_ == nullptr) return false;
+    if (!taken) {
+      held_ = true;
+      return false;
+    }
+    slots.Return(*first.slot);
+    named_.pop_front();
+    ++taken_unsent_;
+    SendTaken();
+    if (listener_ == nullptr) return false;
+  }
+  return true;
+}
+
+bool RdmaPushReceiver::PostReads() {
+  for (Named& next : named_) {
+    if (next.slot.has_value()) continue;
+    RdmaSlots& slots = link_->connection()->slots();
+    if (!reads_.has_room() || slots.empty()) break;
+    next.slot = slots.Take();
+    if (absl::Status status = reads_.Post(*next.slot, BytesOf(next.run), next.place);
+        !status.ok()) {
+      Fail(std::move(status));
+      return false;
+    }
+  }
+  return true;
+}
+
+bool RdmaPushReceiver::ReadConnection() {
+  iovec part{head_.data() + head_received_, 0};
+  if (frame_.has_value()) {
+    part = {buffer_.data() + wire_received_, wire_bytes_ - wire_received_};
+    if (part.iov_len == 0) return false;  // it waits for those before it
+  } else {
+    part.iov_len =
+        (head_received_ < kPageFrameBytes ? kPageFrameBytes : head_.size()) - head_received_;
+  }
+  Transfer transfer = stream_.Receive({&part, 1});
+  if (!transfer.status.ok()) {
+    if (finished_) {
+      stream_.Close();  // the source has nothing more to say
+    } else {
+      Fail(transfer.status);
+    }
+    return false;
+  }
+  if (transfer.bytes == 0) return false;
+  if (frame_.has_value()) {
+    wire_received_ += transfer.bytes;
+    return true;
+  }
+  head_received_ += transfer.bytes;
+  return head_received_ < kPageFrameBytes || BeginFrame();
+}
+
+bool RdmaPushReceiver::BeginFrame() {
+  auto frame = DecodePageFrame(std::span(head_).first<kPageFrameBytes>(), layout_, kTcpRunBytesMax,
+                               ReadableFrames::kAccepted);
+  if (frame.ok() && finished_) {
+    frame = absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' begins a frame after the last one");
+  }
+  if (frame.ok() && frame->kind == PageFrameKind::kPacked) {
+    frame = absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says packed pages, which a lane with RDMA "
+        "beside it has not");
+  }
+  if (!frame.ok()) {
+    Fail(frame.status());
+    return false;
+  }
+  if (frame->kind == PageFrameKind::kReadable) {
+    if (head_received_ < head_.size()) return true;
+    head_received_ = 0;
+    if (absl::Status status = Name(frame->run); !status.ok()) {
+      Fail(std::move(status));
+      return false;
+    }
+    return true;
+  }
+  head_received_ = 0;
+  const bool has_data = frame->kind == PageFrameKind::kData;
+  const bool is_last = frame->kind == PageFrameKind::kFinished;
+  wire_bytes_ = (has_data ? BytesOf(frame->run) : 0) + (is_last ? 0 : digest_bytes_);
+  wire_received_ = 0;
+  if (!buffer_.Reserve(std::max<size_t>(wire_bytes_, kTcpRunBytesMax + kPageDigestBytes))) {
+    Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
+    return false;
+  }
+  frame_ = *frame;
+  return true;
+}
+
+absl::Status RdmaPushReceiver::Name(const PageRun& run) {
+  RdmaConnection* connection = link_->connection();
+  if (connection == nullptr || digest_bytes_ != 0) {
+    return absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says pages to be read, and this lane reads "
+        "none");
+  }
+  if (BytesOf(run) > connection->slots().bytes_each() || named_.size() == kRdmaRunsNamedMax) {
+    return absl::InvalidArgumentError(fmt::format(
+        "bad page frame from the peer: field 'pages' is {} to be read, beyond what may be under "
+        "way",
+        run.count));
+  }
+  if (!reads_.attached()) reads_.Attach(connection);
+  named_.push_back(
+      {.run = run,
+       .place = DecodeRemotePlace(std::span(head_).subspan<kPageFrameBytes, kRemotePlaceBytes>()),
+       .slot = std::nullopt});
+  return absl::OkStatus();
+}
+
+bool RdmaPushReceiver::FinishFrame() {
+  if (!frame_.has_value() || wire_received_ < wire_bytes_ || !named_.empty()) return false;
+  if (frame_->kind == PageFrameKind::kFinished) {
+    frame_.reset();
+    finished_ = true;
+    listener_->OnPushFinished();
+    return listener_ != nullptr;
+  }
+  const std::span<const std::byte> wire(buffer_.data(), wire_bytes_);
+  std::optional<uint64_t> digest;
+  if (digest_bytes_ != 0) digest = DecodePageDigest(wire.last<kPageDigestBytes>());
+  const bool taken = listener_->OnRun(frame_->run, wire.first(wire.size() - digest_bytes_), digest);
+  if (listener_ == nullptr) return false;
+  held_ = !taken;
+  if (taken) frame_.reset();
+  return taken;
+}
+
+void RdmaPushReceiver::SendTaken() {
+  static constexpr std::array<std::byte, kRdmaRunsNamedMax> kTaken{};
+  while (taken_unsent_ > 0 && stream_.open()) {
+    iovec part{const_cast<std::byte*>(kTaken.data()), std::min(taken_unsent_, kTaken.size())};
+    Transfer transfer = stream_.Send({&part, 1});
+    // A broken connection shows on the reading side too.
+    if (!transfer.status.ok() || transfer.bytes == 0) return;
+    taken_unsent_ -= transfer.bytes;
+  }
+}
+
+void RdmaPushReceiver::UpdateInterest() {
+  if (!stream_.open()) return;
+  const bool waits = held_ || frame_is_whole();
+  stream_.SetInterest(!waits, taken_unsent_ > 0);
+}
+
+void RdmaPushReceiver::Fail(absl::Status status) {
+  PushReceiver::Listener* listener = std::exchange(listener_, nullptr);
+  if (listener == nullptr) return;
+  stream_.Close();
+  link_->OnBroken(nullptr);
+  await_.reset();
+  reads_.Detach();
+  listener->OnReceiverFailed(Annotate(status, "the bulk lane broke"));
+}
+
+}  // namespace faultline

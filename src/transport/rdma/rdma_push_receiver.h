@@ -1,0 +1,104 @@
+// The bulk lane's destination end over RDMA.
+#ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_PUSH_RECEIVER_H_
+#define FAULTLINE_TRANSPORT_RDMA_RDMA_PUSH_RECEIVER_H_
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+
+#include "pages/memory_layout.h"
+#include "protocol/codec.h"
+#include "runtime/loop.h"
+#include "seams/push_lane.h"
+#include "seams/transport.h"
+#include "transport/rdma/rdma_link.h"
+#include "transport/rdma/rdma_read_queue.h"
+#include "transport/tcp/page_buffer.h"
+#include "transport/tcp/tcp_stream.h"
+
+namespace faultline {
+
+// Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
+// the bulk loop has ended.
+//
+// Runs that the source names are read in their order, a few at a time, whenever there is a slot: so
+// the destination paces the push. A run that comes with its bytes waits until those before it have
+// been taken. While a run is held nothing is posted and nothing is read off the connection.
+class RdmaPushReceiver : public PushReceiver, RdmaReadQueue::Listener {
+ public:
+  // `terms` are the migration's; the token is not looked at.
+  RdmaPushReceiver(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
+                   WireCounter counter, const LaneTerms& terms);
+
+  void Start(PushReceiver::Listener* listener) override;
+  void Resume() override;
+  void Stop() override;
+
+ private:
+  struct Named {
+    PageRun run;
+    RemotePlace place;
+    std::optional<uint32_t> slot;  // being read into it
+    bool is_read = false;
+  };
+
+  // RdmaReadQueue::Listener.
+  void OnReadDone(uint32_t slot) override;
+  void OnReadsFailed(absl::Status status) override { Fail(std::move(status)); }
+
+  void OnReady(FdReadiness ready);
+  // Does what can be done: offers what is whole, posts READs, reads the connection.
+  void Advance();
+  // Offers the named runs that are whole, in order; false: held, failed or stopped.
+  bool OfferNamed();
+  bool PostReads();
+  // One recv into the frame or the run under way; false: nothing came, or it failed or stopped.
+  bool ReadConnection();
+  // Acts on a whole frame head; false: failed.
+  bool BeginFrame();
+  absl::Status Name(const PageRun& run);
+  // Acts on the frame under way, if all of it has come and nothing is before it; false: not yet,
+  // or held, failed, stopped.
+  bool FinishFrame();
+  void SendTaken();
+  void UpdateInterest();
+  void Fail(absl::Status status);
+
+  bool frame_is_whole() const { return frame_.has_value() && wire_received_ == wire_bytes_; }
+  uint64_t BytesOf(const PageRun& run) const {
+    return run.count * layout_[run.region].page_size_bytes;
+  }
+
+  // Constant after construction.
+  Loop* const loop_;
+  const MemoryLayout layout_;
+  const size_t digest_bytes_;
+  const std::shared_ptr<RdmaLink> link_;
+  const WireCounter counter_;
+
+  TcpStream stream_;
+  PushReceiver::Listener* listener_ = nullptr;
+  RdmaReadQueue reads_;
+  std::unique_ptr<Timer> await_;  // for what was posted
+  std::deque<Named> named_;
+
+  // The frame under way.
+  std::array<std::byte, kPageFrameBytes + kRemotePlaceBytes> head_;
+  size_t head_received_ = 0;
+  std::optional<PageFrame> frame_;  // decoded: its bytes follow
+  PageBuffer buffer_;
+  size_t wire_bytes_ = 0;  // of the run's bytes and check sum
+  size_t wire_received_ = 0;
+
+  bool advancing_ = false;
+  bool held_ = false;
+  bool finished_ = false;
+  size_t taken_unsent_ = 0;
+};
+
+}  // namespace faultline
+
+#endif  // FAULTLINE_TRANSPORT_RDMA_RDMA_PUSH_RECEIVER_H_

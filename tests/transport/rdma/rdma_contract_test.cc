@@ -1,0 +1,54 @@
+// RDMA held to the transport contract, with real verbs. It needs a device: tests/rdma runs it where
+// there is one, elsewhere it is skipped.
+#include <gtest/gtest.h>
+
+#include <cstdio>
+
+#include "contract/bulk_lane_contract.h"
+#include "contract/control_channel_contract.h"
+#include "contract/demand_lane_contract.h"
+#include "transport/rdma/rdma_world.h"
+
+namespace faultline::contract {
+namespace {
+
+const auto kWorlds = ::testing::Values([] { return std::make_unique<RdmaWorld>(); });
+
+INSTANTIATE_TEST_SUITE_P(Rdma, ControlChannelContract, kWorlds);
+INSTANTIATE_TEST_SUITE_P(Rdma, DemandLaneContract, kWorlds);
+INSTANTIATE_TEST_SUITE_P(Rdma, BulkLaneContract, kWorlds);
+
+class RdmaDemandTest : public DemandLaneContract {};
+INSTANTIATE_TEST_SUITE_P(Rdma, RdmaDemandTest, kWorlds);
+
+// The source's threads sleep while its memory is read.
+TEST_P(RdmaDemandTest, WhatIsRegisteredIsReadWithoutTheSource) {
+  StartBoth();
+  world_->Settle();  // the destination knows what is readable
+  std::vector<PageId> pages;
+  for (uint64_t i = 0; i < 1000; ++i) pages.push_back({0, i});
+  pages.push_back({1, 0});
+  Read(pages);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == pages.size(); }));
+  EXPECT_EQ(exporter_notes_.demand_count(), 0u);
+  // What was never allocated was not registered either.
+  Read({{0, 1200}, {1, 1}});
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == pages.size() + 2; }));
+  EXPECT_EQ(exporter_notes_.demand_count(), 2u);
+}
+
+}  // namespace
+}  // namespace faultline::contract
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  faultline::Loop loop("probe");
+  auto events = faultline::RdmaEvents::Make(&loop);
+  int devices = 0;
+  if (events.ok()) rdma_free_devices(rdma_get_devices(&devices));
+  if (devices == 0) {
+    std::printf("skipped: no RDMA device here\n");
+    return 77;
+  }
+  return RUN_ALL_TESTS();
+}

@@ -1,0 +1,203 @@
+// What goes wrong with queue pairs and keys, with real verbs. Runs where rdma_contract_test does.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "contract/demand_lane_fixture.h"
+#include "transport/rdma/rdma_dialer.h"
+#include "transport/rdma/rdma_world.h"
+#include "transport/rdma/readable_frame.h"
+#include "transport/rdma/registered_memory.h"
+
+namespace faultline::contract {
+namespace {
+
+// A source of the test's own: raw connections beside, and queue pairs that are real.
+class RdmaFailuresTest : public TransportContract {
+ protected:
+  RdmaWorld& world() { return static_cast<RdmaWorld&>(*world_); }
+
+  void Open() {
+    OpenRawLanes();
+    world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
+    world_->RunOn(Place::kSourceControl, [&] {
+      events_ = RdmaEvents::Make(&world().loop(Place::kSourceControl)).value();
+    });
+  }
+
+  static SessionToken TokenOf(RawPeer& peer) {
+    return std::get<Welcome>(DecodeMessage(peer.Received()).value().message).token;
+  }
+
+  // Connects a queue pair to the destination, showing `token`.
+  absl::Status Connect(ConnectionRole role, const SessionToken& token) {
+    std::mutex mutex;
+    std::optional<absl::Status> outcome;
+    world_->RunOn(Place::kSourceControl, [&] {
+      const SocketAddress peer =
+          ResolveTcp({RdmaHost(), world().port()}, /*numeric_only=*/true).value().front();
+      auto done = [&](absl::StatusOr<std::unique_ptr<RdmaConnection>> connection) {
+        std::lock_guard lock(mutex);
+        outcome = connection.status();
+        if (connection.ok()) connections_.push_back(std::move(*connection));
+      };
+      dialers_.push_back(std::make_unique<RdmaDialer>(
+          events_.get(),
+          RdmaDialer::Target{.local = peer, .peer = peer, .role = role, .token = token},
+          [this](const rdma_cm_id& id) -> absl::StatusOr<std::shared_ptr<RdmaDomain>> {
+            if (domain_ != nullptr) return domain_;
+            auto made = RdmaDomain::MakeBeside(id, events_.get(),
+                                               &world().loop(Place::kSourceControl), [](auto) {});
+            if (made.ok()) domain_ = std::move(*made);
+            return made.ok() ? absl::StatusOr<std::shared_ptr<RdmaDomain>>(domain_) : made.status();
+          },
+          done, [](auto) {}));
+      ASSERT_TRUE(dialers_.back()->Start(5000).ok());
+    });
+    EXPECT_TRUE(world_->WaitUntil([&] {
+      std::lock_guard lock(mutex);
+      return outcome.has_value();
+    }));
+    return *outcome;
+  }
+
+  // The demand lane's queue pair, and the memory registered.
+  void ConnectDemand() {
+    ASSERT_TRUE(Connect(ConnectionRole::kDemand, TokenOf(*raw_demand_)).ok());
+    registered_ = RegisteredMemory::Make(domain_, &memory_, page_tables_.get()).value();
+    while (registered_->RegisterSome().value()) {
+    }
+    place_ = registered_->Readable().Find({0, 0, 100}).value();
+  }
+
+  // The source says so of pages 0 to 99, and the destination wants one of them.
+  void NameAndRead(const RemotePlace& place) {
+    raw_demand_->Send(EncodeReadableFrame({0, 0, 100}, place));
+    world_->Settle();
+    world_->RunOn(Place::kDemand, [&] { reader_->Read(std::vector<PageId>{{0, 7}}); });
+  }
+
+  void TearDown() override {
+    world_->RunOn(Place::kSourceControl, [&] {
+      connections_.clear();
+      dialers_.clear();
+      registered_.reset();
+      domain_.reset();
+      events_.reset();
+    });
+    TransportContract::TearDown();
+  }
+
+  ReaderNotes notes_{&memory_, &map_};
+  const FileDescriptor page_tables_{open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+  std::unique_ptr<RdmaEvents> events_;
+  std::shared_ptr<RdmaDomain> domain_;
+  std::shared_ptr<RegisteredMemory> registered_;
+  std::vector<std::unique_ptr<RdmaDialer>> dialers_;
+  std::vector<std::unique_ptr<RdmaConnection>> connections_;
+  RemotePlace place_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Rdma, RdmaFailuresTest,
+                         ::testing::Values([] { return std::make_unique<RdmaWorld>(); }));
+
+TEST_P(RdmaFailuresTest, WithTheRightKeyThePageComes) {
+  Open();
+  ConnectDemand();
+  NameAndRead(place_);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 1; }));
+  EXPECT_FALSE(notes_.failure().has_value());
+}
+
+TEST_P(RdmaFailuresTest, AWrongKeyFailsTheLaneAndNothingIsPutIn) {
+  Open();
+  ConnectDemand();
+  NameAndRead({place_.address, place_.key ^ 0x5a});
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
+  EXPECT_TRUE(absl::IsUnavailable(*notes_.failure())) << *notes_.failure();
+  EXPECT_NE(MessageOf(*notes_.failure()).find("remote access error"), std::string::npos)
+      << *notes_.failure();
+  EXPECT_EQ(notes_.page_count(), 0u);
+}
+
+TEST_P(RdmaFailuresTest, BeyondTheRegistrationIsRefusedByTheDevice) {
+  Open();
+  ConnectDemand();
+  // Pages 1000 to 1499 hold nothing and are not registered.
+  NameAndRead({place_.address + 1000 * 4096, place_.key});
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
+  EXPECT_EQ(notes_.page_count(), 0u);
+}
+
+TEST_P(RdmaFailuresTest, WhoCannotShowTheTokenIsRefusedAndDisturbsNobody) {
+  Open();
+  SessionToken token = TokenOf(*raw_demand_);
+  token[7] ^= 1;
+  EXPECT_FALSE(Connect(ConnectionRole::kDemand, token).ok());
+  token[7] ^= 1;
+  EXPECT_FALSE(Connect(ConnectionRole::kBulk, token).ok()) << "another lane's";
+  EXPECT_TRUE(Connect(ConnectionRole::kDemand, token).ok());
+  EXPECT_FALSE(Connect(ConnectionRole::kDemand, token).ok()) << "it serves once";
+  EXPECT_FALSE(notes_.failure().has_value());
+}
+
+TEST_P(RdmaFailuresTest, TwoLanesHaveTwoTokensAndNeitherIsTheMigrations) {
+  Open();
+  EXPECT_NE(TokenOf(*raw_demand_), TokenOf(*raw_bulk_));
+  EXPECT_NE(TokenOf(*raw_demand_), kToken);
+  EXPECT_FALSE(Connect(ConnectionRole::kDemand, kToken).ok());
+}
+
+TEST_P(RdmaFailuresTest, AQueuePairThatEndsFailsTheLane) {
+  Open();
+  ConnectDemand();
+  NameAndRead(place_);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 1; }));
+  world_->RunOn(Place::kSourceControl, [&] { rdma_disconnect(connections_.front()->id()); });
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
+  EXPECT_TRUE(absl::IsUnavailable(*notes_.failure())) << *notes_.failure();
+}
+
+// What the guest gave up and used again lies elsewhere than what is pinned.
+TEST_P(RdmaFailuresTest, APageThatWasGivenUpAfterItsRegistrationIsNotReadable) {
+  Open();
+  ConnectDemand();
+  const FileDescriptor file(memfd_create("ram", MFD_CLOEXEC));
+  constexpr size_t kPages = 64;
+  ASSERT_EQ(ftruncate(file.get(), kPages * 4096), 0);
+  struct FileMemory : TestMemory {
+    const MemoryLayout& layout() const override { return layout_; }
+    absl::StatusOr<AllocationMap> ReadAllocationMap() override {
+      AllocationMap map(1);
+      map[0].Add(0, kPages);
+      return map;
+    }
+    absl::StatusOr<std::span<std::byte>> Map(RegionIndex) override { return bytes_; }
+    MemoryLayout layout_{{"ram", kPages * 4096, 4096}};
+    std::span<std::byte> bytes_;
+  } memory;
+  const std::vector<char> ones(kPages * 4096, 1);
+  ASSERT_EQ(pwrite(file.get(), ones.data(), ones.size(), 0), static_cast<ssize_t>(ones.size()));
+  void* mapped = mmap(nullptr, ones.size(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapped, MAP_FAILED);
+  memory.bytes_ = {static_cast<std::byte*>(mapped), ones.size()};
+  auto registered = RegisteredMemory::Make(domain_, &memory, page_tables_.get()).value();
+  EXPECT_FALSE(registered->RegisterSome().value());
+  // Pages 10 to 19 are given up, and 15 to 19 written again.
+  ASSERT_EQ(fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10 * 4096, 10 * 4096),
+            0);
+  ASSERT_EQ(pwrite(file.get(), ones.data(), 5 * 4096, 15 * 4096), 5 * 4096);
+  const ReadablePages& readable = registered->Readable();
+  EXPECT_EQ(readable.page_count(), kPages - 10);
+  EXPECT_TRUE(readable.Find({0, 0, 10}).has_value());
+  EXPECT_TRUE(readable.Find({0, 20, 44}).has_value());
+  for (uint64_t page = 10; page < 20; ++page) {
+    EXPECT_FALSE(readable.Find({0, page, 1}).has_value()) << page;
+  }
+  registered.reset();
+  munmap(mapped, ones.size());
+}
+
+}  // namespace
+}  // namespace faultline::contract

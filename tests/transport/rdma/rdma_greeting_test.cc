@@ -1,0 +1,46 @@
+#include "transport/rdma/rdma_greeting.h"
+
+#include <gtest/gtest.h>
+
+namespace faultline {
+namespace {
+
+constexpr SessionToken kToken = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
+
+TEST(RdmaGreetingTest, EachEndShowsItsHalf) {
+  const RdmaGreeting source = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, kToken);
+  const RdmaGreeting answer =
+      MakeRdmaGreeting(RdmaEnd::kDestination, ConnectionRole::kBulk, kToken);
+  EXPECT_TRUE(ProvesToken(source, RdmaEnd::kSource, kToken));
+  EXPECT_TRUE(ProvesToken(answer, RdmaEnd::kDestination, kToken));
+  // Sending back what came proves nothing.
+  EXPECT_FALSE(ProvesToken(source, RdmaEnd::kDestination, kToken));
+  const auto head = ReadRdmaGreeting(source);
+  ASSERT_TRUE(head.has_value());
+  EXPECT_EQ(head->version, kRdmaVersion);
+  EXPECT_EQ(head->role, ConnectionRole::kBulk);
+}
+
+TEST(RdmaGreetingTest, AnyOtherBitIsAnotherToken) {
+  const RdmaGreeting source = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kDemand, kToken);
+  for (size_t bit = 0; bit < 64; ++bit) {
+    SessionToken other = kToken;
+    other[bit / 8] ^= static_cast<uint8_t>(1u << (bit % 8));
+    EXPECT_FALSE(ProvesToken(source, RdmaEnd::kSource, other)) << bit;
+  }
+}
+
+TEST(RdmaGreetingTest, TransportsMayPadButNotCut) {
+  const RdmaGreeting source = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kDemand, kToken);
+  std::array<std::byte, 56> padded{};
+  std::copy(source.begin(), source.end(), padded.begin());
+  EXPECT_TRUE(ReadRdmaGreeting(padded).has_value());
+  EXPECT_TRUE(ProvesToken(padded, RdmaEnd::kSource, kToken));
+  const auto cut = std::span(source).first(kRdmaGreetingBytes - 1);
+  EXPECT_FALSE(ReadRdmaGreeting(cut).has_value());
+  EXPECT_FALSE(ProvesToken(cut, RdmaEnd::kSource, kToken));
+  EXPECT_FALSE(ReadRdmaGreeting(std::array<std::byte, 56>{}).has_value());
+}
+
+}  // namespace
+}  // namespace faultline
