@@ -188,6 +188,12 @@ class ManualLane : public PushLane {
     pushed.push_back(run);
     return true;
   }
+  bool TryMark(PageFrameKind mark, uint32_t round) override {
+    if (room_ == 0) return false;
+    --room_;
+    marks.emplace_back(mark, round);
+    return true;
+  }
   void Finish() override { ++finished; }
   uint64_t bytes_sent() const override { return 0; }
   void Stop() override { stopped = true; }
@@ -199,6 +205,7 @@ class ManualLane : public PushLane {
   void Fail(const absl::Status& status) { listener_->OnLaneFailed(status); }
 
   std::vector<PageRun> pushed;
+  std::vector<std::pair<PageFrameKind, uint32_t>> marks;
   int finished = 0;
   bool stopped = false;
 

@@ -69,6 +69,7 @@ class ManualReceiver : public PushReceiver {
     bytes_ = std::move(bytes);
     Offer();
   }
+  void Mark(PageFrameKind mark, uint32_t round) { listener_->OnRoundMark(mark, round); }
   void Finish() { listener_->OnPushFinished(); }
   void Fail(const absl::Status& status) { listener_->OnReceiverFailed(status); }
 

@@ -41,7 +41,7 @@ void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
   }
   if (bytes.size() >= kPageFrameBytes) {
     auto frame = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax);
-    if (!frame.ok() || frame->kind == PageFrameKind::kFinished) return;
+    if (!frame.ok() || !HasPages(frame->kind)) return;
     const RegionLayout& region = layout[frame->run.region];
     FAULTLINE_CHECK(frame->run.end() <= region.page_count());
     FAULTLINE_CHECK(frame->packed_bytes < frame->run.count * region.page_size_bytes);

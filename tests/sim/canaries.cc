@@ -158,6 +158,9 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
     if (canary_ == Canary::kMismatchInstalled) digest = Refit(digest, run, bytes);
     return listener_->OnRun(run, bytes, digest);
   }
+  void OnRoundMark(PageFrameKind mark, uint32_t round) override {
+    listener_->OnRoundMark(mark, round);
+  }
   void OnPushFinished() override { listener_->OnPushFinished(); }
   void OnReceiverFailed(absl::Status status) override {
     listener_->OnReceiverFailed(std::move(status));

@@ -94,9 +94,10 @@ bool TcpPageReader::DeliverStaged() {
   while (staged_end_ - staged_begin_ >= kPageFrameBytes) {
     std::span<const std::byte> staged(staging_.data() + staged_begin_, staged_end_ - staged_begin_);
     auto frame = DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0);
-    if (frame.ok() && frame->kind == PageFrameKind::kFinished) {
+    if (frame.ok() && !HasPages(frame->kind)) {
       frame = absl::InvalidArgumentError(
-          "bad page frame from the peer: field 'kind' ends the demand lane, which has no end");
+          "bad page frame from the peer: field 'kind' ends the demand lane or a round, which it "
+          "has not");
     }
     if (frame.ok() && frame->kind == PageFrameKind::kPacked) {
       frame = absl::InvalidArgumentError(
