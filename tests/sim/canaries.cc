@@ -186,6 +186,7 @@ class GreedyOrder : public PushOrder {
  public:
   explicit GreedyOrder(std::unique_ptr<PushOrder> inner) : inner_(std::move(inner)) {}
 
+  void SetHistory(const WriteHistory* history) override { inner_->SetHistory(history); }
   void Start(const MemoryLayout& layout, const AllocationMap&) override {
     everything_.clear();
     for (const RegionLayout& region : layout)
