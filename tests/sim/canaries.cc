@@ -71,6 +71,11 @@ class BrokenMemory : public GuestMemory {
     if (canary_ == Canary::kDiscardNotPunched) return absl::OkStatus();
     return inner_->Punch(run);
   }
+  absl::Status CheckPreCopy() const override { return inner_->CheckPreCopy(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override {
+    return inner_->Overwrite(run, data);
+  }
+  absl::Status MakeMissing(PageRun run) override { return inner_->MakeMissing(run); }
   absl::Status Wake(PageRun run) override { return inner_->Wake(run); }
   absl::Status Disarm() override { return inner_->Disarm(); }
 

@@ -64,6 +64,11 @@ class CheckedMemory : public GuestMemory {
   InstallResult Install(PageRun run, std::span<const std::byte> data) override;
   InstallResult InstallZeros(PageRun run) override;
   absl::Status Punch(PageRun run) override;
+  absl::Status CheckPreCopy() const override { return parts_.memory->CheckPreCopy(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override {
+    return parts_.memory->Overwrite(run, data);
+  }
+  absl::Status MakeMissing(PageRun run) override { return parts_.memory->MakeMissing(run); }
   absl::Status Wake(PageRun run) override { return parts_.memory->Wake(run); }
   absl::Status Disarm() override;
 
