@@ -79,9 +79,9 @@ InstallResult BulkReceiver::PutInRound(PageRun run, std::span<const std::byte> b
     while (same.end() < end && table.Get({run.region, same.end()}) == state) ++same.count;
     InstallResult result;
     if (!bytes.empty()) {
-      result = PutDataInRound(same, state,
-                              bytes.subspan((same.first - run.first) * page_bytes,
-                                            same.count * page_bytes));
+      result = PutDataInRound(
+          same, state,
+          bytes.subspan((same.first - run.first) * page_bytes, same.count * page_bytes));
     } else if (absl::Status status = PutZerosInRound(same, state); !status.ok()) {
       listener_->OnTransferFailed(std::move(status));
     }
@@ -119,12 +119,13 @@ InstallResult BulkReceiver::PutDataInRound(PageRun run, PageState state,
 
 void BulkReceiver::OnRoundMark(PageFrameKind mark, uint32_t round) {
   const bool begins = mark == PageFrameKind::kRoundBegin;
-  const bool fits = begins ? rounds_allowed_ && round_ == 0 && round > last_round_ : round == round_;
+  const bool fits =
+      begins ? rounds_allowed_ && round_ == 0 && round > last_round_ : round == round_;
   if (!fits) {
     Stop();
-    listener_->OnLaneFailed(absl::InvalidArgumentError(fmt::format(
-        "bulk lane: field 'kind' {} round {} where it has no place", begins ? "begins" : "ends",
-        round)));
+    listener_->OnLaneFailed(absl::InvalidArgumentError(
+        fmt::format("bulk lane: field 'kind' {} round {} where it has no place",
+                    begins ? "begins" : "ends", round)));
     return;
   }
   round_ = begins ? round : 0;

@@ -199,6 +199,7 @@ ProgressSnapshot DestinationSession::Snapshot() const {
       memory_ != nullptr ? memory_->table().missing_pages() : snapshot.pages_total;
   snapshot.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed);
   snapshot.pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed);
+  snapshot.pages_precopied = counters_.pages_precopied.load(std::memory_order_relaxed);
   snapshot.pages_discarded = counters_.pages_discarded.load(std::memory_order_relaxed);
   snapshot.faults = counters_.faults.load(std::memory_order_relaxed);
   snapshot.mismatches = mismatches_.count();

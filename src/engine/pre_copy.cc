@@ -76,6 +76,7 @@ void PreCopy::Finish(absl::Status status) {
 
 void PreCopy::BeginRound(PageSet pages) {
   ++round_;
+  ++rounds_begun_;
   round_began_ns_ = parts_.control->NowNanos();
   round_report_ = {};
   round_parts_ = 0;
@@ -143,21 +144,21 @@ void PreCopy::OnPartPushed() {
 }
 
 absl::Status PreCopy::OnRoundReceived(const RoundReceived& received) {
-  const bool listed = step_ == Step::kListing || step_ == Step::kSettling;
-  const bool pushed = step_ == Step::kPushing && part_ends_round_;
+  const Step step = step_;
+  const bool listed = step == Step::kListing || step == Step::kSettling;
+  const bool pushed = step == Step::kPushing && part_ends_round_;
   if ((!listed && !pushed) || received.round != round_ || received_round_ == round_) {
     return absl::InvalidArgumentError(
         fmt::format("RoundReceived.round is {}, which is no round under way", received.round));
   }
   received_round_ = round_;
-  // Its answer may be faster than the lane's word that the last part is on its way.
-  if (pushed && part_pushed_) OnRoundEnded();
-  if (step_ == Step::kSettling) {
-    step_ = Step::kSettled;
-    result_.settle_us =
-        static_cast<uint64_t>(parts_.control->NowNanos() - settle_began_ns_) / 1000;
-  } else if (step_ == Step::kListing) {
+  if (step == Step::kListing) {
     OnListTaken();
+  } else if (step == Step::kSettling) {
+    step_ = Step::kSettled;
+    result_.settle_us = static_cast<uint64_t>(parts_.control->NowNanos() - settle_began_ns_) / 1000;
+  } else if (part_pushed_) {  // else its answer was faster than the lane's own word
+    OnRoundEnded();
   }
   return absl::OkStatus();
 }

@@ -61,7 +61,8 @@ class PreCopy {
   absl::Status OnRoundReceived(const RoundReceived& received);
   // Ends the rounds soon.
   void SwitchNow();
-  // The VM stands still: names what is old to the destination; `done` when that was sent. Milliseconds.
+  // The VM stands still: names what is old to the destination; `done` when that was sent.
+  // Milliseconds.
   void Settle(Done done);
   // The destination has been told all, and has answered.
   bool settled() const { return step_ == Step::kSettled; }
@@ -70,10 +71,11 @@ class PreCopy {
 
   // After Settle, where it had to be read: what the VM has allocated; null otherwise.
   const AllocationMap* allocated() const { return allocated_ ? &*allocated_ : nullptr; }
-  // After Settle: what the destination need not be sent.
+  // What the destination holds; after Settle, that is the last there is of it.
   const PageSet& held() const { return held_; }
   const WriteHistory& history() const { return history_; }
   const PreCopyResult& result() const { return result_; }
+  uint64_t rounds_begun() const { return rounds_begun_; }
 
  private:
   enum class Step : uint8_t {
@@ -139,13 +141,14 @@ class PreCopy {
   bool stopped_ = false;
 
   // Of the whole VM. What was never sent is missing at the destination, whatever they say.
-  PageSet held_;     // sent, and not named old since
-  PageSet to_send_;  // of this round, and not with the lane yet
-  PageSet pending_;  // written or given up since it was sent, or put off
+  PageSet held_;                            // sent, and not named old since
+  PageSet to_send_;                         // of this round, and not with the lane yet
+  PageSet pending_;                         // written or given up since it was sent, or put off
   std::optional<AllocationMap> allocated_;  // as it was found last, where the guest may discard
 
   // The round under way, or the last one.
   uint32_t round_ = 0;  // lists count as well
+  uint64_t rounds_begun_ = 0;
   uint32_t received_round_ = 0;
   bool part_ends_round_ = false;
   bool part_pushed_ = false;

@@ -27,9 +27,8 @@ void PreCopy::RunOnBulk(std::function<Scan()> work, std::function<void(Scan)> th
     const int64_t began_ns = parts_.bulk->NowNanos();
     Scan found = work();
     found.elapsed_us = (parts_.bulk->NowNanos() - began_ns) / 1000;
-    parts_.control->Post([done = std::move(done), found = std::move(found)]() mutable {
-      done(std::move(found));
-    });
+    parts_.control->Post(
+        [done = std::move(done), found = std::move(found)]() mutable { done(std::move(found)); });
   });
 }
 
@@ -63,8 +62,9 @@ PreCopy::Scan PreCopy::ScanAll() {
   for (RegionIndex region = 0; region < layout_.size() && scan.status.ok(); ++region) {
     PageRangeSet written;
     scan.status = tracker_->Scan({region, 0, layout_[region].page_count()}, &written);
-    written.ForEach(
-        [&](PageRange range) { scan.written.Add({region, range.first, range.count()}); });
+    written.ForEach([&](PageRange range) {
+      scan.written.Add({region, range.first, range.count()});
+    });
   }
   return scan;
 }

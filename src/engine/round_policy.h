@@ -33,8 +33,8 @@ enum class SwitchReason : uint8_t {
 };
 const char* SwitchReasonName(SwitchReason reason);  // "converged", "no-gain", ...
 
-// What is known after a scan for written pages, at the end of a round or in the middle of one. Bytes
-// are of memory, not of what they were packed into.
+// What is known after a scan for written pages, at the end of a round or in the middle of one.
+// Bytes are of memory, not of what they were packed into.
 struct RoundFacts {
   uint32_t round = 1;  // the one that has ended, or is under way
   bool ended = true;

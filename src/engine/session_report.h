@@ -40,14 +40,14 @@ const char* OwnerName(VmOwner owner);  // "source" | "destination" | "undecided"
 // Counters at one moment. Figures that a side does not know yet are 0.
 struct ProgressSnapshot {
   Phase phase = Phase::kConnecting;
-  uint64_t pages_total = 0;      // of all regions
-  uint64_t pages_missing = 0;    // not on the destination yet
-  uint64_t pages_absent = 0;     // never allocated on the source
-  uint64_t pages_demand = 0;     // installed because somebody waited
-  uint64_t pages_pushed = 0;     // installed because they were pushed
+  uint64_t pages_total = 0;    // of all regions
+  uint64_t pages_missing = 0;  // not on the destination yet
+  uint64_t pages_absent = 0;   // never allocated on the source
+  uint64_t pages_demand = 0;   // installed because somebody waited
+  uint64_t pages_pushed = 0;   // installed because they were pushed
   // Sent (source) or put in (destination) before the VM stopped, each time.
   uint64_t pages_precopied = 0;
-  uint64_t rounds = 0;  // of pre-copy, that were begun (source)
+  uint64_t rounds = 0;           // of pre-copy, that were begun (source)
   uint64_t pages_discarded = 0;  // given up by the guest meanwhile
   uint64_t faults = 0;           // events read (destination)
   uint64_t mismatches = 0;       // runs and answers that were not what the source had read
@@ -77,7 +77,7 @@ struct HugePagesResult {
 // One round of pre-copy. Pages count each time they are sent.
 struct RoundReport {
   uint64_t pages = 0;
-  uint64_t bytes = 0;  // of memory
+  uint64_t bytes = 0;       // of memory
   uint64_t elapsed_us = 0;  // until the destination had it
   uint64_t pages_left = 0;  // written meanwhile, or put off
 };
@@ -86,10 +86,10 @@ struct RoundReport {
 struct PreCopyResult {
   std::vector<RoundReport> rounds;
   std::optional<SwitchReason> switch_reason;  // none: it did not get so far
-  std::string tracker;  // by what writes were tracked: "uffd-wp"
+  std::string tracker;                        // by what writes were tracked: "uffd-wp"
   uint64_t pages_sent = 0;
-  uint64_t bytes_sent = 0;  // of memory
-  uint64_t elapsed_us = 0;  // from the first round to the decision
+  uint64_t bytes_sent = 0;              // of memory
+  uint64_t elapsed_us = 0;              // from the first round to the decision
   uint64_t dirty_bytes_per_second = 0;  // between the last two scans
   // The tracker's scans, and the VM's pauses around them where it needed some.
   uint64_t scans = 0;

@@ -12,7 +12,8 @@ void WriteHistory::NoteScan(const PageSet& written) {
     for (uint8_t& scans : region) scans = static_cast<uint8_t>(scans >> 1);
   }
   written.ForEach([this](PageRun run) {
-    for (uint64_t page = run.first; page < run.end(); ++page) recent_[run.region][page] |= kLastScan;
+    for (uint64_t page = run.first; page < run.end(); ++page)
+      recent_[run.region][page] |= kLastScan;
   });
 }
 

@@ -9,10 +9,10 @@
 namespace faultline {
 namespace {
 
-const MemoryLayout kLayout = {{"ram", 200 * 0x1000, 0x1000}, {"huge", 3 * 0x200000, 0x200000}};
+const MemoryLayout kSetLayout = {{"ram", 200 * 0x1000, 0x1000}, {"huge", 3 * 0x200000, 0x200000}};
 
 PageSet SetOf(const std::vector<PageRun>& runs) {
-  PageSet set(kLayout);
+  PageSet set(kSetLayout);
   for (const PageRun& run : runs) set.Add(run);
   return set;
 }
@@ -37,7 +37,7 @@ TEST(PageSetTest, RunsComeBackMergedAndInOrder) {
   ranges.Add(60, 64);
   ranges.Add(128, 200);
   EXPECT_EQ(set.RangesOf(0), ranges);
-  EXPECT_EQ(PageSet(kLayout, {set.RangesOf(0), set.RangesOf(1)}), set);
+  EXPECT_EQ(PageSet(kSetLayout, {set.RangesOf(0), set.RangesOf(1)}), set);
   set.Clear();
   EXPECT_TRUE(set.empty());
   EXPECT_EQ(RunsOf(set), std::vector<PageRun>{});
@@ -55,7 +55,7 @@ TEST(PageSetTest, AStretchIsNoLongerThanAskedFor) {
 TEST(PageSetTest, CombinesAsSetsDo) {
   std::mt19937_64 random(11);
   for (int round = 0; round < 200; ++round) {
-    PageSet a(kLayout), b(kLayout);
+    PageSet a(kSetLayout), b(kSetLayout);
     std::set<PageId> in_a, in_b;
     for (int i = 0; i < 40; ++i) {
       const PageRun run{0, random() % 190, 1 + random() % 10};

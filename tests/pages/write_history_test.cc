@@ -5,16 +5,17 @@
 namespace faultline {
 namespace {
 
-const MemoryLayout kLayout = {{"ram", 100 * 0x1000, 0x1000}, {"huge", 3 * 0x200000, 0x200000}};
+const MemoryLayout kHistoryLayout = {{"ram", 100 * 0x1000, 0x1000},
+                                     {"huge", 3 * 0x200000, 0x200000}};
 
 PageSet SetOf(std::initializer_list<PageRun> runs) {
-  PageSet set(kLayout);
+  PageSet set(kHistoryLayout);
   for (const PageRun& run : runs) set.Add(run);
   return set;
 }
 
 TEST(WriteHistoryTest, WhatWasWrittenLastIsHottest) {
-  WriteHistory history(kLayout);
+  WriteHistory history(kHistoryLayout);
   EXPECT_TRUE(history.empty());
   history.NoteScan(SetOf({{0, 0, 3}, {1, 2, 1}}));
   history.NoteScan(SetOf({{0, 1, 1}}));
@@ -28,7 +29,7 @@ TEST(WriteHistoryTest, WhatWasWrittenLastIsHottest) {
 }
 
 TEST(WriteHistoryTest, WrittenAgainIsInBothOfTheLastTwoScans) {
-  WriteHistory history(kLayout);
+  WriteHistory history(kHistoryLayout);
   history.NoteScan(SetOf({{0, 0, 10}}));
   EXPECT_TRUE(history.WrittenAgain().empty());
   history.NoteScan(SetOf({{0, 5, 10}, {1, 0, 1}}));
@@ -38,7 +39,7 @@ TEST(WriteHistoryTest, WrittenAgainIsInBothOfTheLastTwoScans) {
 }
 
 TEST(WriteHistoryTest, OldScansAreForgotten) {
-  WriteHistory history(kLayout);
+  WriteHistory history(kHistoryLayout);
   history.NoteScan(SetOf({{0, 7, 1}}));
   for (int i = 1; i < WriteHistory::kScansKept; ++i) history.NoteScan(SetOf({}));
   EXPECT_EQ(history.HeatOf({0, 7}), 1);
