@@ -34,6 +34,10 @@ constexpr const char* kNames[] = {
     "stays-paused",
     "outcome-believed",
     "mismatch-installed",
+    "scan-forgets-page",
+    "overwrite-lost",
+    "old-stays",
+    "holes-unnoticed",
 };
 
 // The check sum of what a broken engine makes of what came: it is not found out by its own check.
@@ -73,9 +77,13 @@ class BrokenMemory : public GuestMemory {
   }
   absl::Status CheckPreCopy() const override { return inner_->CheckPreCopy(); }
   absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override {
+    if (canary_ == Canary::kOverwriteLost) return absl::OkStatus();
     return inner_->Overwrite(run, data);
   }
-  absl::Status MakeMissing(PageRun run) override { return inner_->MakeMissing(run); }
+  absl::Status MakeMissing(PageRun run) override {
+    if (canary_ == Canary::kOldStays) return absl::OkStatus();
+    return inner_->MakeMissing(run);
+  }
   absl::Status Wake(PageRun run) override { return inner_->Wake(run); }
   absl::Status Disarm() override { return inner_->Disarm(); }
 
@@ -272,7 +280,8 @@ std::optional<Canary> CanaryNamed(std::string_view name) {
 
 std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> memory) {
   const bool broken = Is(Canary::kInstallOverwrites) || Is(Canary::kDiscardForgotten) ||
-                      Is(Canary::kDiscardNotPunched) || Is(Canary::kZeroWaiterLost);
+                      Is(Canary::kDiscardNotPunched) || Is(Canary::kZeroWaiterLost) ||
+                      Is(Canary::kOverwriteLost) || Is(Canary::kOldStays);
   if (broken) memory = std::make_unique<BrokenMemory>(std::move(memory), canary_, &unanswered_);
   memory_ = memory.get();
   return memory;
