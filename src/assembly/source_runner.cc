@@ -37,6 +37,7 @@ class SourceRunner : public Session {
     parts.vmm = vmm_.get();
     parts.memory_factory = &confined_memory_factory_;
     parts.transport = &transport_;
+    parts.tracker_factory = parts_.tracker.get();
     parts.push_order = std::move(push_order_);
     parts.journal = parts_.journal;
     parts.observer = observer;
@@ -44,6 +45,8 @@ class SourceRunner : public Session {
     options.id = parts_.id;
     options.quit_source = parts_.quit_source;
     options.integrity = parts_.integrity;
+    options.mode = parts_.mode;
+    options.budgets = parts_.budgets;
     if (parts_.resume.has_value()) {
       options.resume = {.token = parts_.resume->token, .run = parts_.resume->run};
     }
@@ -55,6 +58,9 @@ class SourceRunner : public Session {
 
   void Cancel(const std::string& reason) override {
     loops_.control.Post([this, reason] { session_->Cancel(reason); });
+  }
+  void SwitchNow() override {
+    loops_.control.Post([this] { session_->SwitchNow(); });
   }
 
  private:

@@ -162,6 +162,8 @@ void DestinationSession::OnMadeHuge(const HugePageStep& made) {
 
 void DestinationSession::Finish() {
   result_.last = Snapshot();
+  // Which of the two modes it was only the source knows.
+  if (pre_copy_) result_.mode = MigrationMode::kHybrid;
   result_.fault_latency_us = counters_.fault_latency_us.Summarize();
   const FaultStages& stages = counters_.fault_stages;
   result_.fault_stages = {stages.read_to_sent_ns.Summarize(),

@@ -118,8 +118,9 @@ struct SessionResult {
   HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
   FaultStageSummary fault_stages;     // destination
   std::optional<HugePagesResult> huge_pages;
-  MigrationMode mode = MigrationMode::kPostCopy;  // source: as it was asked for
-  std::optional<PreCopyResult> pre_copy;          // source, where there was any
+  // Source: as it was asked for. Destination: kHybrid where memory came before the switch.
+  MigrationMode mode = MigrationMode::kPostCopy;
+  std::optional<PreCopyResult> pre_copy;  // source, where there was any
 };
 
 // Calls come on the session's control thread.

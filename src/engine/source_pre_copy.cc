@@ -7,9 +7,10 @@
 
 namespace faultline {
 
-// Before anybody is called: what cannot be tracked is told at once.
 absl::Status SourceSession::OpenTracker() {
-  if (options_.mode == MigrationMode::kPostCopy) return absl::OkStatus();
+  if (options_.mode == MigrationMode::kPostCopy || options_.resume.has_value()) {
+    return absl::OkStatus();
+  }
   if (parts_.tracker_factory == nullptr) {
     return absl::FailedPreconditionError(
         fmt::format("this VM's writes cannot be tracked, which mode '{}' needs; 'postcopy' does "

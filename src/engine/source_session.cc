@@ -62,13 +62,14 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (absl::Status status = ValidateLayout(layout_); !status.ok()) {
     return Fail(status, PeerErrorCode::kPrepare);
   }
+  // Before the memory, and before anybody is called: what cannot be tracked is told at once.
+  if (absl::Status tracked = OpenTracker(); !tracked.ok()) {
+    return Fail(tracked, PeerErrorCode::kPrepare);
+  }
   absl::StatusOr<std::unique_ptr<SourceMemory>> memory = parts_.memory_factory->Open(*vm);
   if (!memory.ok()) return Fail(memory.status(), PeerErrorCode::kPrepare);
   memory_ = std::move(memory).value();
   if (options_.resume.has_value()) return TakeUp();
-  if (absl::Status tracked = OpenTracker(); !tracked.ok()) {
-    return Fail(tracked, PeerErrorCode::kPrepare);
-  }
   step_ = Step::kConnecting;
   Hello hello;
   hello.role = ConnectionRole::kControl;
