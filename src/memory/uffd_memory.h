@@ -85,6 +85,7 @@ class UffdMemory : public GuestMemory {
   template <typename Land>
   InstallResult InstallAll(PageRun run, Land land);
   absl::Status PutAnew(PageRun run, std::span<const std::byte> data);
+  absl::Status ReserveAnew(PageRun run) const;
   absl::Status Apply(const uffd_msg& message, MemoryEvents* events) const;
 
   const AddressMap addresses_;
