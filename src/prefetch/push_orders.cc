@@ -123,7 +123,8 @@ void HotFirstOrder::Start(const MemoryLayout& layout, const AllocationMap& map) 
     });
   }
   // From the coldest on, each backwards: the last one is taken first.
-  for (const std::vector<PageRun>& runs : by_heat) hot_.insert(hot_.end(), runs.rbegin(), runs.rend());
+  for (const std::vector<PageRun>& runs : by_heat)
+    hot_.insert(hot_.end(), runs.rbegin(), runs.rend());
 }
 
 PageRun HotFirstOrder::NextAfterSpots(uint64_t bytes_max) {

@@ -1,8 +1,9 @@
 """Memory is sent while the VM runs on the source: hybrid and pure pre-copy on stock QEMUs."""
 
+import os
 import subprocess
 
-from rig import paths
+from rig import memory, paths
 from rig.case import MigrationCase
 from rig.guest import experience
 
@@ -14,7 +15,7 @@ def mode_of(source, mode, *extra):
     return ("--mode", mode, "--hook", f"unix:{source.hook_socket}", *extra)
 
 
-class PreCopy(MigrationCase):
+class PreCopyChecks(MigrationCase):
     def move(self, source, destination, mode, *extra, **options):
         return self.migrate(source, destination,
                             migrate_extra=mode_of(source, mode, *extra), **options)
@@ -28,6 +29,25 @@ class PreCopy(MigrationCase):
         self.assertEqual("uffd-wp", last["pre_copy"]["tracker"])
         self.assertEqual(last["pages_precopied"], received["pages_precopied"])
 
+    def check_every_byte(self, mode, pages_begun=256, **options):
+        """The guest writes until its operator stops it in the middle of a round."""
+        source, destination = self.pair(**options)
+        source.wait_ready()
+        move = self.begin(source, destination, migrate_extra=mode_of(source, mode, *SLOW))
+        self.wait_until(lambda: any(event.get("pages_precopied", 0) > pages_begun
+                                    for event in list(move.migrate.events)), 30, "a round begun")
+        source.serial.wait_reports(3)
+        source.qmp.execute("stop")
+        self.assert_completed(move.wait())
+        self.assert_sent_ahead(move, mode)
+        self.assertEqual("paused", destination.status())
+        for before, after in zip(source.backends, destination.backends):
+            self.assert_same_ram(before.path, after.path)
+        destination.qmp.execute("cont")
+        self.assert_guest_right(destination)
+
+
+class PreCopy(PreCopyChecks):
     def check_linux_guest(self, mode, pattern, *extra):
         source, destination = self.pair(
             mib=384, kernel=f"fl.mib=160 fl.pattern={pattern}")
@@ -59,23 +79,6 @@ class PreCopy(MigrationCase):
         self.assertIn(move.migrate.last["pre_copy"]["switch_reason"], ("not-converging", "rounds"))
         notices = [event["text"] for event in move.migrate.events if event["event"] == "notice"]
         self.assertTrue(any("without having converged" in text for text in notices), notices)
-
-    def check_every_byte(self, mode, page_bytes=4096, **options):
-        """The guest writes until its operator stops it in the middle of a round."""
-        source, destination = self.pair(**options)
-        source.wait_ready()
-        move = self.begin(source, destination, migrate_extra=mode_of(source, mode, *SLOW))
-        self.wait_until(lambda: any(event.get("pages_precopied", 0) > 256
-                                    for event in list(move.migrate.events)), 30, "a round begun")
-        source.serial.wait_reports(3)
-        source.qmp.execute("stop")
-        self.assert_completed(move.wait())
-        self.assert_sent_ahead(move, mode)
-        self.assertEqual("paused", destination.status())
-        for before, after in zip(source.backends, destination.backends):
-            self.assert_same_ram(before.path, after.path, page_bytes)
-        destination.qmp.execute("cont")
-        self.assert_guest_right(destination)
 
     def test_hybrid_keeps_every_byte(self):
         self.check_every_byte("hybrid", mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
@@ -161,6 +164,29 @@ class PreCopy(MigrationCase):
         """Some of the VM's memory is registered for write protection."""
         with open(f"/proc/{vm.pid()}/smaps", encoding="ascii") as smaps:
             return any(line.startswith("VmFlags:") and " uw" in line for line in smaps)
+
+
+class HugePages(PreCopyChecks):
+    alone = True
+
+    def setUp(self):
+        super().setUp()
+        try:
+            self.huge = memory.HugePages(520, os.path.join(self.ramdir, "huge"))
+        except OSError as error:
+            self.skipTest(f"no huge pages: {error}")
+        self.addCleanup(self.huge.close)
+
+    def huge_backend(self, number):
+        backend = self.backend(256)
+        backend.path = os.path.join(self.huge.directory, f"ram{number}")
+        return backend
+
+    def test_hugetlbfs_keeps_every_byte(self):
+        self.check_every_byte("hybrid", pages_begun=8,
+                              source_backends=[self.huge_backend(0)],
+                              destination_backends=[self.huge_backend(1)],
+                              kernel="fl.mib=120 fl.pattern=zipf")
 
 
 class DirectIo(MigrationCase):
