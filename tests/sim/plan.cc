@@ -163,7 +163,7 @@ void DrawLongPostCopy(Random& random, Plan* plan) {
 
 // The guest has more to do at the source then: it writes between all that pre-copy does.
 void DrawRounds(Random& random, Plan* plan) {
-  if (random.Chance(45)) return;
+  if (random.Chance(60)) return;
   plan->mode = random.Chance(50) ? MigrationMode::kHybrid : MigrationMode::kPreCopy;
   plan->budgets.rounds_max = static_cast<uint32_t>(random.LogBetween(1, 8));
   plan->budgets.time_max_us = random.LogBetween(1'000, 10'000'000);
@@ -288,9 +288,10 @@ Plan DrawPlan(uint64_t seed) {
   DrawRecovery(recovery, &plan);
   const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
   for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
-  if (recovery.Chance(15)) DrawLongPostCopy(recovery, &plan);
+  const bool long_post_copy = recovery.Chance(15);
+  if (long_post_copy) DrawLongPostCopy(recovery, &plan);
   Random rounds(seed ^ 0x726f756e6473u);
-  DrawRounds(rounds, &plan);
+  if (!long_post_copy) DrawRounds(rounds, &plan);
   Random integrity(seed ^ 0x696e746567u);
   DrawIntegrity(integrity, &plan);
   return plan;
