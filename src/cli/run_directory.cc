@@ -24,6 +24,8 @@ namespace {
 constexpr size_t kIdDigits = 32;
 constexpr size_t kSocketPathBytesMax = sizeof(sockaddr_un::sun_path) - 1;
 constexpr time_t kKeepEndedSeconds = 24 * 3600;
+// Every command reads all of them when it begins.
+constexpr size_t kEndedKeptMax = 100;
 
 absl::StatusOr<std::string> DefaultPath() {
   if (geteuid() == 0) return std::string("/run/faultline");
@@ -120,13 +122,20 @@ absl::StatusOr<std::vector<SessionFile>> RunDirectory::List(const std::string& k
 void RunDirectory::RemoveOld() const {
   absl::StatusOr<std::vector<SessionFile>> ended = List("json");
   if (!ended.ok()) return;
-  time_t now = time(nullptr);
+  std::vector<std::pair<time_t, const SessionFile*>> by_age;
   for (const SessionFile& file : *ended) {
     struct stat info;
-    if (stat(file.path.c_str(), &info) < 0 || now - info.st_mtime < kKeepEndedSeconds) continue;
+    if (stat(file.path.c_str(), &info) == 0) by_age.emplace_back(info.st_mtime, &file);
+  }
+  std::sort(by_age.begin(), by_age.end());
+  const size_t too_many = by_age.size() - std::min(by_age.size(), kEndedKeptMax);
+  const time_t now = time(nullptr);
+  for (size_t i = 0; i < by_age.size(); ++i) {
+    const auto& [ended_at, file] = by_age[i];
+    if (i >= too_many && now - ended_at < kKeepEndedSeconds) continue;
     // Its command has failed, but the migration can be taken up again as long as both hosts live.
     absl::StatusOr<JournalContent> journal =
-        ReadJournal(PathOf(file.migration_id, file.role, "journal"));
+        ReadJournal(PathOf(file->migration_id, file->role, "journal"));
     // So can one whose destination never heard the source's decision.
     if (journal.ok() && (journal->committed || journal->loaded) &&
         journal->last_phase != JournalPhase::kRolledBack &&
@@ -137,7 +146,7 @@ void RunDirectory::RemoveOld() const {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {
-      (void)unlink(PathOf(file.migration_id, file.role, kind).c_str());
+      (void)unlink(PathOf(file->migration_id, file->role, kind).c_str());
     }
   }
 }

@@ -33,8 +33,9 @@ class RunDirectory {
   std::string PathOf(const std::string& migration_id, Role role, const std::string& kind) const;
   // All files of one kind, in the order of their names.
   absl::StatusOr<std::vector<SessionFile>> List(const std::string& kind) const;
-  // Removes what migrations left that ended more than a day ago: only where the .json says that
-  // they ended, and nothing is left to take up. Failures are ignored: it is tidying.
+  // Removes what migrations left that ended more than a day ago, or before the last hundred: only
+  // where the .json says that they ended, and nothing is left to take up. Failures are ignored: it
+  // is tidying.
   void RemoveOld() const;
 
  private:

@@ -1,5 +1,6 @@
 #include "cli/run_directory.h"
 
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -100,6 +101,31 @@ TEST_F(RunDirectoryTest, WhatCanBeTakenUpAgainIsNotTidiedAway) {
     EXPECT_TRUE(std::filesystem::exists(directory.PathOf(kIdA, Role::kSource, kind))) << kind;
     EXPECT_FALSE(std::filesystem::exists(directory.PathOf(kIdB, Role::kSource, kind))) << kind;
   }
+}
+
+// Every command reads what the earlier ones left, so that must not grow with each.
+TEST_F(RunDirectoryTest, OnlyTheLastHundredAreKept) {
+  RunDirectory directory = *RunDirectory::Open(base_ + "/run");
+  const auto id = [](int number) { return fmt::format("{:032x}", number); };
+  for (int i = 0; i < 103; ++i) {
+    const std::string journal = directory.PathOf(id(i), Role::kSource, "journal");
+    std::ofstream(journal) << "faultline-journal 1 " << id(i) << " source\n4 committed\n"
+                           << (i == 1 ? "" : "5 completed\n");
+    const std::string json = directory.PathOf(id(i), Role::kSource, "json");
+    std::ofstream(json) << "";
+    const time_t ended_at = time(nullptr) - 1000 + i;
+    utimbuf times{.actime = ended_at, .modtime = ended_at};
+    ASSERT_EQ(utime(json.c_str(), &times), 0);
+  }
+  directory.RemoveOld();
+  const auto kept = [&](int i) {
+    return std::filesystem::exists(directory.PathOf(id(i), Role::kSource, "json")) &&
+           std::filesystem::exists(directory.PathOf(id(i), Role::kSource, "journal"));
+  };
+  EXPECT_FALSE(kept(0));
+  EXPECT_TRUE(kept(1));  // can be taken up again
+  EXPECT_FALSE(kept(2));
+  for (int i = 3; i < 103; ++i) EXPECT_TRUE(kept(i)) << i;
 }
 
 // Nor when the clock jumps by a day: it may hold the VM.
