@@ -139,7 +139,10 @@ void PreCopy::OnPartPushed() {
     if (received_round_ == round_) OnRoundEnded();
     return;
   }
-  if (ScanIsDue() || asked_to_switch_) return BeginScan([this] { Decide(/*ended=*/false); });
+  const int64_t elapsed_us = (parts_.control->NowNanos() - began_ns_) / 1000;
+  const bool time_is_up = elapsed_us >= options_.budgets.time_max_us;
+  if (ScanIsDue() || asked_to_switch_ || time_is_up)
+    return BeginScan([this] { Decide(/*ended=*/false); });
   PushNext(/*ends_early=*/false);
 }
 

@@ -298,6 +298,22 @@ TEST(PreCopy, AWordFromOutsideEndsTheRounds) {
   EXPECT_LT(rig.source_result->pre_copy->pages_sent, 2250u) << "in the middle of the round";
 }
 
+TEST(PreCopy, TimeThatIsUpEndsARoundInItsMiddle) {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.layout = {{"ram", 3000 * 4096, 4096}};
+  options.budgets.time_max_us = 250'000;
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 5, AllPages(options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kTime);
+  EXPECT_LT(rig.source_result->pre_copy->pages_sent, 2250u);
+  EXPECT_LT(rig.source_result->pre_copy->elapsed_us, 600'000u);
+}
+
 TEST(PreCopy, AWordBeforeItBeginsIsRemembered) {
   MigrationRig rig(Mode(MigrationMode::kPreCopy));
   Writer writer(&rig, 5, AllPages(rig.options.layout));
