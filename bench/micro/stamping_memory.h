@@ -45,6 +45,11 @@ class StampingMemory : public GuestMemory {
   }
   InstallResult InstallZeros(PageRun run) override { return memory_->InstallZeros(run); }
   absl::Status Punch(PageRun run) override { return memory_->Punch(run); }
+  absl::Status CheckPreCopy() const override { return memory_->CheckPreCopy(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override {
+    return memory_->Overwrite(run, data);
+  }
+  absl::Status MakeMissing(PageRun run) override { return memory_->MakeMissing(run); }
   absl::Status Wake(PageRun run) override { return memory_->Wake(run); }
   absl::Status Disarm() override { return memory_->Disarm(); }
 

@@ -40,7 +40,12 @@ absl::StatusOr<std::string> FindCertificates() {
   return FindTlsDirectory({"/etc/pki/faultline", "/etc/pki/qemu"});
 }
 
-absl::Status FitForRdma(IntegrityWish* integrity, Compression compression) {
+absl::Status FitForRdma(IntegrityWish* integrity, Compression compression, MigrationMode mode) {
+  if (mode != MigrationMode::kPostCopy) {
+    return absl::InvalidArgumentError(
+        "--mode: over rdma:// memory is read once the VM has moved; give --mode postcopy, or use "
+        "tcp://");
+  }
   if (*integrity == IntegrityWish::kOn) {
     return absl::InvalidArgumentError(
         "--integrity on: over rdma:// pages are read without the source, which could not say what "

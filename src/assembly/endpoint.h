@@ -27,7 +27,8 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
 
 // Settles what RDMA decides: pages that are read one-sidedly have no check sum of the source's, and
 // are not packed. InvalidArgument: the user asks for one of the two.
-absl::Status FitForRdma(IntegrityWish* integrity, Compression compression = Compression::kAuto);
+absl::Status FitForRdma(IntegrityWish* integrity, Compression compression = Compression::kAuto,
+                        MigrationMode mode = MigrationMode::kPostCopy);
 
 // The folder of this host's certificates: /etc/pki/faultline, or else QEMU's /etc/pki/qemu.
 // NotFound names both.

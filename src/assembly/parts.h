@@ -12,6 +12,7 @@
 #include "base/status.h"
 #include "protocol/messages.h"
 #include "seams/compression.h"
+#include "seams/dirty_tracker.h"
 #include "seams/executor.h"
 #include "seams/guest_memory.h"
 #include "seams/journal.h"
@@ -37,6 +38,9 @@ struct SourceParts {
   // Takes that migration up again: its id is `id`, and `vmm` describes the VM that it had.
   std::optional<KeptMigration> resume;
   IntegrityWish integrity = IntegrityWish::kDefault;
+  MigrationMode mode = MigrationMode::kPostCopy;
+  PreCopyBudgets budgets;
+  std::unique_ptr<DirtyTrackerFactory> tracker;  // null where mode is kPostCopy
   Journal* journal = nullptr;
   // This process has no other work: it gives up what the session does not need.
   bool confine = false;

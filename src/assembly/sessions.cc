@@ -7,6 +7,7 @@
 
 #include "assembly/confinement.h"
 #include "assembly/parts.h"
+#include "memory/dirty_tracker_factories.h"
 #include "memory/hook_armer.h"
 #include "memory/uffd_guest_memory_factory.h"
 #include "vmm/qemu/qemu_destination_vmm.h"
@@ -83,6 +84,11 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.poll_us = options.poll_us;
   parts.push_order = options.push_order;
   parts.integrity = options.integrity;
+  parts.mode = options.mode;
+  parts.budgets = options.budgets;
+  if (options.mode != MigrationMode::kPostCopy) {
+    parts.tracker = std::make_unique<HookDirtyTrackerFactory>(options.hook_path, kHookTimeoutMs);
+  }
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   parts.confine = options.confine;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "engine/round_policy.h"
 #include "engine/session_report.h"
 #include "protocol/messages.h"
 #include "seams/compression.h"
@@ -46,6 +47,9 @@ struct MigrateOptions {
   // Run gives up, for the whole process and for good, the rights that the session does not need.
   bool confine = false;
   IntegrityWish integrity = IntegrityWish::kDefault;  // whether pages are checked end to end
+  MigrationMode mode = MigrationMode::kPostCopy;
+  PreCopyBudgets budgets;
+  std::string hook_path;  // the source QEMU's hook; for the modes that send before the switch
 };
 
 struct ReceiveOptions {
@@ -75,6 +79,8 @@ class Session {
   // Asks it to end before the handover; after it, has no effect but a notice. What follows the last
   // page (ReceiveOptions::huge_pages) is cut short. Any thread.
   virtual void Cancel(const std::string& reason) = 0;
+  // Asks a source that sends memory before the switch to switch soon. Any thread.
+  virtual void SwitchNow() {}
 };
 
 // Options that make no sense together are InvalidArgument, with the sentence for the user (beyond

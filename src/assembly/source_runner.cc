@@ -51,6 +51,7 @@ class SourceRunner : public Session {
     parts.vmm = vmm_.get();
     parts.memory_factory = &confined_memory_factory_;
     parts.transport = transport_.get();
+    parts.tracker_factory = parts_.tracker.get();
     parts.push_order = std::move(push_order_);
     parts.journal = parts_.journal;
     parts.observer = observer;
@@ -58,6 +59,8 @@ class SourceRunner : public Session {
     options.id = parts_.id;
     options.quit_source = parts_.quit_source;
     options.integrity = parts_.integrity;
+    options.mode = parts_.mode;
+    options.budgets = parts_.budgets;
     if (parts_.resume.has_value()) {
       options.resume = {.token = parts_.resume->token, .run = parts_.resume->run};
     }
@@ -69,6 +72,9 @@ class SourceRunner : public Session {
 
   void Cancel(const std::string& reason) override {
     loops_.control.Post([this, reason] { session_->Cancel(reason); });
+  }
+  void SwitchNow() override {
+    loops_.control.Post([this] { session_->SwitchNow(); });
   }
 
  private:
@@ -90,7 +96,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
   ASSIGN_OR_RETURN(Endpoint endpoint,
                    SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kSource));
   ASSIGN_OR_RETURN(std::unique_ptr<PushOrder> order, MakePushOrder(parts.push_order));
-  if (endpoint.rdma) RETURN_IF_ERROR(FitForRdma(&parts.integrity, parts.compression));
+  if (endpoint.rdma) RETURN_IF_ERROR(FitForRdma(&parts.integrity, parts.compression, parts.mode));
   auto runner = std::make_unique<SourceRunner>(std::move(parts), endpoint, std::move(order));
   RETURN_IF_ERROR(runner->MakeTransport(std::move(endpoint)));
   return runner;

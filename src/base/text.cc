@@ -48,7 +48,8 @@ absl::StatusOr<int64_t> ParseDurationUs(std::string_view text) {
     std::string_view suffix;
     double us;
   };
-  static constexpr std::array kUnits = {Unit{"s", 1e6}, Unit{"min", 60e6}, Unit{"h", 3600e6}};
+  static constexpr std::array kUnits = {Unit{"ms", 1e3}, Unit{"s", 1e6}, Unit{"min", 60e6},
+                                        Unit{"h", 3600e6}};
   double number = 0;
   auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   std::string_view suffix(end, static_cast<size_t>(text.data() + text.size() - end));
@@ -59,7 +60,7 @@ absl::StatusOr<int64_t> ParseDurationUs(std::string_view text) {
     }
   }
   return absl::InvalidArgumentError(
-      fmt::format("'{}' is not a time: give seconds, minutes or hours (90s, 10min, 2h)", text));
+      fmt::format("'{}' is not a time: give a number and its unit (300ms, 90s, 10min, 2h)", text));
 }
 
 std::string FormatBytes(uint64_t bytes) {

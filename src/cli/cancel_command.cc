@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <set>
 
 #include "cli/status_command.h"
@@ -35,38 +36,65 @@ absl::StatusOr<std::vector<RunningSession>> Choose(const RunDirectory& directory
   return chosen;
 }
 
-absl::Status AskToStop(const RunningSession& session) {
-  ASSIGN_OR_RETURN(std::string answer,
-                   AskSession(session.file.path, ToLine({{"request", "cancel"},
-                                                         {"reason",
-                                                          "cancelled with "
-                                                          "'faultline cancel'"}})));
+// What a running migration is asked for, and in which words it is told of.
+struct Wish {
+  const char* command = "";
+  OutputJson request;
+  const char* refused = "";  // "was not cancelled"
+  const char* asked = "";    // "to stop"
+  bool source_only = false;
+};
+
+absl::Status Ask(const RunningSession& session, const Wish& wish) {
+  ASSIGN_OR_RETURN(std::string answer, AskSession(session.file.path, ToLine(wish.request)));
   std::string error;
   if (!ReadText(answer, "error", &error)) return absl::OkStatus();
-  return absl::FailedPreconditionError(fmt::format("migration {} ({}) was not cancelled: {}",
-                                                   session.file.migration_id,
-                                                   RoleName(session.file.role), error));
+  return absl::FailedPreconditionError(
+      fmt::format("migration {} ({}) {}: {}", session.file.migration_id,
+                  RoleName(session.file.role), wish.refused, error));
+}
+
+ExitStatus AskAll(const std::string& run_directory, const std::string& id, const Wish& wish) {
+  if (absl::Status status = CheckId(id); !status.ok()) return UsageError(status, wish.command);
+  absl::StatusOr<RunDirectory> directory = RunDirectory::Open(run_directory);
+  if (!directory.ok()) return CommandError(directory.status());
+  absl::StatusOr<std::vector<RunningSession>> sessions = Choose(*directory, id);
+  if (!sessions.ok()) return CommandError(sessions.status());
+  const bool has_source = std::ranges::any_of(
+      *sessions, [](const RunningSession& one) { return one.file.role == Role::kSource; });
+  ExitStatus exit_status = ExitStatus::kDone;
+  std::string text;
+  for (const RunningSession& session : *sessions) {
+    if (wish.source_only && has_source && session.file.role != Role::kSource) continue;
+    if (absl::Status asked = Ask(session, wish); !asked.ok()) {
+      exit_status = CommandError(asked);
+      continue;
+    }
+    text += fmt::format("Asked migration {} ({}) {}; its own command says how it {}.\n",
+                        session.file.migration_id, RoleName(session.file.role), wish.asked,
+                        wish.source_only ? "goes on" : "ended");
+  }
+  return WriteOut(text, exit_status);
 }
 
 }  // namespace
 
 ExitStatus RunCancel(const std::string& run_directory, const std::string& id) {
-  if (absl::Status status = CheckId(id); !status.ok()) return UsageError(status, "cancel");
-  absl::StatusOr<RunDirectory> directory = RunDirectory::Open(run_directory);
-  if (!directory.ok()) return CommandError(directory.status());
-  absl::StatusOr<std::vector<RunningSession>> sessions = Choose(*directory, id);
-  if (!sessions.ok()) return CommandError(sessions.status());
-  ExitStatus exit_status = ExitStatus::kDone;
-  std::string text;
-  for (const RunningSession& session : *sessions) {
-    if (absl::Status asked = AskToStop(session); !asked.ok()) {
-      exit_status = CommandError(asked);
-      continue;
-    }
-    text += fmt::format("Asked migration {} ({}) to stop; its own command says how it ended.\n",
-                        session.file.migration_id, RoleName(session.file.role));
-  }
-  return WriteOut(text, exit_status);
+  return AskAll(
+      run_directory, id,
+      {.command = "cancel",
+       .request = {{"request", "cancel"}, {"reason", "cancelled with 'faultline cancel'"}},
+       .refused = "was not cancelled",
+       .asked = "to stop"});
+}
+
+ExitStatus RunPostCopyNow(const std::string& run_directory, const std::string& id) {
+  return AskAll(run_directory, id,
+                {.command = "postcopy-now",
+                 .request = {{"request", "postcopy-now"}},
+                 .refused = "was not asked to switch",
+                 .asked = "to switch to post-copy",
+                 .source_only = true});
 }
 
 }  // namespace faultline

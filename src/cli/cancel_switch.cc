@@ -19,9 +19,16 @@ void CancelSwitch::Request(const std::string& reason) {
   if (session_ != nullptr) session_->Cancel(reason);
 }
 
+void CancelSwitch::RequestSwitch() {
+  std::lock_guard lock(mutex_);
+  switch_asked_ = true;
+  if (session_ != nullptr) session_->SwitchNow();
+}
+
 void CancelSwitch::Attach(Session* session) {
   std::lock_guard lock(mutex_);
   session_ = session;
+  if (switch_asked_) session_->SwitchNow();
   if (!reason_.empty()) session_->Cancel(reason_);
 }
 

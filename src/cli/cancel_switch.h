@@ -1,5 +1,5 @@
-// One place where a command is asked to stop, whoever asks (a signal, `faultline cancel`) and
-// whether its session exists already or not.
+// One place where a command is asked to stop, or to switch to post-copy, whoever asks (a signal,
+// `faultline cancel`, `faultline postcopy-now`) and whether its session exists already or not.
 //
 // Thread safety: any thread may call everything.
 #ifndef FAULTLINE_CLI_CANCEL_SWITCH_H_
@@ -22,6 +22,8 @@ class CancelSwitch {
 
   // Hands `reason` to the session, now or when one is attached.
   void Request(const std::string& reason);
+  // The same of Session::SwitchNow.
+  void RequestSwitch();
   // The session gets requests until Detach, which waits for one that is being handed over.
   void Attach(Session* session);
   void Detach();
@@ -36,6 +38,7 @@ class CancelSwitch {
   // Guarded by mutex_.
   Session* session_ = nullptr;
   std::string reason_;
+  bool switch_asked_ = false;
 };
 
 }  // namespace faultline

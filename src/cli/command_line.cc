@@ -13,9 +13,11 @@
 #include "base/monotonic_time.h"
 #include "cli/abandon_command.h"
 #include "cli/cancel_command.h"
+#include "cli/common_options.h"
 #include "cli/doctor_command.h"
 #include "cli/exit_status.h"
 #include "cli/migrate_command.h"
+#include "cli/migrate_options.h"
 #include "cli/receive_command.h"
 #include "cli/reclaim_command.h"
 #include "cli/session_host.h"
@@ -37,142 +39,6 @@ struct ParsedOptions {
   std::string id;
   bool json = false;
 };
-
-void AddRunDirectory(CLI::App* command, std::string* value) {
-  command
-      ->add_option("--run-directory", *value,
-                   "where running migrations are found (default: /run/faultline for root, "
-                   "$XDG_RUNTIME_DIR/faultline for others)")
-      ->envname("FAULTLINE_RUN_DIRECTORY")
-      ->type_name("DIR");
-}
-
-// Up to a second: who means more has taken the unit for another.
-void AddPoll(CLI::App* command, std::optional<int64_t>* value) {
-  command
-      ->add_option(
-          "--poll-us", *value,
-          "how long the thread that serves the VM's page faults looks for the next one "
-          "before it sleeps; 0 (default): not at all. Takes a processor; a fault saves two "
-          "wake-ups where both sides poll")
-      ->check(CLI::Range(int64_t{0}, int64_t{1'000'000}))
-      ->type_name("MICROSECONDS");
-}
-
-void AddHookLibrary(CLI::App* command, std::string* value) {
-  command
-      ->add_option("--hook-library", *value,
-                   "faultline-qemu.so (default: beside this program, or in ../lib/faultline)")
-      ->envname("FAULTLINE_HOOK_LIBRARY")
-      ->type_name("FILE");
-}
-
-void AddTls(CLI::App* command, TlsChoice* choice) {
-  command
-      ->add_option("--tls-dir", choice->directory,
-                   "certificates for TLS, named as QEMU and libvirt name them (default beyond "
-                   "loopback: /etc/pki/faultline, else /etc/pki/qemu)")
-      ->type_name("DIR");
-  command
-      ->add_option("--tls-psk", choice->psk_path,
-                   "pre-shared keys for TLS instead: a private file of lines identity:hexkey, the "
-                   "same on both sides")
-      ->type_name("FILE");
-}
-
-void AddSandbox(CLI::App* command, std::string* value) {
-  command
-      ->add_option("--sandbox", *value,
-                   "on (default): give up the rights and system calls that moving the VM does not "
-                   "need; off: keep them")
-      ->check(CLI::IsMember({"on", "off"}))
-      ->type_name("on|off");
-}
-
-void AddIntegrity(CLI::App* command, std::string* value) {
-  command
-      ->add_option("--integrity", *value,
-                   "check every page end to end: on (refused if the other side cannot) or off "
-                   "(unless the other side says on); default: on where both sides can")
-      ->type_name("on|off");
-}
-
-void AddRecoveryTimeout(CLI::App* command, std::string* value) {
-  command
-      ->add_option("--recovery-timeout", *value,
-                   "for how long a connection that is lost after the handover is made again before "
-                   "the command gives up: 90s, 10min, 2h, or none (default)")
-      ->type_name("TIME");
-}
-
-// `--resume`, or `--resume ID`.
-void AddResume(CLI::App* command, const char* dead, std::string* id, bool* resume) {
-  command
-      ->add_option_function<std::vector<std::string>>(
-          "--resume",
-          [id, resume](const std::vector<std::string>& values) {
-            *resume = true;
-            if (!values.empty()) *id = values.front();
-          },
-          fmt::format("take a migration up again whose {} died after the handover; where it was "
-                      "going and all else is known, and may be given anew",
-                      dead))
-      ->expected(0, 1)
-      ->type_name("[ID]");
-}
-
-CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
-  CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
-  command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
-      ->type_name("tcp://HOST:PORT");
-  command->add_option("--qmp", options->qmp, "the QMP monitor of the QEMU that runs the VM")
-      ->type_name("unix:PATH");
-  command->add_option("--hook", options->hook, "the hook's socket; post-copy needs none here")
-      ->type_name("unix:PATH");
-  command
-      ->add_option("--mode", options->mode, "postcopy; hybrid and precopy are not in this release")
-      ->check(CLI::IsMember({"postcopy", "hybrid", "precopy"}))
-      ->type_name("MODE");
-  command
-      ->add_option("--bandwidth", options->bandwidth,
-                   "limit of the background transfer: bytes a second (500M, 100MiB) or bits "
-                   "(1Gbit); pages that the VM waits for are never held back")
-      ->type_name("RATE");
-  command
-      ->add_option("--compress", options->compress,
-                   "pack the background transfer: auto (default; where the link is the limit and "
-                   "the memory packs, by what packs best on that link), off, or always lz4 or zstd")
-      ->type_name("auto|off|lz4|zstd");
-  command
-      ->add_option("--push-order", options->push_order,
-                   "what the background transfer sends first: fault-around (default; what lies "
-                   "around the pages that the VM needed last) or plain (from the first page to the "
-                   "last)")
-      ->type_name("NAME");
-  AddPoll(command, &options->common.poll_us);
-  AddIntegrity(command, &options->common.integrity);
-  AddTls(command, &options->tls);
-  command
-      ->add_option("--tls-hostname", options->tls.hostname,
-                   "whom the destination's certificate must name (default: the host in --to)")
-      ->type_name("NAME");
-  command->add_flag("--insecure", options->insecure,
-                    "plain TCP beyond loopback, without TLS: whoever can listen reads the VM's "
-                    "memory");
-  command->add_flag("--quit-source", options->quit_source,
-                    "end the source QEMU when all memory has arrived (otherwise it stays paused)");
-  AddSandbox(command, &options->common.sandbox);
-  AddRecoveryTimeout(command, &options->common.recovery_timeout);
-  AddResume(command, "'faultline migrate'", &options->resume_id, &options->resume);
-  command->add_flag("--json", options->json, "one JSON object a line on stdout");
-  AddRunDirectory(command, &options->run_directory);
-  command->footer(
-      "Ctrl-C before the handover cancels, and the VM runs on here; after it the command goes on\n"
-      "until all memory has arrived.\n"
-      "Exit status: 0 done, 1 failed with the VM safe here, 2 bad usage, 3 failed with the VM on\n"
-      "the destination.");
-  return command;
-}
 
 CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
   CLI::App* command = app->add_subcommand(
@@ -245,6 +111,16 @@ CLI::App* AddStatus(CLI::App* app, ParsedOptions* options) {
 CLI::App* AddCancel(CLI::App* app, ParsedOptions* options) {
   CLI::App* command = app->add_subcommand("cancel", "Stop a running migration before its handover");
   command->add_option("id", options->id, "its id, or the first digits of it")
+      ->required()
+      ->type_name("ID");
+  AddRunDirectory(command, &options->run_directory);
+  return command;
+}
+
+CLI::App* AddPostCopyNow(CLI::App* app, ParsedOptions* options) {
+  CLI::App* command = app->add_subcommand(
+      "postcopy-now", "On the source: send nothing more before the switch, hand the VM over now");
+  command->add_option("id", options->id, "the migration: its id, or the first digits of it")
       ->required()
       ->type_name("ID");
   AddRunDirectory(command, &options->run_directory);
@@ -333,7 +209,7 @@ ExitStatus ParseFailure(const CLI::App& app, const CLI::ParseError& error,
   if (!chosen.empty() || arguments.empty() || arguments[0].rfind('-', 0) == 0) {
     return UsageError(absl::InvalidArgumentError(error.what()), chosen);
   }
-  bool later = arguments[0] == "set" || arguments[0] == "postcopy-now";
+  bool later = arguments[0] == "set";
   return UsageError(
       absl::InvalidArgumentError(fmt::format(
           "{} '{}'", later ? "not in this release:" : "there is no subcommand", arguments[0])),
@@ -351,6 +227,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   CLI::App* migrate = AddMigrate(&app, &options.migrate);
   CLI::App* status = AddStatus(&app, &options);
   CLI::App* cancel = AddCancel(&app, &options);
+  CLI::App* post_copy_now = AddPostCopyNow(&app, &options);
   CLI::App* reclaim = AddReclaim(&app, &options.reclaim);
   CLI::App* abandon = AddAbandon(&app, &options.abandon);
   CLI::App* doctor = AddDoctor(&app, &options.doctor);
@@ -380,6 +257,7 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
   if (migrate->parsed()) return RunMigrate(parts, options.migrate, started_us);
   if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
   if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
+  if (post_copy_now->parsed()) return RunPostCopyNow(options.run_directory, options.id);
   if (reclaim->parsed()) return RunReclaim(parts, options.reclaim);
   if (abandon->parsed()) return RunAbandon(parts, options.abandon);
   if (doctor->parsed()) return RunDoctor(parts, options.doctor);

@@ -33,6 +33,10 @@ constexpr std::array kNeeded = {
 constexpr std::array kUseful = {
     FeatureName{UFFD_FEATURE_MISSING_HUGETLBFS, "MISSING_HUGETLBFS (huge pages)"},
     FeatureName{kFeaturePoison, "POISON (kernel 6.6)"},
+};
+constexpr std::array kTracking = {
+    FeatureName{UFFD_FEATURE_PAGEFAULT_FLAG_WP, "PAGEFAULT_FLAG_WP"},
+    FeatureName{UFFD_FEATURE_WP_HUGETLBFS_SHMEM, "WP_HUGETLBFS_SHMEM (kernel 5.19)"},
     FeatureName{kFeatureWpAsync, "WP_ASYNC (kernel 6.7)"},
 };
 
@@ -107,6 +111,22 @@ DoctorLine JudgeFeatures(const HostFacts& facts) {
   } else {
     line.finding = "all";
   }
+  return line;
+}
+
+// As a source of hybrid migrations and pre-copy.
+DoctorLine JudgeTracking(const HostFacts& facts) {
+  DoctorLine line{"dirty tracking", DoctorLevel::kOk, "", ""};
+  const std::string absent = Absent(kTracking, facts.userfaultfd_features);
+  if (absent.empty()) {
+    line.finding = "by write protection, for a VM that has the hook in it";
+    return line;
+  }
+  line.level = DoctorLevel::kWarn;
+  line.finding = "not in this kernel: " + absent;
+  line.mend =
+      "VMs leave this host by --mode postcopy only; hybrid and precopy need Linux 6.7 or later "
+      "here.";
   return line;
 }
 
@@ -232,10 +252,10 @@ DoctorLine JudgeMemlock(const HostFacts& facts) {
 }  // namespace
 
 std::vector<DoctorLine> JudgeHost(const HostFacts& facts) {
-  return {JudgeKernel(facts),  JudgeUserfaultfd(facts),    JudgeFeatures(facts),
-          JudgeShm(facts),     JudgeShmemHugePages(facts), JudgeHugePages(facts),
-          JudgeKvm(facts),     JudgeHook(facts),           JudgeQemu(facts),
-          JudgeSandbox(facts), JudgeMemlock(facts)};
+  return {JudgeKernel(facts),    JudgeUserfaultfd(facts), JudgeFeatures(facts),
+          JudgeTracking(facts),  JudgeShm(facts),         JudgeShmemHugePages(facts),
+          JudgeHugePages(facts), JudgeKvm(facts),         JudgeHook(facts),
+          JudgeQemu(facts),      JudgeSandbox(facts),     JudgeMemlock(facts)};
 }
 
 DoctorLine JudgeTls(const TlsFacts& facts) {

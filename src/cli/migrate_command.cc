@@ -19,6 +19,31 @@ absl::StatusOr<Compression> ParseCompression(const std::string& text) {
       fmt::format("--compress: '{}' is not known; give auto, off, lz4 or zstd", text));
 }
 
+absl::StatusOr<MigrationMode> ParseMode(const std::string& text) {
+  for (MigrationMode mode :
+       {MigrationMode::kPostCopy, MigrationMode::kHybrid, MigrationMode::kPreCopy}) {
+    if (text == ModeName(mode)) return mode;
+  }
+  return absl::InvalidArgumentError(
+      fmt::format("--mode: '{}' is not known; give postcopy, hybrid or precopy", text));
+}
+
+absl::StatusOr<PreCopyBudgets> ParseBudgets(const MigrateCommand& command) {
+  PreCopyBudgets budgets;
+  if (command.precopy_rounds.has_value()) budgets.rounds_max = *command.precopy_rounds;
+  if (!command.precopy_time.empty()) {
+    absl::StatusOr<int64_t> time_us = ParseDurationUs(command.precopy_time);
+    if (!time_us.ok()) return Annotate(time_us.status(), "--precopy-time");
+    budgets.time_max_us = *time_us;
+  }
+  if (!command.downtime_limit.empty()) {
+    absl::StatusOr<int64_t> downtime_us = ParseDurationUs(command.downtime_limit);
+    if (!downtime_us.ok()) return Annotate(downtime_us.status(), "--downtime-limit");
+    budgets.downtime_max_us = *downtime_us;
+  }
+  return budgets;
+}
+
 // What the command was told, or, where it takes a migration up again, the one before.
 absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfinished* resume) {
   SessionRecord record;
@@ -35,9 +60,9 @@ absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfi
     return absl::InvalidArgumentError("--qmp is required: the monitor of the QEMU with the VM");
   }
   if (!command.hook.empty()) {
-    // Post-copy needs no hook on the source; a wrong path is told all the same.
-    RETURN_IF_ERROR(ParseSocketPath(command.hook, "--hook").status());
+    ASSIGN_OR_RETURN(record.hook_path, ParseSocketPath(command.hook, "--hook"));
   }
+  if (!command.mode.empty()) record.mode = command.mode;
   if (!command.bandwidth.empty()) {
     absl::StatusOr<uint64_t> rate = ParseRate(command.bandwidth);
     if (!rate.ok()) return Annotate(rate.status(), "--bandwidth");
@@ -55,10 +80,15 @@ absl::StatusOr<SessionRecord> ToRecord(const MigrateCommand& command, const Unfi
 absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command, const SessionRecord& record,
                                          const Unfinished* resume) {
   MigrateOptions options;
-  if (command.mode != "postcopy") {
-    return absl::InvalidArgumentError(
-        fmt::format("--mode {} is not in this release: leave --mode out, or give --mode postcopy",
-                    command.mode));
+  ASSIGN_OR_RETURN(options.mode, ParseMode(record.mode));
+  ASSIGN_OR_RETURN(options.budgets, ParseBudgets(command));
+  options.hook_path = record.hook_path;
+  if (options.mode != MigrationMode::kPostCopy && options.hook_path.empty()) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--mode {} needs --hook: the socket of faultline-qemu.so in the QEMU that runs the VM "
+        "(-plugin faultline-qemu.so,socket=PATH), which tracks what the VM writes; --mode postcopy "
+        "needs none",
+        record.mode));
   }
   options.to_uri = record.endpoint;
   options.qmp_path = record.qmp_path;

@@ -3,6 +3,7 @@
 #define FAULTLINE_CLI_MIGRATE_COMMAND_H_
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "cli/command_parts.h"
@@ -16,7 +17,10 @@ struct MigrateCommand {
   std::string to_uri;
   std::string qmp;
   std::string hook;
-  std::string mode = "postcopy";
+  std::string mode;  // empty: postcopy
+  std::optional<uint32_t> precopy_rounds;
+  std::string precopy_time;  // empty: the default, and so on
+  std::string downtime_limit;
   std::string bandwidth;
   std::string compress;    // empty: auto
   std::string push_order;  // empty: the default

@@ -16,6 +16,7 @@ void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
   o["pages_missing"] = snapshot.pages_missing;
   o["pages_demand"] = snapshot.pages_demand;
   o["pages_pushed"] = snapshot.pages_pushed;
+  o["pages_precopied"] = snapshot.pages_precopied;
   o["pages_absent"] = snapshot.pages_absent;
   o["pages_discarded"] = snapshot.pages_discarded;
   o["faults"] = snapshot.faults;
@@ -25,6 +26,36 @@ void AddCounters(const ProgressSnapshot& snapshot, OutputJson* object) {
   o["bytes_wire"] = snapshot.bytes_wire;
   o["bytes_packed_in"] = snapshot.bytes_packed_in;
   o["bytes_packed_out"] = snapshot.bytes_packed_out;
+}
+
+OutputJson PreCopyJson(const PreCopyResult& result) {
+  OutputJson rounds = OutputJson::array();
+  for (const RoundReport& round : result.rounds) {
+    rounds.push_back({{"pages", round.pages},
+                      {"bytes", round.bytes},
+                      {"elapsed_us", round.elapsed_us},
+                      {"pages_left", round.pages_left}});
+  }
+  OutputJson object = OutputJson::object();
+  if (result.switch_reason.has_value()) {
+    object["switch_reason"] = SwitchReasonName(*result.switch_reason);
+  }
+  object["tracker"] = result.tracker;
+  object["rounds"] = std::move(rounds);
+  object["pages_sent"] = result.pages_sent;
+  object["bytes_sent"] = result.bytes_sent;
+  object["elapsed_us"] = result.elapsed_us;
+  object["dirty_bytes_per_second"] = result.dirty_bytes_per_second;
+  object["scans"] = result.scans;
+  object["scan_us"] = result.scan_us;
+  object["scan_us_max"] = result.scan_us_max;
+  object["pauses"] = result.pauses;
+  object["pause_us"] = result.pause_us;
+  object["pause_us_max"] = result.pause_us_max;
+  object["pages_old"] = result.pages_old;
+  object["pages_old_in_downtime"] = result.pages_old_in_downtime;
+  object["settle_us"] = result.settle_us;
+  return object;
 }
 
 }  // namespace
@@ -51,6 +82,7 @@ OutputJson PhaseJson(Phase phase, const std::string& migration_id, uint64_t elap
 OutputJson ProgressJson(const ProgressSnapshot& snapshot) {
   OutputJson object = {{"event", "progress"}, {"phase", PhaseName(snapshot.phase)}};
   AddCounters(snapshot, &object);
+  if (snapshot.rounds != 0) object["rounds"] = snapshot.rounds;
   object["elapsed_us"] = snapshot.elapsed_us;
   object["post_copy_us"] = snapshot.post_copy_us;
   return object;
@@ -63,7 +95,7 @@ OutputJson OutcomeJson(const Outcome& outcome) {
   OutputJson object = {{"event", result.status.ok() ? "completed" : "failed"},
                        {"id", result.migration_id},
                        {"role", RoleName(outcome.role)},
-                       {"mode", outcome.mode},
+                       {"mode", ModeName(result.mode)},
                        {"transport", result.transport},
                        {"integrity", result.integrity}};
   // Nobody but the source can tell before the destination knows: until then it is the source's.
@@ -80,6 +112,7 @@ OutputJson OutcomeJson(const Outcome& outcome) {
                                   {"p90", latency.p90},     {"p99", latency.p99},
                                   {"p999", latency.p999},   {"max", latency.max}};
   }
+  if (result.pre_copy.has_value()) object["pre_copy"] = PreCopyJson(*result.pre_copy);
   if (const std::optional<HugePagesResult>& huge = result.huge_pages) {
     object["huge_pages"] = {
         {"bytes", huge->bytes}, {"elapsed_us", huge->elapsed_us}, {"cut_short", huge->cut_short}};

@@ -18,7 +18,6 @@ using OutputJson = nlohmann::ordered_json;
 // How a whole command ended.
 struct Outcome {
   Role role = Role::kSource;
-  std::string mode = "postcopy";
   SessionResult result;
   uint64_t elapsed_us = 0;  // since the command's start
 };

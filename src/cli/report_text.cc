@@ -94,6 +94,8 @@ std::string PhaseSentence(Phase phase) {
       return "connecting";
     case Phase::kPreparing:
       return "preparing (the VM runs on the source)";
+    case Phase::kPreCopy:
+      return "pre-copy (the VM runs on the source, its memory is being sent)";
     case Phase::kFreezing:
       return "freezing (the VM is being stopped)";
     case Phase::kHandingOver:
@@ -123,6 +125,18 @@ std::string Summary(const Outcome& outcome) {
       FormatCount(last.pages_demand), FormatCount(last.pages_pushed),
       FormatCount(last.pages_absent), FormatCount(last.pages_discarded),
       FormatBytes(last.bytes_wire), FormatBytes(last.bytes_total));
+  if (const std::optional<PreCopyResult>& ahead = result.pre_copy;
+      ahead && !ahead->rounds.empty()) {
+    text += fmt::format(
+        "\n  before the switch ({}): {} rounds, {} sent in {}, {} pages of it written again",
+        SwitchReasonName(ahead->switch_reason.value_or(SwitchReason::kPeer)), ahead->rounds.size(),
+        FormatBytes(ahead->bytes_sent), FormatDuration(ahead->elapsed_us),
+        FormatCount(ahead->pages_old));
+    if (ahead->pauses > 0) {
+      text += fmt::format("; stood still {} times for it, {} at most", ahead->pauses,
+                          FormatDuration(ahead->pause_us_max));
+    }
+  }
   if (last.bytes_packed_in > 0) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
                         FormatBytes(last.bytes_packed_out));

@@ -77,6 +77,7 @@ std::string RecordLine(const SessionRecord& record) {
   return ToLine({{"endpoint", record.endpoint},
                  {"qmp", record.qmp_path},
                  {"hook", record.hook_path},
+                 {"mode", record.mode},
                  {"compress", record.compress},
                  {"bandwidth_bytes_per_second", record.bandwidth_bytes_per_second},
                  {"push_order", record.push_order},
@@ -107,6 +108,7 @@ absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
   record.endpoint = text_of("endpoint", "");
   record.qmp_path = text_of("qmp", "");
   record.hook_path = text_of("hook", "");
+  record.mode = text_of("mode", "postcopy");
   record.compress = text_of("compress", "auto");
   auto bandwidth = object.find("bandwidth_bytes_per_second");
   if (bandwidth != object.end() && bandwidth->is_number_unsigned()) {

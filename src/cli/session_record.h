@@ -18,7 +18,8 @@ namespace faultline {
 struct SessionRecord {
   std::string endpoint;  // --to; or where it listened, with the real port
   std::string qmp_path;
-  std::string hook_path;  // destination
+  std::string hook_path;          // source: for the modes that send before the switch
+  std::string mode = "postcopy";  // source
   std::string compress = "auto";
   std::string push_order;  // empty: the default
   TlsChoice tls;           // with absolute paths

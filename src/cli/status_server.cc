@@ -159,6 +159,15 @@ std::string StatusServer::Answer(const std::string& request) {
   if (!ReadText(request, "request", &kind)) return Refusal("this is no request");
   SessionState state = board_->Get();
   if (kind == "status") return ToLine(StateJson(state));
+  if (kind == "postcopy-now") {
+    if (state.role != Role::kSource) return Refusal("ask the source's side of the migration");
+    const bool before = state.phase == Phase::kConnecting || state.phase == Phase::kPreparing;
+    if (!before && state.phase != Phase::kPreCopy) {
+      return Refusal("the VM is on its way to the destination already, or there");
+    }
+    cancel_->RequestSwitch();
+    return ToLine({{"ok", true}});
+  }
   if (kind != "cancel") return Refusal(fmt::format("unknown request '{}'", kind));
   if (PastHandover(state.phase)) {
     return Refusal("the VM runs on the destination already; stopping now would lose its memory");

@@ -1,8 +1,10 @@
-// Answers `faultline status` and `faultline cancel` on a unix socket: one JSON object a line each
-// way, one request a connection. Only this process's own user and root get an answer.
+// Answers `faultline status`, `faultline cancel` and `faultline postcopy-now` on a unix socket: one
+// JSON object a line each way, one request a connection. Only this process's own user and root get
+// an answer.
 //
 //   {"request":"status"}                   -> the state (report_json.h: StateJson)
 //   {"request":"cancel","reason":"..."}    -> {"ok":true} or {"ok":false,"error":"..."}
+//   {"request":"postcopy-now"}             -> the same
 #ifndef FAULTLINE_CLI_STATUS_SERVER_H_
 #define FAULTLINE_CLI_STATUS_SERVER_H_
 

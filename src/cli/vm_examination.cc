@@ -7,6 +7,25 @@
 #include "vmm/qemu/ram_discovery.h"
 
 namespace faultline {
+namespace {
+
+// Of a VM that could leave: what hybrid migrations and pre-copy would find.
+DoctorLine JudgeTracking(const VmDescription& vm) {
+  DoctorLine line{"dirty tracking of this VM", DoctorLevel::kOk, "possible while it runs", ""};
+  if (!vm.untrackable.empty()) {
+    line.level = DoctorLevel::kWarn;
+    line.finding = "not possible: post-copy only";
+    line.mend = vm.untrackable;
+  } else if (vm.direct_io) {
+    line.finding =
+        "possible; its disks bypass the page cache (cache.direct), so it is stopped for a moment "
+        "at "
+        "every look at its memory";
+  }
+  return line;
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
   ASSIGN_OR_RETURN(std::unique_ptr<QmpClient> qmp, QmpClient::Connect(qmp_path, nullptr));
@@ -28,6 +47,7 @@ absl::StatusOr<std::vector<DoctorLine>> ExamineVm(const std::string& qmp_path) {
                                  FormatBytes(region.layout.page_size_bytes)),
                      ""});
   }
+  if (!waits) lines.push_back(JudgeTracking(vm->description));
   return lines;
 }
 

@@ -1,5 +1,7 @@
 #include "engine/bulk_receiver.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 
@@ -64,6 +66,74 @@ void BulkReceiver::NoteZeros(PageRun run) {
   counters_->pages_pushed.fetch_add(zeros, std::memory_order_relaxed);
 }
 
+// The VM does not run here, nor is it loaded: nobody looks at the pages meanwhile.
+InstallResult BulkReceiver::PutInRound(PageRun run, std::span<const std::byte> bytes) {
+  const PageTable& table = memory_->table();
+  const uint64_t page_bytes = table.layout()[run.region].page_size_bytes;
+  const uint64_t pass_pages = std::max<uint64_t>(1, kPassBytesMax / page_bytes);
+  for (uint64_t next = run.first; next < run.end();) {
+    InstallGate::Pass pass(gate_);
+    const PageState state = table.Get({run.region, next});
+    PageRun same{run.region, next, 1};
+    const uint64_t end = std::min(run.end(), next + pass_pages);
+    while (same.end() < end && table.Get({run.region, same.end()}) == state) ++same.count;
+    InstallResult result;
+    if (!bytes.empty()) {
+      result = PutDataInRound(
+          same, state,
+          bytes.subspan((same.first - run.first) * page_bytes, same.count * page_bytes));
+    } else if (absl::Status status = PutZerosInRound(same, state); !status.ok()) {
+      listener_->OnTransferFailed(std::move(status));
+    }
+    if (result.outcome != InstallOutcome::kDone) return result;
+    counters_->pages_precopied.fetch_add(same.count, std::memory_order_relaxed);
+    next = same.end();
+  }
+  return InstallResult{};
+}
+
+absl::Status BulkReceiver::PutZerosInRound(PageRun run, PageState state) {
+  if (state == PageState::kAbsent) return absl::OkStatus();
+  if (state != PageState::kMissing) RETURN_IF_ERROR(memory_->MakeMissing(run));
+  memory_->table().ChangeMissing(run, PageState::kAbsent);
+  return absl::OkStatus();
+}
+
+InstallResult BulkReceiver::PutDataInRound(PageRun run, PageState state,
+                                           std::span<const std::byte> bytes) {
+  absl::Status status;
+  if (state == PageState::kInstalled) {
+    status = memory_->Overwrite(run, bytes);
+  } else if (state != PageState::kMissing) {
+    status = memory_->MakeMissing(run);
+  }
+  if (!status.ok()) listener_->OnTransferFailed(Annotate(status, "put a round's pages in"));
+  if (!status.ok() || state == PageState::kInstalled) return {};
+  const InstallResult result = memory_->Install(run, bytes);
+  if (result.outcome == InstallOutcome::kPresent) {
+    return {InstallOutcome::kFailed, result.pages, result.error_number};
+  }
+  memory_->table().ChangeMissing({run.region, run.first, result.pages}, PageState::kInstalled);
+  return result;
+}
+
+void BulkReceiver::OnRoundMark(PageFrameKind mark, uint32_t round) {
+  const bool begins = mark == PageFrameKind::kRoundBegin;
+  const bool fits =
+      begins ? rounds_allowed_ && round_ == 0 && round > last_round_ : round == round_;
+  if (!fits) {
+    Stop();
+    listener_->OnLaneFailed(absl::InvalidArgumentError(
+        fmt::format("bulk lane: field 'kind' {} round {} where it has no place",
+                    begins ? "begins" : "ends", round)));
+    return;
+  }
+  round_ = begins ? round : 0;
+  if (begins) return;
+  last_round_ = round;
+  listener_->OnRoundReceived(round);
+}
+
 bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,
                          std::optional<uint64_t> digest) {
   if (integrity_ && digest != DigestOfRun(run, bytes)) {
@@ -72,7 +142,9 @@ bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,
     return true;
   }
   InstallResult result;
-  if (bytes.empty()) {
+  if (round_ != 0) {
+    result = PutInRound(run, bytes);
+  } else if (bytes.empty()) {
     NoteZeros(run);
   } else {
     result = InstallMissing(run, bytes);
@@ -82,7 +154,7 @@ bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,
     case InstallOutcome::kDone:
     case InstallOutcome::kPresent:
       SetOutOfMemory(false);
-      if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
+      if (round_ == 0 && memory_->table().missing_pages() == 0) listener_->OnAllPresent();
       return true;
     case InstallOutcome::kRetry:
       ResumeAfter(kRetryDelayUs);

@@ -1,4 +1,5 @@
-// Installs what the source pushes.
+// Installs what the source pushes, before the switch in rounds, each of which takes the place of
+// what came before.
 //
 // Thread safety: lives on the bulk executor's thread.
 #ifndef FAULTLINE_ENGINE_BULK_RECEIVER_H_
@@ -28,8 +29,12 @@ class BulkReceiver : public PushReceiver::Listener {
   // dropped.
   void Stop();
 
+  // Whether rounds may begin from now on; not at first.
+  void AllowRounds(bool allowed) { rounds_allowed_ = allowed; }
+
   bool OnRun(PageRun run, std::span<const std::byte> bytes,
              std::optional<uint64_t> digest) override;
+  void OnRoundMark(PageFrameKind mark, uint32_t round) override;
   void OnPushFinished() override;
   void OnReceiverFailed(absl::Status status) override;
 
@@ -39,6 +44,10 @@ class BulkReceiver : public PushReceiver::Listener {
   void NoteZeros(PageRun run);
   // Installs the pages of `run` that are missing, a few at a time. Says what stopped it.
   InstallResult InstallMissing(PageRun run, std::span<const std::byte> bytes);
+  // Makes the pages of `run` what a round brings, whatever they were. The same if it is done twice.
+  InstallResult PutInRound(PageRun run, std::span<const std::byte> bytes);
+  absl::Status PutZerosInRound(PageRun run, PageState state);
+  InstallResult PutDataInRound(PageRun run, PageState state, std::span<const std::byte> bytes);
   void SetOutOfMemory(bool out);
   void ResumeAfter(int64_t delay_us);
 
@@ -49,6 +58,9 @@ class BulkReceiver : public PushReceiver::Listener {
   TransferListener* const listener_;
   PushReceiver* receiver_ = nullptr;  // null unless started
   bool integrity_ = false;
+  bool rounds_allowed_ = false;
+  uint32_t round_ = 0;       // under way; 0: none
+  uint32_t last_round_ = 0;  // that has ended
   bool out_of_memory_ = false;
   std::unique_ptr<Timer> resume_timer_;
 };

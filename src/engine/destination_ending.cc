@@ -162,6 +162,8 @@ void DestinationSession::OnMadeHuge(const HugePageStep& made) {
 
 void DestinationSession::Finish() {
   result_.last = Snapshot();
+  // Which of the two modes it was only the source knows.
+  if (pre_copy_) result_.mode = MigrationMode::kHybrid;
   result_.fault_latency_us = counters_.fault_latency_us.Summarize();
   const FaultStages& stages = counters_.fault_stages;
   result_.fault_stages = {stages.read_to_sent_ns.Summarize(),
@@ -199,6 +201,7 @@ ProgressSnapshot DestinationSession::Snapshot() const {
       memory_ != nullptr ? memory_->table().missing_pages() : snapshot.pages_total;
   snapshot.pages_demand = counters_.pages_demand.load(std::memory_order_relaxed);
   snapshot.pages_pushed = counters_.pages_pushed.load(std::memory_order_relaxed);
+  snapshot.pages_precopied = counters_.pages_precopied.load(std::memory_order_relaxed);
   snapshot.pages_discarded = counters_.pages_discarded.load(std::memory_order_relaxed);
   snapshot.faults = counters_.faults.load(std::memory_order_relaxed);
   snapshot.mismatches = mismatches_.count();

@@ -131,6 +131,11 @@ void DestinationSession::OnTransferFailed(absl::Status status) {
 
 void DestinationSession::CompleteIfPresent() {
   if (step_ != Step::kRunning || !all_present_) return;
+  // What was all there before the switch may have been made missing again since.
+  if (memory_ != nullptr && memory_->table().missing_pages() != 0) {
+    all_present_ = false;
+    return;
+  }
   step_ = Step::kClosing;
   if (committed_ns_ != 0) {
     result_.total_us = static_cast<uint64_t>(parts_.control->NowNanos() - committed_ns_) / 1000;

@@ -94,8 +94,11 @@ void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlCh
   result_.migration_id = HexEncode(id_);
   TakeChannel(std::move(channel), options_.limits.silence_preparing_us);
   EnterPhase(Phase::kPreparing);
-  channel_->Send(Welcome{
-      .version = kProtocolVersionMax, .token = options_.token, .integrity = result_.integrity});
+  pre_copy_ = hello.pre_copy;
+  channel_->Send(Welcome{.version = kProtocolVersionMax,
+                         .token = options_.token,
+                         .integrity = result_.integrity,
+                         .pre_copy = pre_copy_});
   channel_->Start(this);
 }
 
@@ -178,6 +181,7 @@ bool DestinationSession::HandleMessage(Message& message) {
       return check(OnAllocationMapEnd(*end));
     }
   }
+  if (absl::Status status; HandlePreCopy(message, &status)) return check(std::move(status));
   if (step_ == Step::kReceiving) {
     if (auto* state = std::get_if<DeviceState>(&message)) return check(OnDeviceState(*state));
     if (auto* frozen = std::get_if<Frozen>(&message); frozen && !frozen_) {
@@ -234,6 +238,8 @@ absl::Status DestinationSession::ArmMemory(const MemoryLayout& source_layout) {
   for (RegionIndex index : order) regions.push_back(vm_.regions[index]);
   vm_.regions = std::move(regions);
   ASSIGN_OR_RETURN(memory_, parts_.memory_factory->Arm(vm_));
+  if (pre_copy_) RETURN_IF_ERROR(memory_->CheckPreCopy());
+  dirty_list_ = DirtyList(vm_.layout(), result_.integrity);
   map_cursor_.assign(vm_.regions.size(), 0);
   return absl::OkStatus();
 }
@@ -259,8 +265,11 @@ void DestinationSession::UseLanes(const DestinationTransport::Lanes& lanes) {
   const bool integrity = result_.integrity;
   parts_.demand->Post(
       [this, reader = lanes.reader, integrity] { fault_handler_->Connect(reader, integrity); });
-  parts_.bulk->Post(
-      [this, push = lanes.push, integrity] { bulk_receiver_->Start(push, integrity); });
+  const bool rounds = pre_copy_ && !frozen_;
+  parts_.bulk->Post([this, push = lanes.push, integrity, rounds] {
+    bulk_receiver_->AllowRounds(rounds);
+    bulk_receiver_->Start(push, integrity);
+  });
 }
 
 void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {
@@ -274,6 +283,7 @@ void DestinationSession::OnDescribedAgain(absl::StatusOr<VmDescription> vm) {
   step_ = Step::kReceiving;
   parts_.vmm->Load(guard_.Wrap([this](absl::Status status) { OnLoaded(status); }));
   channel_->Send(Ready{});
+  if (pre_copy_) EnterPhase(Phase::kPreCopy);
 }
 
 void DestinationSession::OnFrozen(const Frozen& frozen) {
@@ -351,7 +361,11 @@ absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {
         "DeviceState: more than {} in all", FormatBytes(options_.limits.device_state_bytes_max)));
   }
   if (result_.integrity) device_state_digest_.Add(message.bytes);
-  parts_.vmm->FeedDeviceState(message.bytes);
+  if (holds_device_state()) {
+    held_device_state_.push_back(message.bytes);
+  } else {
+    parts_.vmm->FeedDeviceState(message.bytes);
+  }
   return absl::OkStatus();
 }
 
@@ -367,6 +381,7 @@ absl::Status DestinationSession::OnDeviceStateEnd(const DeviceStateEnd& message)
         "made of it is thrown away");
   }
   step_ = Step::kLoading;
+  if (holds_device_state()) return absl::OkStatus();
   parts_.vmm->EndDeviceState();
   SendLoadedIfWhole();
   return absl::OkStatus();

@@ -15,6 +15,7 @@
 #include <string>
 
 #include "engine/bulk_receiver.h"
+#include "engine/dirty_list.h"
 #include "engine/fault_handler.h"
 #include "engine/lifetime_guard.h"
 #include "engine/mismatch.h"
@@ -73,6 +74,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void OnChannelClosed(absl::Status reason) override;
   void OnAllPresent() override;                         // lane threads
   void OnPushFinished() override;                       // bulk thread
+  void OnRoundReceived(uint32_t round) override;        // bulk thread
   void OnOutOfMemory(bool out) override;                // lane threads
   void OnMismatch(PageRun run) override;                // lane threads
   void OnLaneFailed(absl::Status status) override;      // lane threads
@@ -143,6 +145,12 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void ForgetMap();
   // The lanes are no good any more.
   void FailLanes(const absl::Status& status, int64_t grace_us);
+  // Pre-copy: what the source says is old, and the device state that waits until all of it is
+  // known.
+  bool HandlePreCopy(const Message& message, absl::Status* status);
+  absl::Status OnStillDirtyEnd(const StillDirtyEnd& message);
+  void OnMadeMissing(uint32_t round, bool last, const absl::Status& status);
+  bool holds_device_state() const { return pre_copy_ && !settled_; }
   absl::Status OnDeviceState(const DeviceState& message);
   absl::Status OnDeviceStateEnd(const DeviceStateEnd& message);
   void OnLoaded(absl::Status status);
@@ -225,7 +233,11 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   bool map_complete_ = false;
   uint64_t data_pages_ = 0;
   uint64_t device_state_bytes_ = 0;
-  RunDigester device_state_digest_;   // with integrity
+  RunDigester device_state_digest_;  // with integrity
+  bool pre_copy_ = false;            // agreed on
+  bool settled_ = false;             // all that is old is missing again: the VM may be loaded
+  DirtyList dirty_list_;
+  std::vector<std::vector<std::byte>> held_device_state_;
   std::vector<uint64_t> map_cursor_;  // per region: the map is known up to there
   std::vector<PageRun> map_holes_;    // absent once the map is whole and right
   uint64_t map_digest_ = 0;

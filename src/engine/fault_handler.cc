@@ -76,6 +76,12 @@ void FaultHandler::Disconnect() {
   if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
 }
 
+// On this thread, so that no event is judged by a state that is changing.
+absl::Status FaultHandler::MakeMissing(std::span<const PageRun> runs) {
+  for (const PageRun& run : runs) RETURN_IF_ERROR(memory_->MakeMissing(run));
+  return absl::OkStatus();
+}
+
 absl::Status FaultHandler::Disarm() {
   {
     InstallGate::Closure closure(gate_);

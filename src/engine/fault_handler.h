@@ -37,6 +37,9 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void Connect(PageReader* reader, bool integrity);
   // The demand lane is no more: stops the reader. Faults are read on, and wait for the next one.
   void Disconnect();
+  // Pages that were sent before the switch are old: they are missing again. Before the VM is
+  // loaded.
+  absl::Status MakeMissing(std::span<const PageRun> runs);
   // The source pushes nothing more: asks for every page that is missing still.
   void FetchRest();
   // Every page is present: ends fault handling for good. Who waits is woken. The demand lane stays

@@ -18,6 +18,8 @@ const char* PhaseName(Phase phase) {
       return "completed";
     case Phase::kFailed:
       return "failed";
+    case Phase::kPreCopy:
+      return "pre-copy";
     case Phase::kReconnecting:
       return "reconnecting";
   }

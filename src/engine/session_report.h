@@ -5,9 +5,11 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "base/histogram.h"
 #include "base/status.h"
+#include "engine/round_policy.h"
 
 namespace faultline {
 
@@ -29,6 +31,7 @@ enum class Phase : uint8_t {
   kCompleted = 6,
   kFailed = 7,
   kReconnecting = 8,  // the connection was lost: the VM runs until it needs a missing page
+  kPreCopy = 9,       // source: memory is sent while the VM runs there; after kPreparing
 };
 
 const char* PhaseName(Phase phase);    // "post-copy"
@@ -37,11 +40,14 @@ const char* OwnerName(VmOwner owner);  // "source" | "destination" | "undecided"
 // Counters at one moment. Figures that a side does not know yet are 0.
 struct ProgressSnapshot {
   Phase phase = Phase::kConnecting;
-  uint64_t pages_total = 0;      // of all regions
-  uint64_t pages_missing = 0;    // not on the destination yet
-  uint64_t pages_absent = 0;     // never allocated on the source
-  uint64_t pages_demand = 0;     // installed because somebody waited
-  uint64_t pages_pushed = 0;     // installed because they were pushed
+  uint64_t pages_total = 0;    // of all regions
+  uint64_t pages_missing = 0;  // not on the destination yet
+  uint64_t pages_absent = 0;   // never allocated on the source
+  uint64_t pages_demand = 0;   // installed because somebody waited
+  uint64_t pages_pushed = 0;   // installed because they were pushed
+  // Sent (source) or put in (destination) before the VM stopped, each time.
+  uint64_t pages_precopied = 0;
+  uint64_t rounds = 0;           // of pre-copy, that were begun (source)
   uint64_t pages_discarded = 0;  // given up by the guest meanwhile
   uint64_t faults = 0;           // events read (destination)
   uint64_t mismatches = 0;       // runs and answers that were not what the source had read
@@ -68,6 +74,37 @@ struct HugePagesResult {
   bool cut_short = false;  // by who cancelled
 };
 
+// One round of pre-copy. Pages count each time they are sent.
+struct RoundReport {
+  uint64_t pages = 0;
+  uint64_t bytes = 0;       // of memory
+  uint64_t elapsed_us = 0;  // until the destination had it
+  uint64_t pages_left = 0;  // written meanwhile, or put off
+};
+
+// What the source sent before the VM stopped, and what that cost.
+struct PreCopyResult {
+  std::vector<RoundReport> rounds;
+  std::optional<SwitchReason> switch_reason;  // none: it did not get so far
+  std::string tracker;                        // by what writes were tracked: "uffd-wp"
+  uint64_t pages_sent = 0;
+  uint64_t bytes_sent = 0;              // of memory
+  uint64_t elapsed_us = 0;              // from the first round to the decision
+  uint64_t dirty_bytes_per_second = 0;  // between the last two scans
+  // The tracker's scans, and the VM's pauses around them where it needed some.
+  uint64_t scans = 0;
+  uint64_t scan_us = 0;
+  uint64_t scan_us_max = 0;
+  uint64_t pauses = 0;
+  uint64_t pause_us = 0;
+  uint64_t pause_us_max = 0;
+  // Sent, and missing again at the destination since they were old; of these the ones that it was
+  // told of while the VM stood still, and how long that took, the last scan included.
+  uint64_t pages_old = 0;
+  uint64_t pages_old_in_downtime = 0;
+  uint64_t settle_us = 0;
+};
+
 // How a session ended.
 struct SessionResult {
   absl::Status status;  // ok: completed
@@ -81,6 +118,9 @@ struct SessionResult {
   HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
   FaultStageSummary fault_stages;     // destination
   std::optional<HugePagesResult> huge_pages;
+  // Source: as it was asked for. Destination: kHybrid where memory came before the switch.
+  MigrationMode mode = MigrationMode::kPostCopy;
+  std::optional<PreCopyResult> pre_copy;  // source, where there was any
 };
 
 // Calls come on the session's control thread.

@@ -1,6 +1,7 @@
 // How the source's session ends: lost peers, cancelling, failures, and what it reports.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <utility>
 
 #include "engine/source_session.h"
@@ -46,6 +47,7 @@ void SourceSession::Fail(absl::Status status, PeerErrorCode code) {
     channel_->Send(PeerError{.code = code, .text = MessageOf(result_.status)});
   }
   if (committed()) return destination_awaits_word_ ? MakeSureItKnows() : End();
+  if (pre_copy_ != nullptr) pre_copy_->Stop();
   step_ = Step::kRollingBack;
   parts_.vmm->Rollback(guard_.Wrap([this](absl::Status done) { OnRolledBack(done); }));
 }
@@ -134,6 +136,7 @@ void SourceSession::End() {
 
 void SourceSession::Finish() {
   result_.last = Snapshot();
+  if (pre_copy_ != nullptr) result_.pre_copy = pre_copy_->result();
   step_ = Step::kEnded;
   teller_.reset();
   channel_.reset();
@@ -157,7 +160,12 @@ ProgressSnapshot SourceSession::Snapshot() const {
   uint64_t data_pages = 0;
   for (const PageRangeSet& pages : map_) data_pages += pages.page_count();
   if (!map_.empty()) snapshot.pages_absent = snapshot.pages_total - data_pages;
-  const uint64_t to_come = map_.empty() ? snapshot.pages_total : data_pages;
+  uint64_t to_come = map_.empty() ? snapshot.pages_total : data_pages;
+  if (pre_copy_ != nullptr) {
+    to_come -= std::min(to_come, pre_copy_->held().page_count());
+    snapshot.pages_precopied = pre_copy_->result().pages_sent;
+    snapshot.rounds = pre_copy_->rounds_begun();
+  }
   snapshot.pages_missing = peer_reports_ ? peer_progress_.pages_missing : to_come;
   snapshot.pages_demand = peer_progress_.pages_demand;
   snapshot.pages_pushed = peer_progress_.pages_pushed;

@@ -9,6 +9,14 @@
 #include "protocol/codec.h"
 
 namespace faultline {
+namespace {
+
+// What was sent before the switch, and is not old, is not pushed.
+void LeaveOutHeld(const PageSet& held, AllocationMap* map) {
+  held.ForEach([map](PageRun run) { (*map)[run.region].Remove(run.first, run.end()); });
+}
+
+}  // namespace
 
 // Messages that come after Commit; false if this one has no place.
 bool SourceSession::HandlePostCopy(const Message& message) {
@@ -131,12 +139,16 @@ void SourceSession::PushIfReady() {
   }
   if (missing_ == nullptr) {
     push_map_ = map_;
+    if (pre_copy_ != nullptr) LeaveOutHeld(pre_copy_->held(), &push_map_);
   } else {
     // A source that was started again pushes without reading the map: no missing page is a hole.
     push_map_ = map_.empty() ? missing_->all() : missing_->In(map_);
   }
   pushing_ = true;
-  parts_.bulk->Post([this, lane = lanes_.push] { pusher_.Start(lane, memory_.get(), &push_map_); });
+  const WriteHistory* history = pre_copy_ != nullptr ? &pre_copy_->history() : nullptr;
+  parts_.bulk->Post([this, lane = lanes_.push, history] {
+    pusher_.Start(lane, memory_.get(), &push_map_, history);
+  });
 }
 
 void SourceSession::SendAllocationMap() {

@@ -23,6 +23,7 @@ SourceSession::SourceSession(Parts parts, Options options)
       back_off_(options_.limits.reconnect_pause_first_us, options_.limits.reconnect_pause_max_us) {
   result_.migration_id = HexEncode(options_.id);
   result_.transport = parts_.transport->name();
+  result_.mode = options_.mode;
 }
 
 void SourceSession::Start(Done done) {
@@ -61,6 +62,10 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   if (absl::Status status = ValidateLayout(layout_); !status.ok()) {
     return Fail(status, PeerErrorCode::kPrepare);
   }
+  // Before the memory, and before anybody is called: what cannot be tracked is told at once.
+  if (absl::Status tracked = OpenTracker(); !tracked.ok()) {
+    return Fail(tracked, PeerErrorCode::kPrepare);
+  }
   absl::StatusOr<std::unique_ptr<SourceMemory>> memory = parts_.memory_factory->Open(*vm);
   if (!memory.ok()) return Fail(memory.status(), PeerErrorCode::kPrepare);
   memory_ = std::move(memory).value();
@@ -70,6 +75,7 @@ void SourceSession::OnDescribed(absl::StatusOr<VmDescription> vm) {
   hello.role = ConnectionRole::kControl;
   hello.migration_id = options_.id;
   hello.integrity = integrity_wish_;
+  hello.pre_copy = tracker_ != nullptr;
   parts_.transport->Connect(hello, options_.limits.connect_timeout_us,
                             guard_.Wrap([this](auto channel) { OnConnected(std::move(channel)); }));
 }
@@ -120,7 +126,13 @@ void SourceSession::OnMessage(Message message) {
     destination_ready_ = true;
     return FreezeIfReady();
   }
-  if (std::holds_alternative<Loaded>(message) && step_ == Step::kLoading) return CommitHandover();
+  if (auto* received = std::get_if<RoundReceived>(&message); received && pre_copy_ != nullptr) {
+    return OnRoundReceived(*received);
+  }
+  const bool settled = pre_copy_ == nullptr || pre_copy_->settled();
+  if (std::holds_alternative<Loaded>(message) && step_ == Step::kLoading && settled) {
+    return CommitHandover();
+  }
   Fail(absl::InvalidArgumentError(
            fmt::format("{} sent {} where it has no place", peer(), MessageName(message))),
        PeerErrorCode::kBadMessage);
@@ -140,6 +152,14 @@ void SourceSession::OnWelcome(const Welcome& welcome) {
     return Fail(agreed, PeerErrorCode::kVersion);
   }
   token_ = welcome.token;
+  if (tracker_ != nullptr && !welcome.pre_copy) {
+    tracker_.reset();
+    result_.pre_copy.emplace().switch_reason = SwitchReason::kPeer;
+    parts_.observer->OnNotice(fmt::format(
+        "{} cannot take memory before the switch: all of it follows by post-copy (install the same "
+        "Faultline on both hosts)",
+        peer()));
+  }
   step_ = Step::kOffered;
   channel_->Send(Offer{.layout = layout_, .vmm_version = destination_vmm_});
 }
@@ -177,6 +197,11 @@ void SourceSession::OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes) {
 
 void SourceSession::FreezeIfReady() {
   if (!destination_ready_ || lanes_.exporter == nullptr) return;
+  if (tracker_ != nullptr) return StartPreCopy();
+  Freeze();
+}
+
+void SourceSession::Freeze() {
   step_ = Step::kFreezing;
   EnterPhase(Phase::kFreezing);
   watch_->SetSilenceMax(options_.limits.silence_frozen_us);
@@ -223,6 +248,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   EnterPhase(Phase::kHandingOver);
   parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));
   channel_->Send(Frozen{.layout = layout_});
+  if (pre_copy_ != nullptr) SettlePreCopy();
   parts_.demand->Post([this, exporter = lanes_.exporter] { exporter->Start(memory_.get(), this); });
 }
 
@@ -251,6 +277,7 @@ void SourceSession::CommitHandover() {
   // From here on giving up mends nothing: a connection that is lost is made again.
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   SendCommit();
+  if (pre_copy_ != nullptr) pre_copy_->Stop();
   parts_.vmm->HandedOver();
 }
 

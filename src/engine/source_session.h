@@ -20,10 +20,13 @@
 #include "engine/missing_pages.h"
 #include "engine/outcome_teller.h"
 #include "engine/peer_watch.h"
+#include "engine/pre_copy.h"
 #include "engine/pusher.h"
+#include "engine/round_policy.h"
 #include "engine/session_limits.h"
 #include "engine/session_report.h"
 #include "pages/page_digest.h"
+#include "seams/dirty_tracker.h"
 #include "seams/executor.h"
 #include "seams/journal.h"
 #include "seams/push_order.h"
@@ -43,6 +46,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     SourceVmm* vmm = nullptr;
     SourceMemoryFactory* memory_factory = nullptr;
     SourceTransport* transport = nullptr;
+    // For the modes that send memory before the switch; null where nothing can track writes.
+    DirtyTrackerFactory* tracker_factory = nullptr;
     std::unique_ptr<PushOrder> push_order;
     Journal* journal = nullptr;
     SessionObserver* observer = nullptr;
@@ -57,6 +62,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     bool quit_source = false;
     std::optional<Resume> resume;  // takes that migration up again
     IntegrityWish integrity = IntegrityWish::kDefault;
+    MigrationMode mode = MigrationMode::kPostCopy;
+    PreCopyBudgets budgets;
     SessionLimits limits;
   };
   using Done = std::function<void(SessionResult)>;
@@ -66,6 +73,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   // Runs the migration; `done` once, when nothing of it is left on any executor.
   void Start(Done done);
   void Cancel(const std::string& reason);
+  // Ends pre-copy soon, or before it begins; says so where there is none to end.
+  void SwitchNow();
 
   void OnMessage(Message message) override;
   void OnChannelClosed(absl::Status reason) override;
@@ -80,6 +89,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
     kGreeting,      // waiting for Welcome
     kOffered,       // waiting for Accepted
     kJoining,       // waiting for the lanes, and for Ready
+    kPreCopying,    // sending memory while the VM runs
     kFreezing,      // waiting for the VM to stand still
     kSaving,        // waiting for the device state
     kLoading,       // waiting for Loaded
@@ -110,12 +120,17 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void TakeChannel(std::unique_ptr<ControlChannel> channel, int64_t silence_max_us);
   // Whether pages are checked, as the destination has it; an error if this side needs it otherwise.
   absl::Status AgreeOn(const Welcome& welcome);
+  absl::Status OpenTracker();
+  void StartPreCopy();
+  void SettlePreCopy();
+  void OnRoundReceived(const RoundReceived& received);
   void OnWelcome(const Welcome& welcome);
   void OnAccepted(const Accepted& accepted);
   void OnLanesOpen(absl::StatusOr<SourceTransport::Lanes> lanes);
   LaneTerms Terms() const;
   absl::Status KeepForAnother();
   void FreezeIfReady();
+  void Freeze();
   void OnFrozen(absl::StatusOr<VmDescription> vm);
   void ReadAllocationMap();
   void OnMapRead(absl::StatusOr<AllocationMap> map);
@@ -184,6 +199,9 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   MemoryLayout layout_;
   std::string destination_vmm_;
   std::unique_ptr<SourceMemory> memory_;
+  std::unique_ptr<DirtyTracker> tracker_;  // until pre-copy begins
+  std::unique_ptr<PreCopy> pre_copy_;      // null where memory is sent after the switch only
+  bool switch_asked_ = false;
   AllocationMap map_;                      // empty until it was read
   std::unique_ptr<MissingPages> missing_;  // null until a connection was made again
   AllocationMap push_map_;                 // the pusher's, between its Start and Stop

@@ -24,6 +24,7 @@ struct TransferCounters {
   std::atomic<uint64_t> pages_demand{0};     // demand
   std::atomic<uint64_t> pages_discarded{0};  // demand
   std::atomic<uint64_t> pages_pushed{0};     // bulk
+  std::atomic<uint64_t> pages_precopied{0};  // bulk
   Histogram fault_latency_us;                // demand
   FaultStages fault_stages;                  // demand
 };
@@ -36,6 +37,8 @@ class TransferListener {
   virtual void OnAllPresent() = 0;
   // The source has pushed everything that it meant to push.
   virtual void OnPushFinished() = 0;
+  // All of a pre-copy round is in force.
+  virtual void OnRoundReceived(uint32_t round) = 0;
   // This host has no memory for the next page (true), or has again (false). Installing goes on by
   // itself.
   virtual void OnOutOfMemory(bool out) = 0;

@@ -7,6 +7,7 @@
 
 #include "hook/hook_protocol.h"
 #include "hook/request_parser.h"
+#include "hook/userfaultfd.h"
 
 // Zero-initialised except the descriptors: HookArmedMemoryInit. Only the hook's thread uses it, but
 // for the descriptors, which a forked child closes (HookArmedMemoryForget).
@@ -16,12 +17,6 @@ struct HookArmedMemory {
   uint64_t features;       // that the kernel offers
   uint32_t region_count;
   struct HookArmedRegion regions[HOOK_REGIONS_MAX];
-};
-
-// Why something was refused, as the reply's header carries it.
-struct HookRefusal {
-  uint64_t detail;
-  int error_number;
 };
 
 void HookArmedMemoryInit(struct HookArmedMemory* memory);

@@ -76,7 +76,9 @@ bool HookServerOpen(struct HookServer* server, const char* path) {
   atomic_store(&server->listen_fd, -1);
   atomic_store(&server->client_fd, -1);
   atomic_store(&server->maps_fd, -1);
+  atomic_store(&server->pagemap_fd, -1);
   HookArmedMemoryInit(&server->memory);
+  HookTrackedMemoryInit(&server->tracked);
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strlen(path) >= sizeof(address.sun_path)) {
     return Complain(path, "the path is too long (at most 107 bytes)", 0);
@@ -87,6 +89,8 @@ bool HookServerOpen(struct HookServer* server, const char* path) {
   if (atomic_load(&server->maps_fd) < 0) {
     return Complain(path, "not served, because /proc/self/maps cannot be opened", errno);
   }
+  // Without it the hook serves all but TRACK.
+  atomic_store(&server->pagemap_fd, open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!BindAndListen(server, &address)) {
     HookServerForget(server);
     return false;
@@ -98,8 +102,10 @@ bool HookServerOpen(struct HookServer* server, const char* path) {
 void HookServerForget(struct HookServer* server) {
   HookCloseSlot(&server->listen_fd);
   HookCloseSlot(&server->maps_fd);
+  HookCloseSlot(&server->pagemap_fd);
   HookCloseSlot(&server->client_fd);
   HookArmedMemoryForget(&server->memory);
+  HookTrackedMemoryForget(&server->tracked);
 }
 
 void HookServerRemoveSocket(const struct HookServer* server) {

@@ -37,6 +37,9 @@ enum HookType {
   kHookTypeTake = 3,     // -> nothing; <- struct HookRegions, regions, [userfaultfd, page state]
   kHookTypeRelease = 4,  // -> nothing; <- nothing
   kHookTypePing = 5,     // -> nothing; <- nothing
+  kHookTypeTrack = 6,    // -> struct HookArm, regions, [/dev/userfaultfd]
+                         // <- struct HookRegions, regions, [userfaultfd, /proc/self/pagemap]
+  kHookTypeUntrack = 7,  // -> nothing; <- nothing
 };
 
 // In replies; requests carry 0. `detail` and `error_number` of the header say more.
@@ -60,10 +63,12 @@ enum HookStatus {
   kHookStatusRegisterRefused = 16,  // detail: region; error_number
   kHookStatusDescriptors = 17,      // wrong number or kind of descriptors; detail: how many came
   kHookStatusSystem = 18,           // another system call failed; error_number
+  kHookStatusAlreadyTracked = 19,
+  kHookStatusNotTracked = 20,
 };
 
 enum HookArmFlag {
-  kHookArmHasDevice = 1,  // a /dev/userfaultfd descriptor follows the page-state descriptor
+  kHookArmHasDevice = 1,  // a /dev/userfaultfd descriptor comes along, as the last one
 };
 
 enum HookHelloFlag {
@@ -99,6 +104,7 @@ struct HookHelloReply {
   char release[16];     // of the hook, NUL-padded, for people
 };
 
+// In ARM and TRACK.
 struct HookArm {
   uint32_t region_count;
   uint32_t flags;     // HookArmFlag

@@ -38,7 +38,9 @@ static int64_t NowMs(void) {
   return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+// What a client tracked ends with it: a VM is not slowed for nobody.
 static void DropClient(struct HookServer* server) {
+  HookStopTracking(&server->tracked);
   HookCloseSlot(&server->client_fd);
   server->version = 0;
   server->client_pid = 0;
@@ -144,21 +146,27 @@ static enum HookStatus AnswerHello(struct HookServer* server, struct Reply* repl
   return kHookStatusOk;
 }
 
-static void PutRegions(struct HookServer* server, struct Reply* reply) {
-  const struct HookArmedMemory* memory = &server->memory;
-  struct HookRegions regions = {.region_count = memory->region_count, .features = memory->features};
+static void PutRegions(struct HookServer* server, struct Reply* reply,
+                       const struct HookArmedRegion* armed, uint32_t count, uint64_t features) {
+  struct HookRegions regions = {.region_count = count, .features = features};
   HookSwapRegions(&regions);
   PutPayload(server, reply, &regions, sizeof(regions));
-  for (uint32_t i = 0; i < memory->region_count; ++i) {
-    struct HookArmedRegion region = memory->regions[i];
+  for (uint32_t i = 0; i < count; ++i) {
+    struct HookArmedRegion region = armed[i];
     HookSwapArmedRegion(&region);
     PutPayload(server, reply, &region, sizeof(region));
   }
 }
 
+static void PutArmed(struct HookServer* server, struct Reply* reply) {
+  const struct HookArmedMemory* memory = &server->memory;
+  PutRegions(server, reply, memory->regions, memory->region_count, memory->features);
+}
+
 static enum HookStatus AnswerArm(struct HookServer* server, struct Descriptors* descriptors,
                                  struct Reply* reply) {
   if (HookIsArmed(&server->memory)) return kHookStatusAlreadyArmed;
+  if (HookIsTracking(&server->tracked)) return kHookStatusAlreadyTracked;
   bool has_device = (server->request.arm.flags & kHookArmHasDevice) != 0;
   struct stat page_state;
   if (descriptors->too_many || descriptors->count != (has_device ? 2 : 1) ||
@@ -174,14 +182,14 @@ static enum HookStatus AnswerArm(struct HookServer* server, struct Descriptors* 
   reply->header.error_number = (uint32_t)refusal.error_number;
   if (status != kHookStatusOk) return status;
   descriptors->fds[0] = -1;
-  PutRegions(server, reply);
+  PutArmed(server, reply);
   reply->fds[reply->fd_count++] = atomic_load(&server->memory.uffd);
   return kHookStatusOk;
 }
 
 static enum HookStatus AnswerTake(struct HookServer* server, struct Reply* reply) {
   if (!HookIsArmed(&server->memory)) return kHookStatusNotArmed;
-  PutRegions(server, reply);
+  PutArmed(server, reply);
   reply->fds[reply->fd_count++] = atomic_load(&server->memory.uffd);
   reply->fds[reply->fd_count++] = atomic_load(&server->memory.page_state);
   return kHookStatusOk;
@@ -190,6 +198,39 @@ static enum HookStatus AnswerTake(struct HookServer* server, struct Reply* reply
 static enum HookStatus AnswerRelease(struct HookServer* server) {
   if (!HookIsArmed(&server->memory)) return kHookStatusNotArmed;
   HookReleaseMemory(&server->memory);
+  return kHookStatusOk;
+}
+
+static enum HookStatus AnswerTrack(struct HookServer* server, const struct Descriptors* descriptors,
+                                   struct Reply* reply) {
+  if (HookIsArmed(&server->memory)) return kHookStatusAlreadyArmed;
+  if (HookIsTracking(&server->tracked)) return kHookStatusAlreadyTracked;
+  bool has_device = (server->request.arm.flags & kHookArmHasDevice) != 0;
+  if (descriptors->too_many || descriptors->count != (has_device ? 1 : 0)) {
+    reply->header.detail = (uint64_t)descriptors->count;
+    return kHookStatusDescriptors;
+  }
+  int pagemap_fd = atomic_load(&server->pagemap_fd);
+  if (pagemap_fd < 0) {
+    reply->header.error_number = ENOENT;
+    return kHookStatusSystem;
+  }
+  struct HookRefusal refusal = {0};
+  struct HookTrackedMemory* tracked = &server->tracked;
+  enum HookStatus status = HookTrackMemory(tracked, &server->request, atomic_load(&server->maps_fd),
+                                           has_device ? descriptors->fds[0] : -1, &refusal);
+  reply->header.detail = refusal.detail;
+  reply->header.error_number = (uint32_t)refusal.error_number;
+  if (status != kHookStatusOk) return status;
+  PutRegions(server, reply, tracked->regions, tracked->region_count, tracked->features);
+  reply->fds[reply->fd_count++] = atomic_load(&tracked->uffd);
+  reply->fds[reply->fd_count++] = pagemap_fd;
+  return kHookStatusOk;
+}
+
+static enum HookStatus AnswerUntrack(struct HookServer* server) {
+  if (!HookIsTracking(&server->tracked)) return kHookStatusNotTracked;
+  HookStopTracking(&server->tracked);
   return kHookStatusOk;
 }
 
@@ -209,6 +250,10 @@ static enum HookStatus Answer(struct HookServer* server, struct Descriptors* des
       return AnswerTake(server, reply);
     case kHookTypeRelease:
       return AnswerRelease(server);
+    case kHookTypeTrack:
+      return AnswerTrack(server, descriptors, reply);
+    case kHookTypeUntrack:
+      return AnswerUntrack(server);
     default:
       return kHookStatusOk;  // PING; the parser lets no other type through
   }
@@ -240,7 +285,8 @@ static void HandlePacket(struct HookServer* server, size_t length,
   bool was_armed = HookIsArmed(&server->memory);
   enum HookStatus status =
       HookParseRequest(server->bytes, length, &server->request, &reply.header.detail);
-  bool expects_descriptors = server->request.header.type == kHookTypeArm;
+  bool expects_descriptors =
+      server->request.header.type == kHookTypeArm || server->request.header.type == kHookTypeTrack;
   if (status == kHookStatusOk && !expects_descriptors &&
       (descriptors->count > 0 || descriptors->too_many)) {
     status = kHookStatusDescriptors;
@@ -252,7 +298,8 @@ static void HandlePacket(struct HookServer* server, size_t length,
   CloseDescriptors(descriptors);
   reply.header.status = status;
   if (SendReply(server, &reply)) return;
-  // An ARM whose answer cannot be delivered has been handed to nobody.
+  // An ARM whose answer cannot be delivered has been handed to nobody; so has a TRACK, which ends
+  // with the client.
   if (!was_armed && HookIsArmed(&server->memory)) HookReleaseMemory(&server->memory);
   DropClient(server);
 }

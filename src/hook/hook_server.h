@@ -9,6 +9,7 @@
 #include <sys/types.h>
 
 #include "hook/armed_memory.h"
+#include "hook/tracked_memory.h"
 
 // What the hook says of itself in HELLO, for people.
 #define HOOK_RELEASE "0.1.0"
@@ -21,9 +22,11 @@ struct HookServer {
   pid_t owner;                 // the process that made the socket
   // The thread's own, but for closing in a forked child.
   _Atomic int listen_fd;
-  _Atomic int maps_fd;  // /proc/self/maps, opened early so that -chroot does not hide it
+  _Atomic int maps_fd;     // /proc/self/maps, opened early so that -chroot does not hide it
+  _Atomic int pagemap_fd;  // /proc/self/pagemap, as early; -1: it could not be opened
   _Atomic int client_fd;
   struct HookArmedMemory memory;
+  struct HookTrackedMemory tracked;  // ends with the client that asked for it
   pid_t client_pid;
   uint16_t version;            // negotiated with the client; 0 before HELLO
   int refusals_told;           // of other users, on stderr

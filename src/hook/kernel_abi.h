@@ -9,6 +9,7 @@
 
 #define KERNEL_UFFD_API 0xaaull
 #define KERNEL_UFFD_REGISTER_MISSING 1ull
+#define KERNEL_UFFD_REGISTER_WP 2ull
 
 struct KernelUffdApi {
   uint64_t api;

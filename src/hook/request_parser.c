@@ -109,10 +109,12 @@ enum HookStatus HookParseRequest(const void* bytes, size_t length, struct HookRe
     case kHookTypeHello:
       return ParseHello(bytes, length, request, detail);
     case kHookTypeArm:
+    case kHookTypeTrack:
       return ParseArm(bytes, length, request, detail);
     case kHookTypeTake:
     case kHookTypeRelease:
     case kHookTypePing:
+    case kHookTypeUntrack:
       if (length != kPayload) return Bad(detail, offsetof(struct HookHeader, length));
       return kHookStatusOk;
     default:

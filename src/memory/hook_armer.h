@@ -28,8 +28,6 @@ class HookArmer : public MemoryArmer {
   absl::Status Release() override;
 
  private:
-  absl::Status CheckPeer(std::span<const RamRegion> regions) const;
-
   std::string path_;
   int timeout_ms_;
   std::optional<HookClient> client_;  // from Attach on

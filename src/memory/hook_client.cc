@@ -251,28 +251,32 @@ absl::StatusOr<HookClient::Reply> HookClient::Call(HookType type, std::span<cons
   }
 }
 
-absl::StatusOr<ArmedRegions> HookClient::ParseRegions(Reply reply, size_t descriptor_count) const {
+absl::StatusOr<std::vector<ArmedRegion>> HookClient::ParseRegions(
+    const Reply& reply, size_t descriptor_count, std::span<const HookRegionRequest> names,
+    uint64_t* features) const {
   absl::StatusOr<ArmedRegions> result = ParseArmedRegions(reply.payload);
   if (!result.ok()) return NotAHook(MessageOf(result.status()));
   if (reply.descriptors.size() != descriptor_count) {
     return NotAHook(fmt::format("{} file descriptors instead of {}", reply.descriptors.size(),
                                 descriptor_count));
   }
-  result->uffd = std::move(reply.descriptors[0]);
-  if (descriptor_count > 1) result->page_state = std::move(reply.descriptors[1]);
-  return result;
+  if (!names.empty() && result->regions.size() != names.size()) {
+    return NotAHook("another number of regions");
+  }
+  for (size_t i = 0; i < names.size(); ++i) result->regions[i].region.name = names[i].name;
+  *features = result->features;
+  return std::move(result->regions);
 }
 
-absl::StatusOr<ArmedRegions> HookClient::Arm(std::span<const HookRegionRequest> regions,
-                                             const FileDescriptor& page_state_memfd,
-                                             uint64_t features) {
+absl::StatusOr<HookClient::Reply> HookClient::AskToRegister(
+    HookType type, std::span<const HookRegionRequest> regions, uint64_t features,
+    std::vector<int> descriptors) {
   if (regions.empty() || regions.size() > HOOK_REGIONS_MAX) {
     return absl::InvalidArgumentError(
-        fmt::format("hook '{}': {} RAM regions cannot be armed; 1 to {} can", path_, regions.size(),
-                    HOOK_REGIONS_MAX));
+        fmt::format("hook '{}': {} RAM regions cannot be {}; 1 to {} can", path_, regions.size(),
+                    type == kHookTypeArm ? "armed" : "tracked", HOOK_REGIONS_MAX));
   }
   FileDescriptor device(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
-  std::vector<int> descriptors = {page_state_memfd.get()};
   if (device.valid()) descriptors.push_back(device.get());
   HookArm arm{.region_count = static_cast<uint32_t>(regions.size()),
               .flags = device.valid() ? uint32_t{kHookArmHasDevice} : 0,
@@ -285,17 +289,41 @@ absl::StatusOr<ArmedRegions> HookClient::Arm(std::span<const HookRegionRequest> 
     HookSwapRegion(&region);
     Append(payload, region);
   }
-  ASSIGN_OR_RETURN(Reply reply, Call(kHookTypeArm, payload, descriptors, regions));
-  ASSIGN_OR_RETURN(ArmedRegions armed, ParseRegions(std::move(reply), 1));
-  if (armed.regions.size() != regions.size()) return NotAHook("another number of regions");
-  for (size_t i = 0; i < regions.size(); ++i) armed.regions[i].region.name = regions[i].name;
+  return Call(type, payload, descriptors, regions);
+}
+
+absl::StatusOr<ArmedRegions> HookClient::Arm(std::span<const HookRegionRequest> regions,
+                                             const FileDescriptor& page_state_memfd,
+                                             uint64_t features) {
+  ASSIGN_OR_RETURN(Reply reply,
+                   AskToRegister(kHookTypeArm, regions, features, {page_state_memfd.get()}));
+  ArmedRegions armed;
+  ASSIGN_OR_RETURN(armed.regions, ParseRegions(reply, 1, regions, &armed.features));
+  armed.uffd = std::move(reply.descriptors[0]);
   return armed;
 }
 
 absl::StatusOr<ArmedRegions> HookClient::Take() {
   ASSIGN_OR_RETURN(Reply reply, Call(kHookTypeTake, {}, {}, {}));
-  return ParseRegions(std::move(reply), 2);
+  ArmedRegions taken;
+  ASSIGN_OR_RETURN(taken.regions, ParseRegions(reply, 2, {}, &taken.features));
+  taken.uffd = std::move(reply.descriptors[0]);
+  taken.page_state = std::move(reply.descriptors[1]);
+  return taken;
 }
+
+absl::StatusOr<TrackedRegions> HookClient::Track(std::span<const HookRegionRequest> regions,
+                                                 uint64_t features) {
+  ASSIGN_OR_RETURN(Reply reply, AskToRegister(kHookTypeTrack, regions, features, {}));
+  TrackedRegions tracked;
+  uint64_t offered = 0;
+  ASSIGN_OR_RETURN(tracked.regions, ParseRegions(reply, 2, regions, &offered));
+  tracked.uffd = std::move(reply.descriptors[0]);
+  tracked.pagemap = std::move(reply.descriptors[1]);
+  return tracked;
+}
+
+absl::Status HookClient::Untrack() { return Call(kHookTypeUntrack, {}, {}, {}).status(); }
 
 absl::Status HookClient::Release() { return Call(kHookTypeRelease, {}, {}, {}).status(); }
 

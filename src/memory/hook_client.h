@@ -41,6 +41,13 @@ struct ArmedRegions {
   std::vector<ArmedRegion> regions;  // in the order of Arm()
 };
 
+// Regions whose writes the hook lets be seen.
+struct TrackedRegions {
+  FileDescriptor uffd;     // asynchronous write protection; the hook keeps a second one open
+  FileDescriptor pagemap;  // of the hypervisor's process
+  std::vector<ArmedRegion> regions;  // in the order of Track()
+};
+
 // What the hook said of itself.
 struct HookInfo {
   uint16_t version = 0;  // of the protocol, negotiated
@@ -82,6 +89,13 @@ class HookClient {
   // then on: only for a VM that is whole or about to be thrown away.
   absl::Status Release();
 
+  // Registers all `regions` (1 to HOOK_REGIONS_MAX) for write protection, or none; nothing is
+  // protected yet. Ends with Untrack or this connection. Unimplemented: the hook is too old.
+  absl::StatusOr<TrackedRegions> Track(std::span<const HookRegionRequest> regions,
+                                       uint64_t features);
+  // Takes all protection away. NotFound: nothing is tracked.
+  absl::Status Untrack();
+
   // Ok if the hook answers.
   absl::Status Ping();
 
@@ -101,7 +115,14 @@ class HookClient {
                              std::span<const HookRegionRequest> names);
   absl::Status Send(std::span<const uint8_t> message, std::span<const int> descriptors);
   absl::StatusOr<HookHeader> Receive(Reply& reply, int64_t deadline_ms);
-  absl::StatusOr<ArmedRegions> ParseRegions(Reply reply, size_t descriptor_count) const;
+  // The request of ARM and TRACK; `descriptors` and /dev/userfaultfd, where it can be had, go
+  // along.
+  absl::StatusOr<Reply> AskToRegister(HookType type, std::span<const HookRegionRequest> regions,
+                                      uint64_t features, std::vector<int> descriptors);
+  // `names`: those that were asked for; empty if unknown.
+  absl::StatusOr<std::vector<ArmedRegion>> ParseRegions(const Reply& reply, size_t descriptor_count,
+                                                        std::span<const HookRegionRequest> names,
+                                                        uint64_t* features) const;
   absl::Status NotAHook(const std::string& why) const;
 
   std::string path_;

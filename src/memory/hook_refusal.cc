@@ -97,6 +97,10 @@ absl::Status CauseOf(const HookHeader& header, std::span<const HookRegionRequest
       return absl::AlreadyExistsError(
           "the hook is armed already, by a faultline that went away; take over what it left, or "
           "restart the destination hypervisor");
+    case kHookStatusAlreadyTracked:
+      return absl::AlreadyExistsError("the hook tracks this VM's memory already");
+    case kHookStatusNotTracked:
+      return absl::NotFoundError("the hook tracks no memory");
     case kHookStatusNotArmed:
       return absl::NotFoundError("the hook is not armed: there is nothing to take over");
     case kHookStatusRegionNotMapped:
@@ -108,8 +112,8 @@ absl::Status CauseOf(const HookHeader& header, std::span<const HookRegionRequest
       return NotPermitted(header);
     case kHookStatusFeatureMissing:
       return absl::FailedPreconditionError(
-          fmt::format("the kernel lacks a userfaultfd feature that is needed (it offers {:#x}); a "
-                      "newer kernel has it",
+          fmt::format("the kernel lacks a userfaultfd feature that is needed (it offers {:#x}): "
+                      "post-copy needs Linux 4.14 or later, dirty tracking 6.7 or later",
                       header.detail));
     case kHookStatusRegisterRefused:
       return RegisterRefusal(header, RegionName(header, regions));

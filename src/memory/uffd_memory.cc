@@ -259,6 +259,72 @@ absl::Status UffdMemory::Punch(PageRun run) {
   return absl::OkStatus();
 }
 
+absl::Status UffdMemory::CheckPreCopy() const {
+  for (const Region& region : regions_) {
+    if (region.file >= 0) continue;
+    return absl::FailedPreconditionError(
+        fmt::format("region '{}' has no file, so that its pages cannot be sent more than once: use "
+                    "post-copy",
+                    region.name));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UffdMemory::Overwrite(PageRun run, std::span<const std::byte> data) {
+  FAULTLINE_CHECK(addresses_.Contains(run));
+  const Region& region = regions_[run.region];
+  const uint64_t page_bytes = addresses_.page_size_bytes(run.region);
+  FAULTLINE_CHECK(region.file >= 0 && data.size() == run.count * page_bytes);
+  if (page_bytes != kSmallPageBytes) return PutAnew(run, data);
+  const auto first = static_cast<off_t>(region.file_offset_bytes + run.first * page_bytes);
+  for (size_t done = 0; done < data.size();) {
+    ssize_t put = pwrite(region.file, data.data() + done, data.size() - done,
+                         first + static_cast<off_t>(done));
+    if (put < 0 && errno == EINTR) continue;
+    if (put < 0) {
+      return ErrnoStatus(errno, fmt::format("write {} bytes at {} into the RAM file of '{}'",
+                                            data.size(), first, region.name));
+    }
+    done += static_cast<size_t>(put);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status UffdMemory::PutAnew(PageRun run, std::span<const std::byte> data) {
+  RETURN_IF_ERROR(Punch(run));
+  RETURN_IF_ERROR(ReserveAnew(run));
+  const InstallResult result = Install(run, data);
+  if (result.outcome == InstallOutcome::kDone) return absl::OkStatus();
+  return ErrnoStatus(result.error_number,
+                     fmt::format("put {} huge pages anew into the RAM file of '{}'", run.count,
+                                 regions_[run.region].name));
+}
+
+// A huge page that is punched out goes back to the host's pool, and with it the VM's claim on one,
+// which it got when its memory was mapped. Mapping the hole claims it again, and the claim stays.
+absl::Status UffdMemory::ReserveAnew(PageRun run) const {
+  const Region& region = regions_[run.region];
+  const uint64_t page_bytes = addresses_.page_size_bytes(run.region);
+  if (page_bytes == kSmallPageBytes || run.empty()) return absl::OkStatus();
+  const uint64_t length_bytes = run.count * page_bytes;
+  const auto first = static_cast<off_t>(region.file_offset_bytes + run.first * page_bytes);
+  void* claimed = mmap(nullptr, length_bytes, PROT_READ, MAP_SHARED, region.file, first);
+  if (claimed == MAP_FAILED) {
+    return ErrnoStatus(errno, fmt::format("claim {} huge pages anew for the RAM file of '{}'",
+                                          run.count, region.name));
+  }
+  munmap(claimed, length_bytes);
+  return absl::OkStatus();
+}
+
+absl::Status UffdMemory::MakeMissing(PageRun run) {
+  FAULTLINE_CHECK(regions_[run.region].file >= 0);
+  RETURN_IF_ERROR(Punch(run));
+  RETURN_IF_ERROR(ReserveAnew(run));
+  page_state_.table().MakeMissing(run);
+  return absl::OkStatus();
+}
+
 absl::Status UffdMemory::Wake(PageRun run) {
   FAULTLINE_CHECK(addresses_.Contains(run));
   if (run.empty()) return absl::OkStatus();

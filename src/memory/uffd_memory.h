@@ -49,6 +49,11 @@ class UffdMemory : public GuestMemory {
   // Anonymous memory needs no punching: the kernel itself takes away what landed in the range
   // between the event's reading and the guest's going on.
   absl::Status Punch(PageRun run) override;
+  // Needs RAM files. In tmpfs by whole-page pwrite; hugetlbfs, which knows no write, by punching
+  // the pages and copying them in anew.
+  absl::Status CheckPreCopy() const override;
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
+  absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override;
   absl::Status Disarm() override;
   std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;
@@ -79,6 +84,8 @@ class UffdMemory : public GuestMemory {
   // Calls `land(offset_bytes)` until `run` is in or something stops it.
   template <typename Land>
   InstallResult InstallAll(PageRun run, Land land);
+  absl::Status PutAnew(PageRun run, std::span<const std::byte> data);
+  absl::Status ReserveAnew(PageRun run) const;
   absl::Status Apply(const uffd_msg& message, MemoryEvents* events) const;
 
   const AddressMap addresses_;

@@ -37,6 +37,10 @@ std::string UffdFeatureNames(uint64_t features) {
       std::pair{uint64_t{UFFD_FEATURE_MISSING_SHMEM}, "MISSING_SHMEM"},
       std::pair{uint64_t{UFFD_FEATURE_MISSING_HUGETLBFS}, "MISSING_HUGETLBFS"},
       std::pair{uint64_t{UFFD_FEATURE_THREAD_ID}, "THREAD_ID"},
+      std::pair{uint64_t{UFFD_FEATURE_PAGEFAULT_FLAG_WP}, "PAGEFAULT_FLAG_WP"},
+      std::pair{uint64_t{UFFD_FEATURE_WP_HUGETLBFS_SHMEM}, "WP_HUGETLBFS_SHMEM"},
+      std::pair{kUffdFeatureWpUnpopulated, "WP_UNPOPULATED"},
+      std::pair{kUffdFeatureWpAsync, "WP_ASYNC"},
   };
   std::string text;
   for (const auto& [bit, name] : kNames) {
@@ -75,9 +79,10 @@ absl::Status SetUpUffd(int uffd, uint64_t features) {
   uffdio_api offer{.api = UFFD_API, .features = 0, .ioctls = 0};
   if (error_number == EINVAL && probe.ok() && ioctl(probe->get(), UFFDIO_API, &offer) == 0 &&
       (features & ~offer.features) != 0) {
-    return absl::UnimplementedError(
-        fmt::format("this kernel's userfaultfd lacks {}; post-copy needs Linux 4.14 or later",
-                    UffdFeatureNames(features & ~offer.features)));
+    return absl::UnimplementedError(fmt::format(
+        "this kernel's userfaultfd lacks {}: post-copy needs Linux 4.14 or later, dirty "
+        "tracking 6.7 or later",
+        UffdFeatureNames(features & ~offer.features)));
   }
   return ErrnoStatus(error_number, "set up a userfaultfd (UFFDIO_API)");
 }

@@ -130,6 +130,12 @@ void PageTable::Discard(PageRun run) {
   Rewrite(run, PageState::kDiscarded, /*only_missing=*/false);
 }
 
+void PageTable::MakeMissing(PageRun run) {
+  // Counted up first, so that nobody sees fewer missing than there are.
+  missing_pages_.fetch_add(run.count, std::memory_order_acq_rel);
+  Rewrite(run, PageState::kMissing, /*only_missing=*/false);
+}
+
 PageRun PageTable::FindMissing(PageRun run) const {
   PageRun found{run.region, run.end(), 0};
   for (uint64_t page = run.first; page < run.end();) {

@@ -2,7 +2,8 @@
 // keeps open), so that a new engine knows what a hole in the RAM file means.
 //
 // Thread safety: all methods may be called from any thread. Invariants: a page leaves kMissing once
-// and never comes back; kInstalled means that its bytes were whole in guest memory at that moment.
+// and never comes back, but by MakeMissing while no VM runs on it; kInstalled means that its bytes
+// were whole in guest memory at that moment.
 #ifndef FAULTLINE_PAGES_PAGE_TABLE_H_
 #define FAULTLINE_PAGES_PAGE_TABLE_H_
 
@@ -45,6 +46,10 @@ class PageTable {
   uint64_t ChangeMissing(PageRun run, PageState to);
   // Sets every page of `run` to kDiscarded, whatever it was.
   void Discard(PageRun run);
+
+  // Sets every page of `run` to kMissing, whatever it was: pre-copied ones that are old. Only
+  // before the VM runs.
+  void MakeMissing(PageRun run);
 
   // The first stretch of kMissing pages in `run` (empty if none). A snapshot: other threads go on.
   PageRun FindMissing(PageRun run) const;

@@ -3,12 +3,15 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
+#include <utility>
 
 #include "base/check.h"
 
 namespace faultline {
 namespace {
 
+constexpr std::string_view kHotFirst = "hot-first";
 constexpr std::string_view kFaultAround = "fault-around";
 constexpr std::string_view kPlain = "plain";
 
@@ -94,15 +97,51 @@ PageRun FaultAroundOrder::Next(uint64_t bytes_max) {
     }
     hot_spots_.pop_back();
   }
-  return PlainOrder::Next(bytes_max);
+  return NextAfterSpots(bytes_max);
+}
+
+void HotFirstOrder::Start(const MemoryLayout& layout, const AllocationMap& map) {
+  FaultAroundOrder::Start(layout, map);
+  hot_.clear();
+  const WriteHistory* history = std::exchange(history_, nullptr);
+  if (history == nullptr || history->empty()) return;
+  std::array<std::vector<PageRun>, 256> by_heat;
+  for (RegionIndex region = 0; region < map.size(); ++region) {
+    map[region].ForEach([&](PageRange range) {
+      for (uint64_t page = range.first; page < range.end; ++page) {
+        const uint8_t heat = history->HeatOf({region, page});
+        if (heat == 0) continue;
+        std::vector<PageRun>& runs = by_heat[heat];
+        const bool goes_on =
+            !runs.empty() && runs.back().region == region && runs.back().end() == page;
+        if (goes_on) {
+          ++runs.back().count;
+        } else {
+          runs.push_back({region, page, 1});
+        }
+      }
+    });
+  }
+  // From the coldest on, each backwards: the last one is taken first.
+  for (const std::vector<PageRun>& runs : by_heat)
+    hot_.insert(hot_.end(), runs.rbegin(), runs.rend());
+}
+
+PageRun HotFirstOrder::NextAfterSpots(uint64_t bytes_max) {
+  for (; !hot_.empty(); hot_.pop_back()) {
+    PageRun run = Take(hot_.back().region, hot_.back().first, hot_.back().end(), bytes_max);
+    if (!run.empty()) return run;
+  }
+  return FaultAroundOrder::NextAfterSpots(bytes_max);
 }
 
 std::vector<std::string> PushOrderNames() {
-  return {std::string(kFaultAround), std::string(kPlain)};
+  return {std::string(kHotFirst), std::string(kFaultAround), std::string(kPlain)};
 }
 
 absl::StatusOr<std::unique_ptr<PushOrder>> MakePushOrder(std::string_view name) {
-  if (name.empty() || name == kFaultAround) return std::make_unique<FaultAroundOrder>();
+  if (name.empty() || name == kHotFirst) return std::make_unique<HotFirstOrder>();
+  if (name == kFaultAround) return std::make_unique<FaultAroundOrder>();
   if (name == kPlain) return std::make_unique<PlainOrder>();
   return absl::InvalidArgumentError(fmt::format("there is no push order '{}'; there are: {}", name,
                                                 fmt::join(PushOrderNames(), ", ")));

@@ -52,6 +52,10 @@ class FaultAroundOrder : public PlainOrder {
   void OnDemand(PageId page) override;
   PageRun Next(uint64_t bytes_max) override;
 
+ protected:
+  // Once nothing is left around what was needed.
+  virtual PageRun NextAfterSpots(uint64_t bytes_max) { return PlainOrder::Next(bytes_max); }
+
  private:
   // Where the guest was: first [ahead.first, ahead.end), then [behind.first, behind.end).
   struct HotSpot {
@@ -78,7 +82,23 @@ class FaultAroundOrder : public PlainOrder {
   std::deque<Window> windows_;     // of the last demands, as many as hot spots
 };
 
-// Their names: "fault-around", the default, first.
+// The same, and after what lies around needed pages those that were written before the switch, the
+// most recently written first: what a guest has written it uses soon. Without a history it is
+// FaultAroundOrder.
+class HotFirstOrder : public FaultAroundOrder {
+ public:
+  void SetHistory(const WriteHistory* history) override { history_ = history; }
+  void Start(const MemoryLayout& layout, const AllocationMap& map) override;
+
+ protected:
+  PageRun NextAfterSpots(uint64_t bytes_max) override;
+
+ private:
+  const WriteHistory* history_ = nullptr;  // until Start
+  std::vector<PageRun> hot_;               // the hottest last
+};
+
+// Their names: "hot-first", the default, first.
 std::vector<std::string> PushOrderNames();
 // The empty name stands for the default. InvalidArgument lists the names.
 absl::StatusOr<std::unique_ptr<PushOrder>> MakePushOrder(std::string_view name);

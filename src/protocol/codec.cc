@@ -22,7 +22,8 @@ constexpr std::array<const char*, kMessageTypes> kNames = {
     "Running",         "Progress",         "Completed",
     "Goodbye",         "Heartbeat",        "Ready",
     "StillMissing",    "StillMissingEnd",  "PackedDeviceState",
-    "Mismatch"};
+    "Mismatch",        "RoundReceived",    "StillDirty",
+    "StillDirtyEnd"};
 
 // The most payload bytes that make sense for a type; a header that promises more is refused before
 // anything is buffered for it. kHandshakeBytesMax leaves later versions room to add fields.
@@ -37,6 +38,7 @@ constexpr std::array<uint32_t, kMessageTypes> kPayloadBytesMax = {
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kSmallBytesMax,          kSmallBytesMax,       kSmallBytesMax,
     kMessagePayloadBytesMax, kSmallBytesMax,       kDeviceStateChunkBytesMax,
+    kSmallBytesMax,          kSmallBytesMax,       kMessagePayloadBytesMax,
     kSmallBytesMax};
 
 // A message that is added to the variant is added here too.

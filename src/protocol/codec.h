@@ -20,6 +20,7 @@ inline constexpr size_t kMessagePayloadBytesMax = 1 << 20;
 inline constexpr size_t kRangesPerMessageMax = 32768;
 inline constexpr size_t kDeviceStateChunkBytesMax = 256 * 1024;
 inline constexpr size_t kErrorTextBytesMax = 4096;
+inline constexpr uint32_t kRoundMax = 1'000'000;  // of a migration
 
 // The first message of a connection (Hello, and its answer) starts with kProtocolMagic in its
 // payload, so that a stranger is recognised by its first bytes.

@@ -7,136 +7,10 @@
 
 #include "base/check.h"
 #include "protocol/codec.h"
+#include "protocol/message_parts.h"
 
 namespace faultline {
 namespace {
-
-constexpr uint64_t kPagesPerRegionMax = kRegionBytesMax / kPageBytesMin;
-
-// --- Parts of messages ---
-
-void WriteText(std::string_view text, WireWriter& writer) {
-  text = text.substr(0, kErrorTextBytesMax);
-  writer.U32(static_cast<uint32_t>(text.size()));
-  writer.Bytes(std::as_bytes(std::span(text)));
-}
-
-// Texts end on somebody's terminal: control characters (escape sequences) are replaced.
-std::string ReadText(const char* field, WireReader& reader) {
-  uint32_t count = reader.U32(field);
-  if (count > kErrorTextBytesMax) {
-    reader.Fail(field,
-                fmt::format("has {} bytes, at most {} are allowed", count, kErrorTextBytesMax));
-  }
-  std::string text;
-  for (std::byte byte : reader.Bytes(field, count)) {
-    auto c = static_cast<unsigned char>(byte);
-    bool plain = (c >= 0x20 && c != 0x7f) || c == '\n' || c == '\t';
-    text.push_back(plain ? static_cast<char>(c) : '?');
-  }
-  return text;
-}
-
-void WriteLayout(const MemoryLayout& layout, WireWriter& writer) {
-  FAULTLINE_CHECK(ValidateLayout(layout).ok());
-  writer.U32(static_cast<uint32_t>(layout.size()));
-  for (const RegionLayout& region : layout) {
-    writer.U64(region.size_bytes);
-    writer.U64(region.page_size_bytes);
-    writer.U16(static_cast<uint16_t>(region.name.size()));
-    writer.Bytes(std::as_bytes(std::span(region.name)));
-  }
-}
-
-MemoryLayout ReadLayout(WireReader& reader) {
-  MemoryLayout layout;
-  uint32_t count = reader.U32("layout.count");
-  if (count > kRegionsMax) {
-    reader.Fail("layout.count", fmt::format("is {}, at most {} are allowed", count, kRegionsMax));
-  }
-  for (uint32_t i = 0; i < count && reader.ok(); ++i) {
-    RegionLayout region;
-    region.size_bytes = reader.U64("layout.size_bytes");
-    region.page_size_bytes = reader.U64("layout.page_size_bytes");
-    uint16_t name_bytes = reader.U16("layout.name");
-    for (std::byte byte : reader.Bytes("layout.name", name_bytes)) {
-      auto c = static_cast<unsigned char>(byte);
-      if (c < 0x20 || c == 0x7f) reader.Fail("layout.name", "holds a control character");
-      region.name.push_back(static_cast<char>(c));
-    }
-    layout.push_back(std::move(region));
-  }
-  if (reader.ok()) {
-    if (absl::Status status = ValidateLayout(layout); !status.ok()) {
-      reader.Fail("layout", "is not valid: " + MessageOf(status));
-    }
-  }
-  return layout;
-}
-
-void ReadMagic(WireReader& reader) {
-  uint32_t magic = reader.U32("magic");
-  if (magic != kProtocolMagic) {
-    reader.Fail("magic", fmt::format("is {:#010x} and not {:#010x}: the peer is not Faultline",
-                                     magic, kProtocolMagic));
-  }
-}
-
-void ReadZero(const char* field, uint64_t value, WireReader& reader) {
-  if (value != 0) reader.Fail(field, fmt::format("is {}, it must be 0", value));
-}
-
-bool ReadFlag(const char* field, WireReader& reader) {
-  uint8_t flag = reader.U8(field);
-  if (flag > 1) reader.Fail(field, fmt::format("is {}, neither 0 nor 1", flag));
-  return flag == 1;
-}
-
-uint64_t ReadPageCount(const char* field, WireReader& reader) {
-  uint64_t pages = reader.U64(field);
-  if (pages > kRegionsMax * kPagesPerRegionMax) {
-    reader.Fail(field, fmt::format("is {}, more pages than a VM can have", pages));
-  }
-  return pages;
-}
-
-void WriteRanges(RegionIndex region, const std::vector<PageRange>& ranges, WireWriter& writer) {
-  FAULTLINE_CHECK(region < kRegionsMax);
-  FAULTLINE_CHECK(ranges.size() <= kRangesPerMessageMax);
-  writer.U32(region);
-  writer.U32(static_cast<uint32_t>(ranges.size()));
-  for (const PageRange& range : ranges) {
-    writer.U64(range.first);
-    writer.U64(range.end);
-  }
-}
-
-void ReadRanges(RegionIndex* region, std::vector<PageRange>* ranges, WireReader& reader) {
-  *region = reader.U32("region");
-  if (*region >= kRegionsMax) {
-    reader.Fail("region", fmt::format("is {}, there are at most {}", *region, kRegionsMax));
-  }
-  uint32_t count = reader.U32("ranges.count");
-  if (count > kRangesPerMessageMax || count * size_t{16} > reader.bytes_left()) {
-    reader.Fail("ranges.count", fmt::format("is {}; the message has room for {}, at most {} are "
-                                            "allowed",
-                                            count, reader.bytes_left() / 16, kRangesPerMessageMax));
-    return;
-  }
-  ranges->reserve(count);
-  uint64_t end_before = 0;
-  for (uint32_t i = 0; i < count && reader.ok(); ++i) {
-    PageRange range;
-    range.first = reader.U64("ranges.first");
-    range.end = reader.U64("ranges.end");
-    if (range.first < end_before || range.end <= range.first || range.end > kPagesPerRegionMax) {
-      reader.Fail("ranges", fmt::format("has range {} as [{}, {}), after a range that ends at {}",
-                                        i, range.first, range.end, end_before));
-    }
-    end_before = range.end;
-    ranges->push_back(range);
-  }
-}
 
 // --- One Write and one Read for each message, in the order of their wire types ---
 
@@ -147,13 +21,13 @@ void Write(const Hello& hello, WireWriter& writer) {
   writer.U8(static_cast<uint8_t>(hello.role));
   writer.U8(hello.lane_index);
   writer.U8(static_cast<uint8_t>(hello.integrity));
-  writer.U8(0);
+  writer.U8(hello.pre_copy ? 1 : 0);
   writer.Id(hello.migration_id);
   writer.Id(hello.token);
 }
 
-// The fields up to the token keep their places in all versions; what follows them, and the reserved
-// byte, may mean something to later versions and is ignored, and so is a wish that is none.
+// The fields up to the token keep their places in all versions; what follows them may mean
+// something to later versions and is ignored, and so is a wish that is none.
 void Read(Hello* hello, WireReader& reader) {
   ReadMagic(reader);
   hello->version_min = reader.U16("version_min");
@@ -173,7 +47,7 @@ void Read(Hello* hello, WireReader& reader) {
   if (integrity <= static_cast<uint8_t>(IntegrityWish::kOn)) {
     hello->integrity = static_cast<IntegrityWish>(integrity);
   }
-  reader.U8("reserved");
+  hello->pre_copy = reader.U8("pre_copy") == 1;
   hello->migration_id = reader.Id("migration_id");
   hello->token = reader.Id("token");
   reader.Bytes("later fields", reader.bytes_left());
@@ -183,7 +57,7 @@ void Write(const Welcome& welcome, WireWriter& writer) {
   writer.U32(kProtocolMagic);
   writer.U16(welcome.version);
   writer.U8(welcome.integrity ? 1 : 0);
-  writer.U8(0);
+  writer.U8(welcome.pre_copy ? 1 : 0);
   writer.Id(welcome.token);
 }
 
@@ -195,7 +69,7 @@ void Read(Welcome* welcome, WireReader& reader) {
                                        welcome->version, kProtocolVersionMin, kProtocolVersionMax));
   }
   welcome->integrity = ReadFlag("integrity", reader);
-  ReadZero("reserved", reader.U8("reserved"), reader);
+  welcome->pre_copy = ReadFlag("pre_copy", reader);
   welcome->token = reader.Id("token");
 }
 
@@ -388,6 +262,30 @@ void Read(Mismatch* mismatch, WireReader& reader) {
   }
   mismatch->run.first = ReadPageCount("first", reader);
   mismatch->run.count = ReadPageCount("count", reader);
+}
+
+void Write(const RoundReceived& received, WireWriter& writer) { writer.U32(received.round); }
+
+void Read(RoundReceived* received, WireReader& reader) { received->round = ReadRound(reader); }
+
+void Write(const StillDirty& dirty, WireWriter& writer) {
+  WritePackedRanges(dirty.region, dirty.ranges, writer);
+}
+
+void Read(StillDirty* dirty, WireReader& reader) {
+  ReadPackedRanges(&dirty->region, &dirty->ranges, reader);
+}
+
+void Write(const StillDirtyEnd& end, WireWriter& writer) {
+  writer.U32(end.round);
+  writer.U64(end.dirty_pages);
+  if (end.digest.has_value()) writer.U64(*end.digest);
+}
+
+void Read(StillDirtyEnd* end, WireReader& reader) {
+  end->round = ReadRound(reader);
+  end->dirty_pages = ReadPageCount("dirty_pages", reader);
+  if (reader.bytes_left() == sizeof(uint64_t)) end->digest = reader.U64("digest");
 }
 
 // --- Any message ---

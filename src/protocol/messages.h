@@ -50,6 +50,8 @@ struct Hello {
   MigrationId migration_id{};
   SessionToken token{};
   IntegrityWish integrity = IntegrityWish::kCannot;
+  // The source means to send memory in rounds before its VM stops; on kControl only.
+  bool pre_copy = false;
   friend bool operator==(const Hello&, const Hello&) = default;
 };
 
@@ -72,6 +74,7 @@ struct Welcome {
   uint16_t version = kProtocolVersionMax;
   SessionToken token{};
   bool integrity = false;  // page frames carry check sums; never so where the source cannot
+  bool pre_copy = false;   // rounds are understood here; never so where the source asks for none
   friend bool operator==(const Welcome&, const Welcome&) = default;
 };
 
@@ -214,11 +217,38 @@ struct Mismatch {
   friend bool operator==(const Mismatch&, const Mismatch&) = default;
 };
 
+// destination -> source, where pre-copy was agreed: what the lane brought between the marks of this
+// round (PageFrameKind), or what the StillDirty messages of it said, is in force here.
+struct RoundReceived {
+  uint32_t round = 0;
+  friend bool operator==(const RoundReceived&, const RoundReceived&) = default;
+};
+
+// source -> destination, where pre-copy was agreed, before Frozen or soon after it, as many as
+// needed: pages that were sent in a round and have been written, or given up, since. They are
+// missing again.
+struct StillDirty {
+  RegionIndex region = 0;
+  std::vector<PageRange> ranges;  // ascending, separate
+  friend bool operator==(const StillDirty&, const StillDirty&) = default;
+};
+
+// source -> destination: those were all of this list, which counts as a round. The first one after
+// Frozen is the last: from it on the device state may be loaded.
+struct StillDirtyEnd {
+  uint32_t round = 0;
+  uint64_t dirty_pages = 0;  // that StillDirty named in all since the last list
+  // As in AllocationMapEnd.
+  std::optional<uint64_t> digest;
+  friend bool operator==(const StillDirtyEnd&, const StillDirtyEnd&) = default;
+};
+
 // In the order of their wire types, which start at 1 (codec.cc).
-using Message = std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
-                             AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running,
-                             Progress, Completed, Goodbye, Heartbeat, Ready, StillMissing,
-                             StillMissingEnd, PackedDeviceState, Mismatch>;
+using Message =
+    std::variant<Hello, Welcome, PeerError, Offer, Accepted, Frozen, AllocatedRanges,
+                 AllocationMapEnd, DeviceState, DeviceStateEnd, Loaded, Commit, Running, Progress,
+                 Completed, Goodbye, Heartbeat, Ready, StillMissing, StillMissingEnd,
+                 PackedDeviceState, Mismatch, RoundReceived, StillDirty, StillDirtyEnd>;
 
 // The name of a message's type, for errors.
 const char* MessageName(const Message& message);
@@ -238,10 +268,20 @@ enum class PageFrameKind : uint32_t {
   kZero = 2,      // the pages are zero, nothing follows (demand lane: one page)
   kFinished = 3,  // bulk lane: no frame follows any more; run is empty
   kPacked = 4,    // bulk lane: `packed_bytes` bytes follow, which unpack to `run`'s bytes
+  // Bulk lane, where pre-copy was agreed: what lies between them is of round `run.first`, and takes
+  // the place of what earlier rounds brought. Rounds count up from 1, lists of StillDirty among
+  // them. Nothing follows, and the rest of `run` is empty.
+  kRoundBegin = 5,
+  kRoundEnd = 6,
   // Beside RDMA only, without a check sum: a RemotePlace follows, where `run` can be read. Bulk
   // lane: it is pushed by that. Demand lane: from now on no page of it needs to be asked for.
-  kReadable = 5,
+  kReadable = 7,
 };
+// Whether frames of `kind` are about pages.
+constexpr bool HasPages(PageFrameKind kind) {
+  return kind == PageFrameKind::kData || kind == PageFrameKind::kZero ||
+         kind == PageFrameKind::kPacked || kind == PageFrameKind::kReadable;
+}
 // How the bytes of a packed run were packed.
 enum class PackAlgorithm : uint16_t {
   kNone = 0,  // of every other kind of frame

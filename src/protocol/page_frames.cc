@@ -31,6 +31,23 @@ absl::Status CheckPacking(const PageFrame& frame, uint64_t run_bytes) {
   return absl::OkStatus();
 }
 
+// A frame that is about no pages names none. A mark's first page is its round.
+absl::StatusOr<PageFrame> CheckMark(const PageFrame& frame) {
+  RETURN_IF_ERROR(CheckPacking(frame, 0));
+  const bool is_mark = frame.kind != PageFrameKind::kFinished;
+  if (frame.run.region != 0 || frame.run.count != 0 || (!is_mark && frame.run.first != 0)) {
+    return absl::InvalidArgumentError(
+        fmt::format("bad page frame from the peer: field 'pages' of the {} frame is not empty",
+                    is_mark ? "round's" : "last"));
+  }
+  if (is_mark && (frame.run.first == 0 || frame.run.first > kRoundMax)) {
+    return absl::InvalidArgumentError(
+        fmt::format("bad page frame from the peer: field 'round' is {}, it must be 1 to {}",
+                    frame.run.first, kRoundMax));
+  }
+  return frame;
+}
+
 }  // namespace
 
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out,
@@ -105,7 +122,7 @@ absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameB
   uint64_t first = LoadLittleEndian(bytes.subspan(8, 8));
   uint64_t count = LoadLittleEndian(bytes.subspan(16, 4));
   const PageFrameKind last =
-      readable == ReadableFrames::kAccepted ? PageFrameKind::kReadable : PageFrameKind::kPacked;
+      readable == ReadableFrames::kAccepted ? PageFrameKind::kReadable : PageFrameKind::kRoundEnd;
   if (kind < static_cast<uint16_t>(PageFrameKind::kData) || kind > static_cast<uint16_t>(last)) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'kind' is {}, which is no kind (1 to {})",
@@ -115,12 +132,7 @@ absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameB
                   {static_cast<RegionIndex>(region), first, count},
                   static_cast<PackAlgorithm>(LoadLittleEndian(bytes.subspan(2, 2))),
                   static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(20, 4)))};
-  if (frame.kind == PageFrameKind::kFinished) {
-    RETURN_IF_ERROR(CheckPacking(frame, 0));
-    if (region == 0 && first == 0 && count == 0) return frame;
-    return absl::InvalidArgumentError(
-        "bad page frame from the peer: field 'pages' of the last frame is not empty");
-  }
+  if (!HasPages(frame.kind)) return CheckMark(frame);
   if (region >= layout.size()) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'region' is {}, the VM has {} regions",

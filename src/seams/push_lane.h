@@ -9,6 +9,7 @@
 
 #include "base/status.h"
 #include "pages/page_types.h"
+#include "protocol/messages.h"
 #include "seams/source_memory.h"
 
 namespace faultline {
@@ -31,6 +32,9 @@ class PushLane {
   // Takes one run to send, reading it from the memory given to Start. False: the lane holds as much
   // as it may; OnLaneWritable follows.
   virtual bool TryPush(PageRun run) = 0;
+  // The same of a mark (kRoundBegin or kRoundEnd): what is pushed between two of them is of
+  // `round`.
+  virtual bool TryMark(PageFrameKind mark, uint32_t round) = 0;
   // After the last run: the peer's OnPushFinished follows all runs.
   virtual void Finish() = 0;
   virtual uint64_t bytes_sent() const = 0;  // any thread
@@ -49,6 +53,8 @@ class PushReceiver {
     // again after Resume. Stop may be called from within.
     virtual bool OnRun(PageRun run, std::span<const std::byte> bytes,
                        std::optional<uint64_t> digest) = 0;
+    // All runs before the mark were taken. Stop may be called from within.
+    virtual void OnRoundMark(PageFrameKind mark, uint32_t round) = 0;
     virtual void OnPushFinished() = 0;
     virtual void OnReceiverFailed(absl::Status status) = 0;
   };

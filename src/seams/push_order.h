@@ -6,6 +6,7 @@
 
 #include "pages/memory_layout.h"
 #include "pages/page_types.h"
+#include "pages/write_history.h"
 #include "seams/source_memory.h"
 
 namespace faultline {
@@ -14,6 +15,9 @@ namespace faultline {
 class PushOrder {
  public:
   virtual ~PushOrder() = default;
+  // Before Start, which may look at it: when pages were written last on the source; null where that
+  // is not known.
+  virtual void SetHistory(const WriteHistory* history) { (void)history; }
   // Everything in `map` is to be sent.
   virtual void Start(const MemoryLayout& layout, const AllocationMap& map) = 0;
   // The peer needed this page just now; it has been answered and need not be pushed.

@@ -27,7 +27,12 @@ struct VmDescription {
   // before Freeze says true.
   bool running = false;
   bool guest_may_discard = false;  // a balloon, free-page reporting or virtio-mem is present
-  std::string vmm_version;         // for people: "QEMU 7.2.22"
+  // Source: the kernel writes the VM's memory behind its own mapping (disks that bypass the page
+  // cache): dirty tracking is right only around a stopped VM.
+  bool direct_io = false;
+  // Source: why no dirty tracking of this VM sees every write, as a sentence; empty if it can.
+  std::string untrackable;
+  std::string vmm_version;  // for people: "QEMU 7.2.22"
   // From Freeze: when the CPUs stopped, on the executors' clock; 0 if the driver cannot tell.
   int64_t stopped_at_ns = 0;
 

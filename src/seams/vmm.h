@@ -31,6 +31,13 @@ class SourceVmm {
 
   // Discovers the VM and checks that it can move. Changes nothing that Rollback does not undo.
   virtual void Prepare(VmmDescribed done) = 0;
+  // Between Prepare and Freeze: true stops the VM's CPUs and drains its I/O, so that nothing writes
+  // its memory from `done` on; false lets it go on. A VM that its operator had paused before stays
+  // so. `done` of false is Aborted if somebody else let the VM run meanwhile: what was read from
+  // its memory may be torn. Freeze and Rollback end a pause as well (Freeze takes the VM as one
+  // that runs), and the VM goes on if this process dies. Milliseconds, and what the host needs to
+  // flush the VM's disks.
+  virtual void SetPaused(bool paused, VmmDone done) = 0;
   // Brings the VM to a stop at a point where memory and devices stand still, and describes it once
   // more. Device state may flow to `sink` from here on, until Rollback is called. Downtime begins.
   virtual void Freeze(DeviceStateSink sink, VmmDescribed done) = 0;

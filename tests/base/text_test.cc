@@ -13,12 +13,13 @@ namespace {
 using testing::AllOf;
 using testing::HasSubstr;
 
-TEST(ParseDurationUs, TakesSecondsMinutesAndHours) {
+TEST(ParseDurationUs, TakesANumberAndItsUnit) {
+  EXPECT_EQ(*ParseDurationUs("300ms"), 300'000);
   EXPECT_EQ(*ParseDurationUs("90s"), 90'000'000);
   EXPECT_EQ(*ParseDurationUs("0.5s"), 500'000);
   EXPECT_EQ(*ParseDurationUs("10min"), 600'000'000);
   EXPECT_EQ(*ParseDurationUs("2h"), 7'200'000'000);
-  for (const char* text : {"", "s", "90", "0s", "-1s", "1ms", "10 min", "1e30h"}) {
+  for (const char* text : {"", "s", "90", "0s", "-1s", "1us", "10 min", "1e30h"}) {
     absl::StatusOr<int64_t> us = ParseDurationUs(text);
     ASSERT_FALSE(us.ok()) << text;
     EXPECT_NE(MessageOf(us.status()).find("90s"), std::string::npos);

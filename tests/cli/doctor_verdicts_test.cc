@@ -68,9 +68,15 @@ TEST(DoctorVerdictsTest, AbsentFeaturesAreNamed) {
   facts.userfaultfd_features = ~(uint64_t{1} << 5);
   EXPECT_EQ(LineAbout(facts, "userfaultfd features").level, DoctorLevel::kFail);
   EXPECT_THAT(LineAbout(facts, "userfaultfd features").finding, HasSubstr("MISSING_SHMEM"));
-  facts.userfaultfd_features = ~(uint64_t{1} << 15);
+  facts.userfaultfd_features = ~(uint64_t{1} << 14);
   EXPECT_EQ(LineAbout(facts, "userfaultfd features").level, DoctorLevel::kWarn);
-  EXPECT_THAT(LineAbout(facts, "userfaultfd features").finding, HasSubstr("WP_ASYNC"));
+  EXPECT_THAT(LineAbout(facts, "userfaultfd features").finding, HasSubstr("POISON"));
+  EXPECT_EQ(LineAbout(facts, "dirty tracking").level, DoctorLevel::kOk);
+  facts.userfaultfd_features = ~(uint64_t{1} << 15);
+  EXPECT_EQ(LineAbout(facts, "userfaultfd features").level, DoctorLevel::kOk);
+  EXPECT_EQ(LineAbout(facts, "dirty tracking").level, DoctorLevel::kWarn);
+  EXPECT_THAT(LineAbout(facts, "dirty tracking").finding, HasSubstr("WP_ASYNC"));
+  EXPECT_THAT(LineAbout(facts, "dirty tracking").mend, HasSubstr("--mode postcopy"));
   EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
 }
 

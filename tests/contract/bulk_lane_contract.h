@@ -183,6 +183,39 @@ TEST_P(BulkLaneContract, AZeroFrameHasNoBytes) {
   EXPECT_EQ(notes_.runs(), (std::vector<PageRun>{{0, 1100, 5}, data}));
 }
 
+TEST_P(BulkLaneContract, MarksStandWhereTheyWereBetweenTheRuns) {
+  OpenLanes();
+  StartReceiver();
+  pusher_ = std::make_unique<Pusher>(
+      std::vector<PageRun>{{0, 1500, 64}, {0, 1564, 64}, {1, 0, 1}, {0, 1500, 8}});
+  pusher_->MarkBefore(0, {PageFrameKind::kRoundBegin, 1});
+  pusher_->MarkBefore(3, {PageFrameKind::kRoundEnd, 1});
+  pusher_->MarkBefore(3, {PageFrameKind::kRoundBegin, 2});
+  pusher_->MarkBefore(4, {PageFrameKind::kRoundEnd, 2});
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  EXPECT_EQ(notes_.runs().size(), 4u);
+  EXPECT_EQ(notes_.marks(), (std::vector<RunNotes::Mark>{{PageFrameKind::kRoundBegin, 1, 0},
+                                                         {PageFrameKind::kRoundEnd, 1, 3},
+                                                         {PageFrameKind::kRoundBegin, 2, 3},
+                                                         {PageFrameKind::kRoundEnd, 2, 4}}));
+}
+
+TEST_P(BulkLaneContract, AMarkWaitsBehindAHeldRun) {
+  OpenRawLanes();
+  notes_.HoldFrom(0);
+  StartReceiver();
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kZero, {0, 1100, 5}}));
+  raw_bulk_->Send(BytesOf(PageFrame{PageFrameKind::kRoundEnd, {0, 7, 0}}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.offers() == 1; }));
+  world_->Settle();
+  EXPECT_TRUE(notes_.marks().empty());
+  notes_.HoldFrom(std::nullopt);
+  world_->RunOn(Place::kBulk, [&] { receiver_->Resume(); });
+  ASSERT_TRUE(world_->WaitUntil([&] { return !notes_.marks().empty(); }));
+  EXPECT_EQ(notes_.marks(), (std::vector<RunNotes::Mark>{{PageFrameKind::kRoundEnd, 7, 1}}));
+}
+
 TEST_P(BulkLaneContract, AHeldZeroRunIsOfferedAgain) {
   OpenRawLanes();
   notes_.HoldFrom(0);
@@ -325,6 +358,7 @@ TEST_P(BulkLaneContract, TheReceiverMayBeStoppedByWhoeverItOffersARun) {
       receiver->Stop();
       return true;
     }
+    void OnRoundMark(PageFrameKind, uint32_t) override { ADD_FAILURE() << "after Stop"; }
     void OnPushFinished() override { ADD_FAILURE() << "after Stop"; }
     void OnReceiverFailed(absl::Status status) override { Note(std::move(status)); }
     PushReceiver* receiver = nullptr;

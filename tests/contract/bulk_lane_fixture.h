@@ -5,6 +5,8 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "contract/transport_world.h"
@@ -14,7 +16,10 @@ namespace faultline::contract {
 // Pushes a list of runs as fast as the lane takes them, then finishes.
 class Pusher : public PushLane::Listener, public FailureNotes {
  public:
+  using Mark = std::pair<PageFrameKind, uint32_t>;
   explicit Pusher(std::vector<PageRun> runs) : runs_(std::move(runs)) {}
+  // Before the start; in the order of the runs.
+  void MarkBefore(size_t run, Mark mark) { marks_.emplace_back(run, mark); }
   void Start(PushLane* lane, const SourceMemory* memory) {
     lane_ = lane;
     lane_->Start(memory, this);
@@ -22,7 +27,13 @@ class Pusher : public PushLane::Listener, public FailureNotes {
   }
   void OnLaneWritable() override {
     std::lock_guard lock(mutex_);
-    while (next_ < runs_.size()) {
+    while (next_ < runs_.size() || next_mark_ < marks_.size()) {
+      if (next_mark_ < marks_.size() && marks_[next_mark_].first == next_) {
+        const Mark mark = marks_[next_mark_].second;
+        if (!lane_->TryMark(mark.first, mark.second)) return;
+        ++next_mark_;
+        continue;
+      }
       if (!lane_->TryPush(runs_[next_])) return;
       ++next_;
     }
@@ -40,6 +51,8 @@ class Pusher : public PushLane::Listener, public FailureNotes {
   PushLane* lane_ = nullptr;
   mutable std::mutex mutex_;
   size_t next_ = 0;
+  std::vector<std::pair<size_t, Mark>> marks_;
+  size_t next_mark_ = 0;
   bool finished_ = false;
 };
 
@@ -61,6 +74,16 @@ class RunNotes : public PushReceiver::Listener, public FailureNotes {
     EXPECT_TRUE(memory_->Matches(run, bytes)) << "run from page " << run.first << " is wrong";
     runs_.push_back(run);
     return true;
+  }
+  // Which, and how many runs came before it.
+  using Mark = std::tuple<PageFrameKind, uint32_t, size_t>;
+  void OnRoundMark(PageFrameKind mark, uint32_t round) override {
+    std::lock_guard lock(mutex_);
+    marks_.emplace_back(mark, round, runs_.size());
+  }
+  std::vector<Mark> marks() const {
+    std::lock_guard lock(mutex_);
+    return marks_;
   }
   void OnPushFinished() override {
     std::lock_guard lock(mutex_);
@@ -100,6 +123,7 @@ class RunNotes : public PushReceiver::Listener, public FailureNotes {
   const TestMemory* memory_;
   mutable std::mutex mutex_;
   std::optional<size_t> hold_from_;
+  std::vector<Mark> marks_;
   std::vector<PageRun> runs_;
   std::vector<PageRun> misfits_;
   size_t digests_ = 0;

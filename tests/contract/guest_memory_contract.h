@@ -64,6 +64,10 @@ class GuestMemoryContract : public testing::TestWithParam<GuestMemoryCase>,
     ASSERT_EQ(result.outcome, InstallOutcome::kDone) << result.error_number;
     EXPECT_EQ(result.pages, run.count);
   }
+  void InstallPreCopied(PageRun run, int value) {
+    InstallDone(run, value);
+    EXPECT_EQ(memory().table().ChangeMissing(run, PageState::kInstalled), run.count);
+  }
   bool WaitForFaults(size_t count) {
     return loop().RunUntil([&] { return events_.faults.size() >= count; });
   }
@@ -205,6 +209,55 @@ TEST_P(GuestMemoryContract, PunchedPageIsMissingAgain) {
   EXPECT_EQ(memory().InstallZeros({0, 2, 1}).outcome, InstallOutcome::kDone);
   EXPECT_EQ(ValueOf(touched), 0);
   EXPECT_EQ(TouchValue({0, 3}), 8);
+}
+
+// As the engine does it: the page is there and the table says so.
+#define FAULTLINE_PRE_COPY_OR_SKIP()                             \
+  if (absl::Status able = memory().CheckPreCopy(); !able.ok()) { \
+    EXPECT_NE(MessageOf(able), "");                              \
+    GTEST_SKIP() << "no pre-copy into this memory";              \
+  }
+
+TEST_P(GuestMemoryContract, OverwrittenPagesHoldTheNewBytes) {
+  FAULTLINE_PRE_COPY_OR_SKIP();
+  InstallPreCopied({0, 2, 4}, 1);
+  EXPECT_EQ(TouchValue({0, 3}), 1);  // mapped already
+  std::vector<std::byte> bytes = Filled({0, 3, 2}, 2);
+  absl::Status status = memory().Overwrite({0, 3, 2}, bytes);
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(TouchValue({0, 2}), 1);
+  EXPECT_EQ(TouchValue({0, 3}), 2);
+  EXPECT_EQ(TouchValue({0, 4}), 2);
+  EXPECT_EQ(TouchValue({0, 5}), 1);
+  loop().RunFor(20);
+  EXPECT_EQ(ready_count_, 0);
+}
+
+TEST_P(GuestMemoryContract, PagesMadeMissingFaultAgainAndTellNoDiscard) {
+  FAULTLINE_PRE_COPY_OR_SKIP();
+  PageTable& table = memory().table();
+  InstallPreCopied({0, 0, 6}, 8);
+  EXPECT_EQ(TouchValue({0, 2}), 8);
+  const uint64_t missing = table.missing_pages();
+  absl::Status status = memory().MakeMissing({0, 1, 3});
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_EQ(table.missing_pages(), missing + 3);
+  for (uint64_t page = 0; page < 6; ++page) {
+    EXPECT_EQ(table.Get({0, page}),
+              page >= 1 && page < 4 ? PageState::kMissing : PageState::kInstalled);
+  }
+  // Also what is missing already, or is said to be absent.
+  ASSERT_TRUE(table.Change({1, 0}, PageState::kMissing, PageState::kAbsent));
+  ASSERT_TRUE(memory().MakeMissing({1, 0, 2}).ok());
+  EXPECT_EQ(table.missing_pages(), missing + 3);
+  auto touched = harness_->Touch({0, 2});
+  ASSERT_TRUE(WaitForFaults(1));
+  EXPECT_EQ(events_.faults.front(), (PageId{0, 2}));
+  EXPECT_TRUE(events_.discards.empty());
+  EXPECT_FALSE(IsReady(touched, 20));
+  InstallDone({0, 1, 3}, 9);
+  EXPECT_EQ(ValueOf(touched), 9);
+  EXPECT_EQ(TouchValue({0, 4}), 8);
 }
 
 TEST_P(GuestMemoryContract, DiscardIsReportedAndHoldsInstallsUp) {

@@ -21,6 +21,14 @@ class SourceVmmContract : public VmmContract {
   void MustReach(size_t steps) {
     for (size_t i = 0; i < steps; ++i) Must(Steps()[i]);
   }
+  // After Prepare: a driver either pauses its VM or says why it cannot.
+  bool CanPause() {
+    Result paused = Run(PauseSource(true));
+    if (absl::IsUnimplemented(paused.status)) return false;
+    EXPECT_TRUE(paused.status.ok()) << paused.status;
+    Must(PauseSource(false));
+    return true;
+  }
   // Calls Rollback, which must bring the VM back to what it was.
   void MustRollBack(bool running, const std::string& settings) {
     Must(Rollback());
@@ -89,6 +97,57 @@ TEST_P(SourceVmmContract, APausedVmIsKnownAsSuchAndStaysPaused) {
       EXPECT_LT(result.vm.stopped_at_ns, result.begun_ns) << "it stood still before";
     }
     MustRollBack(false, settings);
+  }
+}
+
+TEST_P(SourceVmmContract, APauseStopsARunningVmUntilItsEnd) {
+  ASSERT_TRUE(world_->MakeSource(true));
+  const std::string settings = world_->SourceSettings();
+  Must(SourcePrepare());
+  if (!CanPause()) GTEST_SKIP() << "this driver refuses pauses";
+  for (int round = 0; round < 3; ++round) {
+    Must(PauseSource(true));
+    EXPECT_FALSE(world_->RunsAtSource());
+    Must(PauseSource(false));
+    EXPECT_TRUE(world_->RunsAtSource());
+  }
+  MustRollBack(true, settings);
+}
+
+TEST_P(SourceVmmContract, APauseLeavesAVmThatWasPausedAlone) {
+  ASSERT_TRUE(world_->MakeSource(false));
+  const std::string settings = world_->SourceSettings();
+  Must(SourcePrepare());
+  if (!CanPause()) GTEST_SKIP() << "this driver refuses pauses";
+  Must(PauseSource(true));
+  Must(PauseSource(false));
+  EXPECT_FALSE(world_->RunsAtSource());
+  Must(PauseSource(true));
+  MustRollBack(false, settings);
+}
+
+TEST_P(SourceVmmContract, RollbackAndFreezeEndAPause) {
+  ASSERT_TRUE(world_->MakeSource(true));
+  const std::string settings = world_->SourceSettings();
+  Must(SourcePrepare());
+  if (!CanPause()) GTEST_SKIP() << "this driver refuses pauses";
+  Must(PauseSource(true));
+  MustRollBack(true, settings);
+  Must(SourcePrepare());
+  Must(PauseSource(true));
+  Result frozen = Must(Freeze());
+  EXPECT_TRUE(frozen.vm.running) << "it ran until the pause";
+  EXPECT_FALSE(world_->RunsAtSource());
+  Must(SaveDevices());
+  MustRollBack(true, settings);
+  for (int64_t moment_us : kMomentsUs) {
+    SCOPED_TRACE(moment_us);
+    Must(SourcePrepare());
+    Pending under_way = Begin(PauseSource(true));
+    world_->Pass(moment_us);
+    MustRollBack(true, settings);
+    Result cut_off = End(under_way);
+    EXPECT_TRUE(cut_off.status.ok() || cut_off.cancelled()) << cut_off.status;
   }
 }
 

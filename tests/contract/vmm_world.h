@@ -204,6 +204,10 @@ class VmmContract : public ::testing::TestWithParam<VmmWorldFactory> {
     return {"TakeOver",
             [this, run](auto done) { world_->destination().TakeOver(run, Plain(done)); }};
   }
+  Operation PauseSource(bool paused) {
+    return {"SetPaused",
+            [this, paused](auto done) { world_->source().SetPaused(paused, Plain(done)); }};
+  }
   Operation SetPaused(bool paused) {
     return {"SetPaused",
             [this, paused](auto done) { world_->destination().SetPaused(paused, Plain(done)); }};

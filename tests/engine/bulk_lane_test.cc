@@ -177,6 +177,89 @@ TEST_F(BulkReceiverTest, GoesOnWithAnotherLane) {
   EXPECT_EQ(Value(5), 8);
 }
 
+class RoundReceiverTest : public BulkReceiverTest {
+ protected:
+  RoundReceiverTest() { bulk_.AllowRounds(true); }
+  void Begin(uint32_t round) { receiver_.Mark(PageFrameKind::kRoundBegin, round); }
+  void End(uint32_t round) { receiver_.Mark(PageFrameKind::kRoundEnd, round); }
+};
+
+TEST_F(RoundReceiverTest, ALaterRoundTakesThePlaceOfAnEarlierOne) {
+  Begin(1);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  receiver_.Push({0, 4, 2}, {});
+  End(1);
+  EXPECT_EQ(listener_.rounds, std::vector<uint32_t>{1});
+  Begin(2);
+  receiver_.Push({0, 2, 4}, Filled(4, 8));  // over two that are there and two that were zero
+  receiver_.Push({0, 0, 1}, {});            // zero now
+  End(2);
+  EXPECT_EQ(listener_.rounds, (std::vector<uint32_t>{1, 2}));
+  EXPECT_EQ(Value(1), 7);
+  for (uint64_t page : {2, 3, 4, 5}) EXPECT_EQ(Value(page), 8) << page;
+  EXPECT_EQ(StateOf(0), PageState::kAbsent);
+  EXPECT_EQ(Value(0), -2) << "it takes no memory";
+  EXPECT_EQ(StateOf(4), PageState::kInstalled);
+  EXPECT_EQ(counters_.pages_precopied, 4u + 2 + 4 + 1);
+  EXPECT_EQ(counters_.pages_pushed, 0u);
+}
+
+TEST_F(RoundReceiverTest, AfterTheRoundsWhatIsThereStays) {
+  Begin(1);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  End(1);
+  receiver_.Push({0, 2, 4}, Filled(4, 8));
+  EXPECT_EQ(Value(3), 7);
+  EXPECT_EQ(Value(4), 8);
+  EXPECT_EQ(counters_.pages_pushed, 2u);
+}
+
+TEST_F(RoundReceiverTest, ARoundThatIsHeldForWantOfMemoryIsPutInLater) {
+  Begin(1);
+  memory_.FailInstalls(InstallOutcome::kNoSpace, 1);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  EXPECT_FALSE(receiver_.taken);
+  clock_.AdvanceBy(1'000'000);
+  EXPECT_TRUE(receiver_.taken);
+  End(1);
+  EXPECT_EQ(Value(3), 7);
+}
+
+TEST_F(RoundReceiverTest, NobodyTakesTheVmForWholeInTheMiddleOfIt) {
+  Begin(1);
+  receiver_.Push({0, 0, kPages}, Filled(kPages, 7));
+  End(1);
+  EXPECT_EQ(memory_.table().missing_pages(), 0u);
+  EXPECT_EQ(listener_.all_present, 0);
+}
+
+TEST_F(RoundReceiverTest, MarksOutOfTurnBreakTheLane) {
+  const PageFrameKind begin = PageFrameKind::kRoundBegin;
+  const PageFrameKind end = PageFrameKind::kRoundEnd;
+  using Marks = std::vector<std::pair<PageFrameKind, uint32_t>>;
+  for (const Marks& marks :
+       {Marks{{end, 1}}, Marks{{begin, 1}, {begin, 2}}, Marks{{begin, 2}, {end, 1}},
+        Marks{{begin, 2}, {end, 2}, {begin, 2}}}) {
+    ManualReceiver lane;
+    RecordingTransfer heard;
+    BulkReceiver bulk(&executor_, &memory_, &gate_, &counters_, &heard);
+    bulk.AllowRounds(true);
+    bulk.Start(&lane, /*integrity=*/false);
+    for (const auto& [mark, round] : marks) {
+      EXPECT_TRUE(heard.lane_failure.ok());
+      lane.Mark(mark, round);
+    }
+    EXPECT_TRUE(absl::IsInvalidArgument(heard.lane_failure));
+    EXPECT_TRUE(lane.stopped);
+  }
+}
+
+TEST_F(RoundReceiverTest, OnceTheVmStandsStillNoRoundBegins) {
+  bulk_.AllowRounds(false);
+  Begin(1);
+  EXPECT_TRUE(absl::IsInvalidArgument(listener_.lane_failure));
+}
+
 // Takes a few runs, then no more until it is drained.
 class ManualLane : public PushLane {
  public:
@@ -186,6 +269,12 @@ class ManualLane : public PushLane {
     if (room_ == 0) return false;
     --room_;
     pushed.push_back(run);
+    return true;
+  }
+  bool TryMark(PageFrameKind mark, uint32_t round) override {
+    if (room_ == 0) return false;
+    --room_;
+    marks.emplace_back(mark, round);
     return true;
   }
   void Finish() override { ++finished; }
@@ -199,6 +288,7 @@ class ManualLane : public PushLane {
   void Fail(const absl::Status& status) { listener_->OnLaneFailed(status); }
 
   std::vector<PageRun> pushed;
+  std::vector<std::pair<PageFrameKind, uint32_t>> marks;
   int finished = 0;
   bool stopped = false;
 
@@ -261,6 +351,34 @@ TEST_F(PusherTest, GoesOnWithAnotherLaneAndAnotherMap) {
   EXPECT_EQ(next.pushed, (std::vector<PageRun>{{0, 6, 4}}));
   EXPECT_EQ(next.finished, 1);
   EXPECT_EQ(lane_.pushed.size(), 1u);
+}
+
+TEST_F(PusherTest, PushesARoundInPartsBetweenItsMarks) {
+  using Mark = std::pair<PageFrameKind, uint32_t>;
+  PageSet first(memory_.layout());
+  PageSet second(memory_.layout());
+  first.Add({0, 1, 5});
+  second.Add({0, 8, 1});
+  int pushed = 0;
+  pusher_.PushPart(&lane_, &memory_, {.round = 3, .begins = true, .ends = false, .pages = first},
+                   [&] { ++pushed; });
+  lane_.MakeRoom(2);
+  EXPECT_EQ(lane_.marks, (std::vector<Mark>{{PageFrameKind::kRoundBegin, 3}}));
+  EXPECT_EQ(lane_.pushed, (std::vector<PageRun>{{0, 1, 4}}));
+  lane_.MakeRoom(1);
+  EXPECT_EQ(pushed, 1);
+  pusher_.PushPart(&lane_, &memory_, {.round = 3, .begins = false, .ends = true, .pages = second},
+                   [&] { ++pushed; });
+  lane_.MakeRoom(1);
+  EXPECT_EQ(pushed, 1) << "not before the end is marked";
+  lane_.MakeRoom(1);
+  EXPECT_EQ(pushed, 2);
+  EXPECT_EQ(lane_.pushed, (std::vector<PageRun>{{0, 1, 4}, {0, 5, 1}, {0, 8, 1}}));
+  EXPECT_EQ(lane_.marks.back(), (Mark{PageFrameKind::kRoundEnd, 3}));
+  EXPECT_EQ(lane_.finished, 0);
+  pusher_.Start(&lane_, &memory_, &map_);
+  lane_.MakeRoom(10);
+  EXPECT_EQ(lane_.finished, 1);
 }
 
 TEST_F(PusherTest, ReportsALaneThatBreaks) {

@@ -24,6 +24,7 @@ class RecordingTransfer : public TransferListener {
  public:
   void OnAllPresent() override { ++all_present; }
   void OnPushFinished() override { ++push_finished; }
+  void OnRoundReceived(uint32_t round) override { rounds.push_back(round); }
   void OnOutOfMemory(bool out) override { out_of_memory.push_back(out); }
   void OnMismatch(PageRun run) override { mismatches.push_back(run); }
   void OnLaneFailed(absl::Status status) override { lane_failure = status; }
@@ -31,6 +32,7 @@ class RecordingTransfer : public TransferListener {
 
   int all_present = 0;
   int push_finished = 0;
+  std::vector<uint32_t> rounds;
   std::vector<bool> out_of_memory;
   std::vector<PageRun> mismatches;
   absl::Status lane_failure, failure;
@@ -69,6 +71,7 @@ class ManualReceiver : public PushReceiver {
     bytes_ = std::move(bytes);
     Offer();
   }
+  void Mark(PageFrameKind mark, uint32_t round) { listener_->OnRoundMark(mark, round); }
   void Finish() { listener_->OnPushFinished(); }
   void Fail(const absl::Status& status) { listener_->OnReceiverFailed(status); }
 

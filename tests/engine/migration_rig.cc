@@ -29,6 +29,7 @@ class MigrationRig::SourceFactory : public SourceMemoryFactory {
   absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& vm) override {
     if (!rig_->open_failure.ok()) return rig_->open_failure;
     auto memory = std::make_unique<FakeSourceMemory>(vm.layout());
+    rig_->source_memory = memory.get();
     for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
       for (uint64_t page = 0; page < vm.regions[region].layout.page_count(); ++page) {
         PageId id{region, page};
@@ -68,15 +69,27 @@ class MigrationRig::GuestFactory : public GuestMemoryFactory {
   MigrationRig* const rig_;
 };
 
+namespace {
+
+VmDescription DescribeSource(const RigOptions& options) {
+  VmDescription vm = DescribeVm(options.layout, options.vm_running);
+  vm.direct_io = options.direct_io;
+  vm.guest_may_discard = options.guest_may_discard;
+  return vm;
+}
+
+}  // namespace
+
 MigrationRig::MigrationRig(const RigOptions& rig_options)
     : options(rig_options),
       clock(rig_options.seed.has_value() ? ManualClock(*rig_options.seed) : ManualClock()),
-      source_vmm(&source_threads.control, &vm, DescribeVm(options.layout, options.vm_running)),
+      source_vmm(&source_threads.control, &vm, DescribeSource(options)),
       destination_vmm(&destination_threads.control, &vm, DescribeVm(options.layout, false)),
       source_transport(&network, &source_threads.control, &source_threads.demand,
                        &source_threads.bulk),
       destination_transport(&network, &destination_threads.control, &destination_threads.demand,
-                            &destination_threads.bulk) {
+                            &destination_threads.bulk),
+      writes(options.layout) {
   source_factory = std::make_unique<SourceFactory>(this);
   guest_factory = std::make_unique<GuestFactory>(this);
 }
@@ -110,12 +123,15 @@ void MigrationRig::StartSource() {
                            .vmm = &source_vmm,
                            .memory_factory = source_factory.get(),
                            .transport = &source_transport,
+                           .tracker_factory = &tracker_factory,
                            .push_order = std::make_unique<FakePushOrder>(),
                            .journal = &source_journal,
                            .observer = &source_observer},
       SourceSession::Options{.id = {1, 2, 3},
                              .quit_source = false,
                              .integrity = options.source_integrity,
+                             .mode = options.mode,
+                             .budgets = options.budgets,
                              .limits = limits});
   source_threads.control.Post([this] {
     source->Start([this](SessionResult result) { source_result = std::move(result); });
@@ -148,6 +164,25 @@ void MigrationRig::ExpectMemoryMoved() const {
       PageId page{region, index};
       EXPECT_EQ(guest->BytesOf(page),
                 std::vector<std::byte>(options.layout[region].page_size_bytes, source_byte(page)))
+          << "page " << index << " of region " << region;
+    }
+  }
+}
+
+void MigrationRig::WriteOnSource(PageId page, std::byte value) {
+  if (!vm.runs_on_source || source_memory == nullptr) return;
+  source_memory->Fill(page, value);
+  writes.Write(page);
+}
+
+void MigrationRig::ExpectMemoryEqual() const {
+  ASSERT_NE(guest, nullptr);
+  for (RegionIndex region = 0; region < options.layout.size(); ++region) {
+    const uint64_t page_bytes = options.layout[region].page_size_bytes;
+    for (uint64_t index = 0; index < options.layout[region].page_count(); ++index) {
+      std::vector<std::byte> bytes(page_bytes);
+      ASSERT_TRUE(source_memory->Read(region, index * page_bytes, bytes).ok());
+      EXPECT_EQ(guest->BytesOf({region, index}), bytes)
           << "page " << index << " of region " << region;
     }
   }

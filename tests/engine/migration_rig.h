@@ -9,6 +9,7 @@
 
 #include "engine/destination_session.h"
 #include "engine/source_session.h"
+#include "fakes/fake_dirty_tracker.h"
 #include "fakes/fake_guest_memory.h"
 #include "fakes/fake_journal.h"
 #include "fakes/fake_network.h"
@@ -36,6 +37,10 @@ struct RigOptions {
   bool huge_pages = false;
   IntegrityWish source_integrity = IntegrityWish::kDefault;
   IntegrityWish destination_integrity = IntegrityWish::kDefault;
+  MigrationMode mode = MigrationMode::kPostCopy;
+  PreCopyBudgets budgets;
+  bool direct_io = false;
+  bool guest_may_discard = true;
   MemoryLayout layout = {{"ram0", 64 * 4096, 4096}, {"ram1", 16 * 4096, 4096}};
 };
 
@@ -60,6 +65,10 @@ class MigrationRig {
   std::byte source_byte(PageId page) const;
   // Every page of the destination holds the source's bytes (absent ones zero).
   void ExpectMemoryMoved() const;
+  // The guest on the source fills a page, if its VM runs there; the tracker sees it.
+  void WriteOnSource(PageId page, std::byte value);
+  // Every page of the destination holds what the source's holds in the end.
+  void ExpectMemoryEqual() const;
   // What must hold however it ended.
   void ExpectOneOwner() const;
   // It failed, and the VM is where it was, as it was.
@@ -79,11 +88,14 @@ class MigrationRig {
   RecordingObserver source_observer, destination_observer;
   FakeSourceTransport source_transport;
   FakeDestinationTransport destination_transport;
-  absl::Status open_failure;         // of the source's memory
-  absl::Status map_failure;          // of its allocation map
-  absl::Status check_failure;        // of the destination's memory, before anybody came
-  absl::Status arm_failure;          // of the destination's memory
-  FakeGuestMemory* guest = nullptr;  // once armed; outlives the destination's session
+  absl::Status open_failure;                  // of the source's memory
+  absl::Status map_failure;                   // of its allocation map
+  absl::Status check_failure;                 // of the destination's memory, before anybody came
+  absl::Status arm_failure;                   // of the destination's memory
+  FakeGuestMemory* guest = nullptr;           // once armed; outlives the destination's session
+  FakeSourceMemory* source_memory = nullptr;  // once opened; the source's session has it
+  FakeWrites writes;
+  FakeDirtyTrackerFactory tracker_factory{&writes};
   SessionLimits limits;
 
   std::optional<SessionResult> source_result, destination_result;

@@ -193,6 +193,28 @@ absl::Status FakeGuestMemory::Punch(PageRun run) {
   return absl::OkStatus();
 }
 
+absl::Status FakeGuestMemory::Overwrite(PageRun run, std::span<const std::byte> data) {
+  std::lock_guard lock(mutex_);
+  if (gone_) return absl::NotFoundError("the VM's process is gone");
+  FAULTLINE_CHECK(!disarmed_);
+  for (uint64_t i = 0; i < run.count; ++i) {
+    const PageId id{run.region, run.first + i};
+    Page& page = At(id);
+    FAULTLINE_CHECK(page.present && table_->Get(id) == PageState::kInstalled);
+    std::copy_n(data.data() + i * page.bytes.size(), page.bytes.size(), page.bytes.begin());
+  }
+  return absl::OkStatus();
+}
+
+absl::Status FakeGuestMemory::MakeMissing(PageRun run) {
+  std::lock_guard lock(mutex_);
+  if (gone_) return absl::NotFoundError("the VM's process is gone");
+  FAULTLINE_CHECK(!disarmed_);
+  Remove(run);
+  table_->MakeMissing(run);
+  return absl::OkStatus();
+}
+
 absl::Status FakeGuestMemory::Wake(PageRun run) {
   Calls calls;
   {

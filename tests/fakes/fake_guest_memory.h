@@ -79,6 +79,9 @@ class FakeGuestMemory : public GuestMemory {
   InstallResult Install(PageRun run, std::span<const std::byte> data) override;
   InstallResult InstallZeros(PageRun run) override;
   absl::Status Punch(PageRun run) override;
+  absl::Status CheckPreCopy() const override { return absl::OkStatus(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
+  absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override;
   absl::Status Disarm() override;
   std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;

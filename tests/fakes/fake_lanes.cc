@@ -47,7 +47,7 @@ absl::StatusOr<Chunk> ParseChunk(std::span<const std::byte> bytes, const LaneTer
   const uint64_t data_bytes = frame.kind == PageFrameKind::kData
                                   ? frame.run.count * terms.layout[frame.run.region].page_size_bytes
                                   : 0;
-  const bool checked = terms.integrity && frame.kind != PageFrameKind::kFinished;
+  const bool checked = terms.integrity && HasPages(frame.kind);
   if (bytes.size() != kPageFrameBytes + data_bytes + (checked ? kPageDigestBytes : 0)) {
     return absl::InvalidArgumentError("a page frame with the wrong number of bytes");
   }
@@ -147,7 +147,7 @@ void FakePageReader::OnBytes(const FakeSocket::Bytes& bytes) {
   auto chunk = ParseChunk(bytes, terms_);
   if (!chunk.ok()) return Fail(chunk.status());
   const PageRun run = chunk->frame.run;
-  if (chunk->frame.kind == PageFrameKind::kFinished || run.count != 1) {
+  if (!HasPages(chunk->frame.kind) || run.count != 1) {
     return Fail(absl::InvalidArgumentError("bad page frame from the peer: not one page"));
   }
   listener_->OnPage({run.region, run.first}, chunk->data, chunk->digest);
@@ -175,15 +175,26 @@ void FakePushLane::Start(const SourceMemory* memory, Listener* listener) {
   socket_->set_on_drained([this] { OnDrained(); });
 }
 
+bool FakePushLane::HasRoom() {
+  if (socket_ == nullptr) return false;
+  if (socket_->bytes_in_flight() < socket_->network()->push_window_bytes()) return true;
+  writable_wanted_ = true;
+  return false;
+}
+
+bool FakePushLane::TryMark(PageFrameKind mark, uint32_t round) {
+  FAULTLINE_CHECK(bulk_->IsCurrent() && memory_ != nullptr && !finished_);
+  if (!HasRoom()) return false;
+  socket_->Send(FrameOf({mark, {0, round, 0}}));
+  bytes_sent_ += kPageFrameBytes;
+  return true;
+}
+
 bool FakePushLane::TryPush(PageRun run) {
   FAULTLINE_CHECK(bulk_->IsCurrent() && memory_ != nullptr && !run.empty());
   FAULTLINE_CHECK(run.count == 1 ||
                   run.count * memory_->layout()[run.region].page_size_bytes <= kFakeRunBytesMax);
-  if (socket_ == nullptr) return false;
-  if (socket_->bytes_in_flight() >= socket_->network()->push_window_bytes()) {
-    writable_wanted_ = true;
-    return false;
-  }
+  if (!HasRoom()) return false;
   const FakeSocket::Bytes data = BytesOf(*memory_, run);
   const std::span<const std::byte> bytes(data);
   const uint64_t page_bytes = data.size() / run.count;
@@ -263,6 +274,9 @@ void FakePushReceiver::OnBytes(FakeSocket::Bytes bytes) {
   if (chunk->frame.kind == PageFrameKind::kFinished) {
     finished_ = true;
     return listener_->OnPushFinished();
+  }
+  if (!HasPages(chunk->frame.kind)) {
+    return listener_->OnRoundMark(chunk->frame.kind, static_cast<uint32_t>(chunk->frame.run.first));
   }
   if (chunk->frame.kind == PageFrameKind::kPacked) {
     return Fail(absl::InvalidArgumentError("bad page frame from the peer: packed"));

@@ -59,11 +59,13 @@ class FakePushLane : public PushLane {
   void Start(const SourceMemory* memory, Listener* listener) override;
   uint64_t run_bytes_max() const override { return kFakeRunBytesMax; }
   bool TryPush(PageRun run) override;
+  bool TryMark(PageFrameKind mark, uint32_t round) override;
   void Finish() override;
   uint64_t bytes_sent() const override { return bytes_sent_; }
   void Stop() override;
 
  private:
+  bool HasRoom();
   void OnDrained();
   void Fail(const absl::Status& status);
 

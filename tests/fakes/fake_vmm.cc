@@ -67,6 +67,16 @@ void FakeSourceVmm::Prepare(VmmDescribed done) {
   });
 }
 
+void FakeSourceVmm::SetPaused(bool paused, VmmDone done) {
+  Begin(paused ? "Pause" : "Continue", [this, paused, done = std::move(done)](auto status) {
+    if (status.ok()) {
+      vm_->runs_on_source = !paused && description_.running;
+      vm_->Note();
+    }
+    done(status);
+  });
+}
+
 void FakeSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
   // One that was paused before stopped at a moment that nobody has seen.

@@ -99,6 +99,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
   const std::vector<std::byte>& device_state() const { return device_state_; }
 
   void Prepare(VmmDescribed done) override;
+  void SetPaused(bool paused, VmmDone done) override;
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;

@@ -49,7 +49,7 @@ void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
     FAULTLINE_CHECK(frame.ok() || !beside_rdma.ok() ||
                     beside_rdma->kind == PageFrameKind::kReadable);
     if (!frame.ok()) frame = beside_rdma;
-    if (!frame.ok() || frame->kind == PageFrameKind::kFinished) return;
+    if (!frame.ok() || !HasPages(frame->kind)) return;
     const RegionLayout& region = layout[frame->run.region];
     FAULTLINE_CHECK(frame->run.end() <= region.page_count());
     FAULTLINE_CHECK(frame->packed_bytes < frame->run.count * region.page_size_bytes);

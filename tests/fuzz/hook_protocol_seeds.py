@@ -28,6 +28,9 @@ seeds = {
     "take": message(3),
     "release": message(4),
     "ping": message(5),
+    "track": message(6, arm([(7, 0, 1 << 30, 4096)], features=0xb001)[32:]),
+    "track_device": message(6, arm([(7, 0, 1 << 30, 1 << 21)], flags=1)[32:]),
+    "untrack": message(7),
     "unknown": message(4000),
     "empty": b"",
 }

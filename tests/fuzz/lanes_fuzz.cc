@@ -69,7 +69,10 @@ class Script {
               (word & 0x40) != 0 ? PackAlgorithm::kZstd : PackAlgorithm::kLz4, word);
           break;
         default:
-          if ((word & 0x40) != 0) {
+          if ((word & 0x48) == 0x48) {
+            Header({(word & 0x20) != 0 ? PageFrameKind::kRoundEnd : PageFrameKind::kRoundBegin,
+                    {0, uint64_t{1} + input_->U8(), 0}});
+          } else if ((word & 0x40) != 0) {
             Header({PageFrameKind::kFinished, {}, PackAlgorithm::kNone, 0});
           } else {
             Run(PageFrameKind::kZero, PackAlgorithm::kNone, word);
@@ -324,6 +327,11 @@ class ReceiverPart : public Part, public PushReceiver::Listener {
     }
     log.Add(run, bytes, digest);
     return true;
+  }
+  void OnRoundMark(PageFrameKind mark, uint32_t round) override {
+    FAULTLINE_CHECK(!HasPages(mark) && mark != PageFrameKind::kFinished && !finished_);
+    FAULTLINE_CHECK(round >= 1 && round <= kRoundMax);
+    log.Add("mark");
   }
   void OnPushFinished() override {
     FAULTLINE_CHECK(!std::exchange(finished_, true));

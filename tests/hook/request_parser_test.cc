@@ -50,6 +50,19 @@ TEST(RequestParserTest, ReadsAnArm) {
   EXPECT_EQ(parsed.request.regions[1].size, 8192u);
 }
 
+TEST(RequestParserTest, ATrackIsReadAsAnArm) {
+  std::vector<uint8_t> bytes = MakeArm(kHookArmHasDevice, 0xb001, {GoodRegion(7)});
+  bytes[6] = kHookTypeTrack;
+  Parsed parsed = Parse(bytes);
+  ASSERT_EQ(parsed.status, kHookStatusOk);
+  EXPECT_EQ(parsed.request.header.type, kHookTypeTrack);
+  EXPECT_EQ(parsed.request.arm.features, 0xb001u);
+  EXPECT_EQ(parsed.request.regions[0].inode, 7u);
+  bytes.pop_back();
+  EXPECT_EQ(Parse(bytes).status, kHookStatusBadRequest);
+  EXPECT_EQ(Parse(MakeMessage(1, kHookTypeUntrack)).status, kHookStatusOk);
+}
+
 TEST(RequestParserTest, AcceptsTheMostRegions) {
   std::vector<HookRegion> regions;
   for (uint64_t i = 0; i < HOOK_REGIONS_MAX; ++i) regions.push_back(GoodRegion(i));
@@ -128,6 +141,8 @@ TEST(RequestParserTest, WireBytesAreFrozen) {
   EXPECT_EQ(arm[65], 0x10);  // file_offset
   EXPECT_EQ(arm[73], 0x20);  // size
   EXPECT_EQ(arm[81], 0x10);  // page_size
+  EXPECT_EQ(kHookTypeTrack, 6);
+  EXPECT_EQ(kHookTypeUntrack, 7);
 }
 
 }  // namespace

@@ -298,5 +298,28 @@ TEST(UffdMemory, NoHugePageLeftIsNoSpace) {
   munmap(base, pages * kHugePageBytes);
 }
 
+// Huge pages that are claimed by mappings and files and not taken yet.
+uint64_t ClaimedHugePages() {
+  uint64_t pages = 0;
+  std::ifstream("/sys/kernel/mm/hugepages/hugepages-2048kB/resv_hugepages") >> pages;
+  return pages;
+}
+
+TEST(UffdMemory, HugePagesThatAreMissingAgainAreStillTheVms) {
+  UffdHarness harness(RamKind::kHugetlb);
+  const uint64_t claimed = ClaimedHugePages();
+  std::vector<std::byte> bytes(3 * kHugePageBytes, std::byte{5});
+  ASSERT_EQ(harness.memory().Install({0, 0, 3}, bytes).outcome, InstallOutcome::kDone);
+  EXPECT_EQ(ClaimedHugePages(), claimed - 3);
+  ASSERT_TRUE(harness.memory().table().ChangeMissing({0, 0, 3}, PageState::kInstalled) == 3);
+  absl::Status status = harness.memory().MakeMissing({0, 1, 2});
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ClaimedHugePages(), claimed - 1);
+  bytes.resize(kHugePageBytes);
+  status = harness.memory().Overwrite({0, 0, 1}, bytes);
+  EXPECT_TRUE(status.ok()) << status;
+  EXPECT_EQ(ClaimedHugePages(), claimed - 1);
+}
+
 }  // namespace
 }  // namespace faultline

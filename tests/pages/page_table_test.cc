@@ -160,6 +160,23 @@ TEST(PageTable, EachPageLeavesMissingOnceUnderThreads) {
   EXPECT_EQ(table->CountPages(PageState::kMissing), kPages + 1 - won);
 }
 
+TEST(PageTable, PreCopiedPagesCanBeMissingAgain) {
+  MemoryLayout layout = TwoRegions(70, 3);
+  Memory memory(layout);
+  auto table = PageTable::Format(memory.bytes(), layout);
+  table->ChangeMissing({0, 0, 70}, PageState::kInstalled);
+  table->ChangeMissing({1, 0, 2}, PageState::kAbsent);
+  table->MakeMissing({0, 30, 5});
+  table->MakeMissing({0, 33, 4});
+  table->MakeMissing({1, 0, 3});
+  EXPECT_EQ(table->missing_pages(), 7u + 3u);
+  EXPECT_EQ(table->CountPages(PageState::kMissing), 10u);
+  EXPECT_EQ(table->FindMissing({0, 0, 70}), (PageRun{0, 30, 7}));
+  EXPECT_EQ(table->Get({0, 29}), PageState::kInstalled);
+  EXPECT_EQ(table->Get({0, 37}), PageState::kInstalled);
+  EXPECT_EQ(table->ChangeMissing({0, 0, 70}, PageState::kInstalled), 7u);
+}
+
 TEST(PageTable, OpenTakesOverWhatAnotherWrote) {
   MemoryLayout layout = TwoRegions(70, 3);
   Memory memory(layout);

@@ -10,7 +10,8 @@ namespace {
 INSTANTIATE_TEST_SUITE_P(
     All, PushOrderContract,
     testing::Values(PushOrderCase{"Plain", [] { return *MakePushOrder("plain"); }},
-                    PushOrderCase{"FaultAround", [] { return *MakePushOrder("fault-around"); }}),
+                    PushOrderCase{"FaultAround", [] { return *MakePushOrder("fault-around"); }},
+                    PushOrderCase{"HotFirst", [] { return *MakePushOrder("hot-first"); }}),
     [](const auto& tested) { return std::string(tested.param.name); });
 
 constexpr uint64_t kRunBytes = 64 * 4096;
@@ -118,6 +119,51 @@ TEST(FaultAroundOrder, ForgetsTheOldestOfManyDemands) {
   for (uint64_t i = 1; i <= 40; ++i) order.OnDemand({0, i * 100});
   for (uint64_t i = 40; i > 24; --i) EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, i * 100 + 1, 1}));
   EXPECT_EQ(order.Next(kRunBytes).first, 0u);
+}
+
+TEST(HotFirstOrder, WhatWasWrittenLastComesFirstBehindWhatIsNeeded) {
+  const MemoryLayout layout = {{"ram", 4096 * 4096, 4096}};
+  WriteHistory history(layout);
+  auto scan = [&](std::initializer_list<PageRun> runs) {
+    PageSet written(layout);
+    for (const PageRun& run : runs) written.Add(run);
+    history.NoteScan(written);
+  };
+  scan({{0, 3000, 2}, {0, 2000, 4}});
+  scan({{0, 2000, 1}, {0, 1000, 1}});
+  HotFirstOrder order;
+  order.SetHistory(&history);
+  StartFull(&order);
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 2000, 1})) << "in both";
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 1000, 1}));
+  order.OnDemand({0, 500});
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 501, 64}));
+  order.OnDemand({0, 2002});
+  while (order.Next(kRunBytes).first != 1986) continue;  // around that page
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 2001, 1}));
+  EXPECT_EQ(order.Next(kRunBytes).first, 565u) << "and what was left around the other";
+}
+
+TEST(HotFirstOrder, PagesOfOneHeatComeInOrder) {
+  const MemoryLayout layout = {{"ram", 4096 * 4096, 4096}};
+  WriteHistory history(layout);
+  PageSet written(layout);
+  written.Add({0, 3000, 100});
+  written.Add({0, 40, 2});
+  history.NoteScan(written);
+  HotFirstOrder order;
+  order.SetHistory(&history);
+  StartFull(&order);
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 40, 2}));
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 3000, 64}));
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 3064, 36}));
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 0, 40}));
+  order.Start(layout, [] {
+    AllocationMap map(1);
+    map[0].Add(0, 100);
+    return map;
+  }());
+  EXPECT_EQ(order.Next(kRunBytes), (PageRun{0, 0, 64})) << "a history counts once";
 }
 
 TEST(PageBitmap, FindsAcrossWordBoundaries) {

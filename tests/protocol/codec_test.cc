@@ -177,7 +177,7 @@ TEST(CodecTest, HelloIsChecked) {
   ExpectRefused(with(4, 2, 2), "Hello", "version_max");
   ExpectRefused(with(8, 0, 1), "Hello", "role");
   ExpectRefused(with(8, 6, 1), "Hello", "role");
-  EXPECT_TRUE(DecodeMessage(with(10, 0xffff, 2)).ok()) << "reserved for later versions";
+  EXPECT_TRUE(DecodeMessage(with(10, 0xffff, 2)).ok()) << "wishes that later versions may have";
 }
 
 TEST(CodecTest, AnswersToHelloAreChecked) {
@@ -188,8 +188,8 @@ TEST(CodecTest, AnswersToHelloAreChecked) {
   Store(welcome, kMessageHeaderBytes + 6, 2, 1);
   ExpectRefused(welcome, "Welcome", "integrity");
   welcome = Encode(Welcome{});
-  Store(welcome, kMessageHeaderBytes + 7, 1, 1);
-  ExpectRefused(welcome, "Welcome", "reserved");
+  Store(welcome, kMessageHeaderBytes + 7, 2, 1);
+  ExpectRefused(welcome, "Welcome", "pre_copy");
   std::vector<std::byte> error = Encode(PeerError{PeerErrorCode::kBusy, "x"});
   Store(error, kMessageHeaderBytes + 4, 11, 2);
   ExpectRefused(error, "PeerError", "code");
@@ -214,6 +214,54 @@ TEST(CodecTest, IntegrityIsSaidWhereOlderReleasesLookedAtNothing) {
   for (std::optional<uint64_t> digest : {std::optional<uint64_t>(), std::optional<uint64_t>(5)}) {
     const DeviceStateEnd state{.bytes_total = 0x1234, .digest = digest};
     EXPECT_TRUE(DecodeMessage(Encode(state))->message == Message(state));
+  }
+}
+
+TEST(CodecTest, RoundsAreAskedForWhereOlderReleasesLookedAtNothing) {
+  Hello hello{.pre_copy = true};
+  Welcome welcome{.pre_copy = true};
+  EXPECT_EQ(Hex(Encode(hello)).substr(36, 4), "0001");
+  EXPECT_EQ(Hex(Encode(welcome)).substr(28, 4), "0001");
+  EXPECT_TRUE(DecodeMessage(Encode(hello))->message == Message(hello));
+  EXPECT_TRUE(DecodeMessage(Encode(welcome))->message == Message(welcome));
+  std::vector<std::byte> later = Encode(hello);
+  Store(later, kMessageHeaderBytes + 11, 2, 1);
+  EXPECT_FALSE(std::get<Hello>(DecodeMessage(later)->message).pre_copy);
+}
+
+TEST(CodecTest, StillDirtyIsPackedAndChecked) {
+  StillDirty most{.region = 1, .ranges = {}};
+  for (uint64_t i = 0; i < kRangesPerMessageMax; ++i) most.ranges.push_back({2 * i, 2 * i + 1});
+  EXPECT_EQ(Encode(most).size(), kMessageHeaderBytes + 8 + 2 * kRangesPerMessageMax);
+  EXPECT_TRUE(DecodeMessage(Encode(most))->message == Message(most));
+  const uint64_t pages_max = kRegionBytesMax / kPageBytesMin;
+  const StillDirty last{.region = 0, .ranges = {{0, 1}, {pages_max - 1, pages_max}}};
+  EXPECT_TRUE(DecodeMessage(Encode(last))->message == Message(last));
+
+  auto dirty = [](std::vector<uint8_t> tail, uint32_t count) {
+    std::vector<std::byte> payload(8);
+    Store(payload, 4, count, 4);
+    for (uint8_t byte : tail) payload.push_back(std::byte{byte});
+    return Wrap(24, payload);
+  };
+  EXPECT_TRUE(DecodeMessage(dirty({1, 2}, 1)).ok());
+  ExpectRefused(dirty({1, 2}, 2), "StillDirty", "ranges.count");
+  ExpectRefused(dirty({1, 0x80}, 1), "StillDirty", "ranges.count");
+  ExpectRefused(dirty({0x80, 0, 0}, 1), "StillDirty", "ranges.gap");  // not the shortest form
+  ExpectRefused(dirty({0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 0}, 1), "StillDirty", "ranges.gap");
+  ExpectRefused(dirty({0xff, 0xff, 0xff, 0xff, 0xff, 0x7f, 0}, 1), "StillDirty", "ranges");
+  std::vector<std::byte> region = dirty({1, 2}, 1);
+  Store(region, kMessageHeaderBytes, kRegionsMax, 4);
+  ExpectRefused(region, "StillDirty", "region");
+
+  StillDirtyEnd end{.round = 1, .dirty_pages = 2, .digest = 3};
+  EXPECT_TRUE(DecodeMessage(Encode(end))->message == Message(end));
+  for (Message message : {Message(end), Message(RoundReceived{1})}) {
+    std::vector<std::byte> bytes = Encode(message);
+    Store(bytes, kMessageHeaderBytes, 0, 4);
+    ExpectRefused(bytes, MessageName(message), "round");
+    Store(bytes, kMessageHeaderBytes, kRoundMax + 1, 4);
+    ExpectRefused(bytes, MessageName(message), "round");
   }
 }
 

@@ -63,6 +63,10 @@ inline std::vector<GoldenMessage> GoldenMessages() {
       {"Mismatch", Mismatch{{1, 2, 3}},
        "1600000014000000010000000200000000000000"
        "0300000000000000"},
+      {"RoundReceived", RoundReceived{0x1234}, "170000000400000034120000"},
+      {"StillDirty", StillDirty{1, {{2, 5}, {7, 8}, {0x1234, 0x5678}}},
+       "1800000011000000010000000300000002020200ac24c38801"},
+      {"StillDirtyEnd", StillDirtyEnd{3, 0x1234}, "190000000c000000030000003412000000000000"},
   };
 }
 

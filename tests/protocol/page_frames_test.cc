@@ -53,6 +53,20 @@ TEST(PageFramesTest, TheWireFormatIsWhatItWas) {
   EXPECT_EQ(Hex(Frame(3, {})), "030000000000000000000000000000000000000000000000");
   EXPECT_EQ(Hex(Packed(4, {1, 2, 3}, 1, 0x01020304)),
             "040001000100000002000000000000000300000004030201");
+  EXPECT_EQ(Hex(Frame(5, {0, 0x1234, 0})), "050000000000000034120000000000000000000000000000");
+  EXPECT_EQ(Hex(Frame(6, {0, 0x1234, 0})), "060000000000000034120000000000000000000000000000");
+}
+
+TEST(PageFramesTest, AMarkNamesItsRoundAndNoPages) {
+  for (uint32_t kind : {5, 6}) {
+    ExpectRefused(Frame(kind, {0, 0, 0}), "round");
+    ExpectRefused(Frame(kind, {0, kRoundMax + 1, 0}), "round");
+    ExpectRefused(Frame(kind, {0, ~uint64_t{0}, 0}), "round");
+    ExpectRefused(Frame(kind, {1, 1, 0}), "pages");
+    ExpectRefused(Frame(kind, {0, 1, 1}), "pages");
+    ExpectRefused(Packed(kind, {0, 1, 0}, 1, 0), "algorithm");
+    ExpectRefused(Packed(kind, {0, 1, 0}, 0, 1), "packed bytes");
+  }
 }
 
 TEST(PageFramesTest, CheckSumsComeBack) {
@@ -70,7 +84,8 @@ TEST(PageFramesTest, ComeBack) {
   }
   for (const PageFrame& frame :
        {PageFrame{PageFrameKind::kData, {0, 240, 16}}, PageFrame{PageFrameKind::kZero, {1, 2, 1}},
-        PageFrame{PageFrameKind::kFinished, {}},
+        PageFrame{PageFrameKind::kFinished, {}}, PageFrame{PageFrameKind::kRoundBegin, {0, 1, 0}},
+        PageFrame{PageFrameKind::kRoundEnd, {0, kRoundMax, 0}},
         PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 1},
         PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kLz4, 65535},
         PageFrame{PageFrameKind::kPacked, {0, 240, 16}, PackAlgorithm::kZstd, 1},
@@ -132,7 +147,7 @@ TEST(PageFramesTest, ARequestThatChangedOnItsWayIsFoundOut) {
 
 TEST(PageFramesTest, AFrameIsInsideTheVmAndNotTooLong) {
   ExpectRefused(Frame(0, {0, 0, 1}), "kind");
-  ExpectRefused(Frame(5, {0, 0, 1}), "kind");
+  ExpectRefused(Frame(7, {0, 0, 1}), "kind");
   ExpectRefused(Frame(1, {2, 0, 1}), "region");
   ExpectRefused(Frame(1, {0, 256, 1}), "first page");
   ExpectRefused(Frame(1, {0, 0, 0}), "pages");
@@ -165,12 +180,12 @@ TEST(PageFramesTest, PackingIsNamedAndSavesBytes) {
 TEST(PageFramesTest, RandomBytesNeverGiveARunOutsideTheVm) {
   std::mt19937_64 random(7);
   for (int round = 0; round < 100000; ++round) {
-    const uint32_t kind = 1 + random() % 4;
+    const uint32_t kind = 1 + random() % 6;
     const PageRun run = {static_cast<RegionIndex>(random() % 3), random() % 300, random() % 20};
     FrameBytes bytes = kind == 4 ? Packed(kind, run, 1, random() % 0x20000) : Frame(kind, run);
     if (random() % 2 == 0) bytes[random() % bytes.size()] = static_cast<std::byte>(random());
     auto frame = DecodePageFrame(bytes, kLayout, kRunBytesMax);
-    if (!frame.ok() || frame->kind == PageFrameKind::kFinished) continue;
+    if (!frame.ok() || !HasPages(frame->kind)) continue;
     ASSERT_LT(frame->run.region, kLayout.size());
     const RegionLayout& region = kLayout[frame->run.region];
     ASSERT_GT(frame->run.count, 0u);

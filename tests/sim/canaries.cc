@@ -34,6 +34,10 @@ constexpr const char* kNames[] = {
     "stays-paused",
     "outcome-believed",
     "mismatch-installed",
+    "scan-forgets-page",
+    "overwrite-lost",
+    "old-stays",
+    "holes-unnoticed",
 };
 
 // The check sum of what a broken engine makes of what came: it is not found out by its own check.
@@ -70,6 +74,15 @@ class BrokenMemory : public GuestMemory {
   absl::Status Punch(PageRun run) override {
     if (canary_ == Canary::kDiscardNotPunched) return absl::OkStatus();
     return inner_->Punch(run);
+  }
+  absl::Status CheckPreCopy() const override { return inner_->CheckPreCopy(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override {
+    if (canary_ == Canary::kOverwriteLost) return absl::OkStatus();
+    return inner_->Overwrite(run, data);
+  }
+  absl::Status MakeMissing(PageRun run) override {
+    if (canary_ == Canary::kOldStays) return absl::OkStatus();
+    return inner_->MakeMissing(run);
   }
   absl::Status Wake(PageRun run) override { return inner_->Wake(run); }
   absl::Status Disarm() override { return inner_->Disarm(); }
@@ -158,6 +171,9 @@ class BrokenReceiver : public PushReceiver, public PushReceiver::Listener {
     if (canary_ == Canary::kMismatchInstalled) digest = Refit(digest, run, bytes);
     return listener_->OnRun(run, bytes, digest);
   }
+  void OnRoundMark(PageFrameKind mark, uint32_t round) override {
+    listener_->OnRoundMark(mark, round);
+  }
   void OnPushFinished() override { listener_->OnPushFinished(); }
   void OnReceiverFailed(absl::Status status) override {
     listener_->OnReceiverFailed(std::move(status));
@@ -183,6 +199,7 @@ class GreedyOrder : public PushOrder {
  public:
   explicit GreedyOrder(std::unique_ptr<PushOrder> inner) : inner_(std::move(inner)) {}
 
+  void SetHistory(const WriteHistory* history) override { inner_->SetHistory(history); }
   void Start(const MemoryLayout& layout, const AllocationMap&) override {
     everything_.clear();
     for (const RegionLayout& region : layout)
@@ -263,7 +280,8 @@ std::optional<Canary> CanaryNamed(std::string_view name) {
 
 std::unique_ptr<GuestMemory> Saboteur::BreakMemory(std::unique_ptr<GuestMemory> memory) {
   const bool broken = Is(Canary::kInstallOverwrites) || Is(Canary::kDiscardForgotten) ||
-                      Is(Canary::kDiscardNotPunched) || Is(Canary::kZeroWaiterLost);
+                      Is(Canary::kDiscardNotPunched) || Is(Canary::kZeroWaiterLost) ||
+                      Is(Canary::kOverwriteLost) || Is(Canary::kOldStays);
   if (broken) memory = std::make_unique<BrokenMemory>(std::move(memory), canary_, &unanswered_);
   memory_ = memory.get();
   return memory;

@@ -47,6 +47,10 @@ enum class Canary : uint8_t {
   kStaysPaused,             // a VM that was paused for want of memory is never let go on
   kOutcomeBelieved,         // the VM's owner believes whoever says that it stayed with the source
   kMismatchInstalled,       // what changed on its way is put in all the same
+  kScanForgetsPage,         // a scan leaves a page out that was written
+  kOverwriteLost,           // a page that comes a second time is not put in
+  kOldStays,                // what was written after it was sent stays at the destination
+  kHolesUnnoticed,          // pages that the guest gave up after they were sent are taken for data
 };
 
 // In the order of their values; kNone is not among them.

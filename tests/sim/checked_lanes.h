@@ -90,6 +90,7 @@ class RepeatingOrder : public PushOrder {
   RepeatingOrder(std::unique_ptr<PushOrder> inner, uint64_t twice_percent, uint64_t seed)
       : inner_(std::move(inner)), twice_percent_(twice_percent), random_(seed) {}
 
+  void SetHistory(const WriteHistory* history) override { inner_->SetHistory(history); }
   void Start(const MemoryLayout& layout, const AllocationMap& map) override {
     last_ = {};
     inner_->Start(layout, map);

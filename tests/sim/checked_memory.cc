@@ -48,7 +48,7 @@ InstallResult CheckedMemory::Install(PageRun run, std::span<const std::byte> dat
 
 void CheckedMemory::CheckBrought(PageId page, std::span<const std::byte> bytes) {
   const bool is_first = parts_.facts->brought.insert(page).second;
-  if (parts_.facts->called_off()) return;
+  if (parts_.facts->called_off() || parts_.facts->before_freeze()) return;
   if (!is_first) Fail("brought twice", page);
   // Until its discard has been read nobody can know better, and nobody looks at it.
   if (parts_.model->InDiscard(page)) return;
@@ -81,6 +81,26 @@ absl::Status CheckedMemory::Punch(PageRun run) {
     parts_.facts->discards_in_hand.erase(page);
   }
   return parts_.memory->Punch(run);
+}
+
+absl::Status CheckedMemory::Overwrite(PageRun run, std::span<const std::byte> data) {
+  parts_.lifeline->Step();
+  parts_.trace->NotePages(Side::kDestination, "overwrites", run);
+  if (!parts_.facts->before_freeze() && !parts_.facts->called_off()) {
+    Fail("overwritten though its round is over", {run.region, run.first});
+  }
+  return parts_.memory->Overwrite(run, data);
+}
+
+absl::Status CheckedMemory::MakeMissing(PageRun run) {
+  parts_.lifeline->Step();
+  parts_.trace->NotePages(Side::kDestination, "makes missing", run);
+  for (uint64_t index = run.first; index < run.end(); ++index) {
+    const PageId page{run.region, index};
+    parts_.facts->brought.erase(page);
+    if (parts_.facts->handed_over()) Fail("taken out after the handover", page);
+  }
+  return parts_.memory->MakeMissing(run);
 }
 
 absl::Status CheckedMemory::Disarm() {

@@ -38,6 +38,8 @@ struct MemoryFacts {
   // it.
   bool called_off() const { return vm->runs_on_source; }
   bool handed_over() const { return source_journal->Has(JournalPhase::kCommitted); }
+  // What arrives may be old again: the VM writes on. It may come several times.
+  bool before_freeze() const { return !source_journal->Has(JournalPhase::kFrozen); }
 };
 
 // Holds the memory for one engine process: it ends with that process, and the memory stays, armed.
@@ -64,6 +66,9 @@ class CheckedMemory : public GuestMemory {
   InstallResult Install(PageRun run, std::span<const std::byte> data) override;
   InstallResult InstallZeros(PageRun run) override;
   absl::Status Punch(PageRun run) override;
+  absl::Status CheckPreCopy() const override { return parts_.memory->CheckPreCopy(); }
+  absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
+  absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override { return parts_.memory->Wake(run); }
   absl::Status Disarm() override;
 

@@ -122,6 +122,7 @@ void Guest::Actor::ActOnSource() {
     return Check(memory.ReadWord(access_.page, access_.word), "on the source");
   }
   memory.WriteWord(access_.page, access_.word, access_.value);
+  guest_->parts_.writes->Write(access_.page);
   model().Write(access_.page, access_.word, access_.value);
 }
 

@@ -7,6 +7,7 @@
 #include <set>
 #include <vector>
 
+#include "fakes/fake_dirty_tracker.h"
 #include "fakes/fake_guest_memory.h"
 #include "fakes/fake_source_memory.h"
 #include "fakes/fake_vmm.h"
@@ -29,6 +30,7 @@ class Guest {
     ManualClock* clock = nullptr;
     const FakeVm* vm = nullptr;
     FakeSourceMemory* source_memory = nullptr;
+    FakeWrites* writes = nullptr;  // that are seen by who tracks them
     ModelMemory* model = nullptr;
     Trace* trace = nullptr;
     Watch* watch = nullptr;

@@ -161,6 +161,19 @@ void DrawLongPostCopy(Random& random, Plan* plan) {
   plan->faults.push_back(crash);
 }
 
+// The guest has more to do at the source then: it writes between all that pre-copy does.
+void DrawRounds(Random& random, Plan* plan) {
+  if (random.Chance(60)) return;
+  plan->mode = random.Chance(50) ? MigrationMode::kHybrid : MigrationMode::kPreCopy;
+  plan->budgets.rounds_max = static_cast<uint32_t>(random.LogBetween(1, 8));
+  plan->budgets.time_max_us = random.LogBetween(1'000, 10'000'000);
+  plan->budgets.downtime_max_us = random.LogBetween(10, 100'000);
+  plan->direct_io = random.Chance(25);
+  if (random.Chance(15)) plan->switch_after_us = random.LogBetween(1, 1'000'000);
+  plan->acts_before = static_cast<int>(random.LogBetween(1, 3'000));
+  if (random.Chance(30)) plan->zero_pages_percent = 30 + random.Below(50);
+}
+
 ConnectionRole DrawRole(Random& random) {
   static constexpr ConnectionRole kRoles[] = {ConnectionRole::kControl, ConnectionRole::kDemand,
                                               ConnectionRole::kBulk, ConnectionRole::kOutcome,
@@ -258,7 +271,9 @@ bool Plan::harmless_but_for_faults() const {
   });
   const bool layouts_fit =
       layout_twist == LayoutTwist::kNone || layout_twist == LayoutTwist::kOtherOrder;
-  return vmm_works && journal_failures.empty() && layouts_fit;
+  // Before the switch it is the reason to leave the VM where it is.
+  const bool map_needed = map_unreadable && mode != MigrationMode::kPostCopy;
+  return vmm_works && journal_failures.empty() && layouts_fit && !map_needed;
 }
 
 Plan DrawPlan(uint64_t seed) {
@@ -273,7 +288,10 @@ Plan DrawPlan(uint64_t seed) {
   DrawRecovery(recovery, &plan);
   const int64_t faults = random.Chance(20) ? 0 : random.LogBetween(1, 3);
   for (int64_t i = 0; i < faults; ++i) plan.faults.push_back(DrawFault(random));
-  if (recovery.Chance(15)) DrawLongPostCopy(recovery, &plan);
+  const bool long_post_copy = recovery.Chance(15);
+  if (long_post_copy) DrawLongPostCopy(recovery, &plan);
+  Random rounds(seed ^ 0x726f756e6473u);
+  if (!long_post_copy) DrawRounds(rounds, &plan);
   Random integrity(seed ^ 0x696e746567u);
   DrawIntegrity(integrity, &plan);
   return plan;
@@ -299,6 +317,13 @@ std::string DescribePlan(const Plan& plan) {
       plan.latency_us, plan.jitter_us, plan.bandwidth_bytes_per_second, plan.push_window_bytes,
       plan.push_order, plan.around_bytes, plan.answer_twice_percent, plan.push_twice_percent,
       plan.limits.silence_post_copy_us, plan.holds, plan.hold_us, plan.hold_interval_us);
+  if (plan.mode != MigrationMode::kPostCopy) {
+    text += fmt::format(
+        "  {}: {} rounds, {} us, downtime {} us{}{}\n", ModeName(plan.mode),
+        plan.budgets.rounds_max, plan.budgets.time_max_us, plan.budgets.downtime_max_us,
+        plan.direct_io ? ", direct I/O" : "",
+        plan.switch_after_us == 0 ? "" : fmt::format(", ended after {} us", plan.switch_after_us));
+  }
   text += fmt::format("  recovery: limit {} us; {} restarts of each side within {} us, die at {}\n",
                       plan.limits.recovery_timeout_us, plan.restarts, plan.restart_within_us,
                       fmt::join(plan.death_steps, " "));

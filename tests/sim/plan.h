@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "engine/round_policy.h"
 #include "engine/session_limits.h"
 #include "fakes/fake_vmm.h"
 #include "pages/memory_layout.h"
@@ -85,6 +86,12 @@ struct Plan {
   uint64_t device_state_bytes = 0;
   int device_touches = 0;            // pages that the devices read while they load
   uint64_t zero_pages_percent = 14;  // of the pages that the guest ever wrote
+
+  // What is sent before the switch, and when somebody has had enough of it (0: nobody).
+  MigrationMode mode = MigrationMode::kPostCopy;
+  PreCopyBudgets budgets;
+  bool direct_io = false;
+  int64_t switch_after_us = 0;
 
   // The hosts and what joins them.
   int64_t latency_us = 0;

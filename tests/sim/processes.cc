@@ -15,6 +15,7 @@ VmDescription Describe(const Plan& plan, MemoryLayout layout, bool running) {
   for (const RegionLayout& region : layout) vm.regions.push_back({.layout = region});
   vm.running = running;
   vm.guest_may_discard = plan.guest_discards;
+  vm.direct_io = plan.direct_io;
   vm.vmm_version = "fake VMM 1";
   return vm;
 }
@@ -55,11 +56,15 @@ IntegrityWish Wish(IntegrityWish drawn, const KeptMigration* kept) {
 // A process's hold on the source's memory, which outlives it.
 class HeldSourceMemory : public SourceMemory {
  public:
-  HeldSourceMemory(FakeSourceMemory* memory, bool forgets) : memory_(memory), forgets_(forgets) {}
+  HeldSourceMemory(FakeSourceMemory* memory, bool forgets, bool knows_no_holes)
+      : memory_(memory), forgets_(forgets), knows_no_holes_(knows_no_holes) {}
   const MemoryLayout& layout() const override { return memory_->layout(); }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override {
     absl::StatusOr<AllocationMap> map = memory_->ReadAllocationMap();
     if (!map.ok()) return map;
+    for (RegionIndex region = 0; knows_no_holes_ && region < layout().size(); ++region) {
+      (*map)[region].Add(0, layout()[region].page_count());
+    }
     for (PageRangeSet& pages : *map) {
       if (auto range = pages.FindFrom(0); forgets_ && range.has_value()) {
         pages.Remove(range->first, range->first + 1);
@@ -75,6 +80,49 @@ class HeldSourceMemory : public SourceMemory {
  private:
   FakeSourceMemory* const memory_;
   const bool forgets_;
+  const bool knows_no_holes_;
+};
+
+// A process's tracker: it ends with it, and so does the tracking.
+class HeldTracker : public DirtyTracker {
+ public:
+  // All arguments outlive it.
+  HeldTracker(const Surroundings& world, Lifeline* lifeline, bool needs_paused_vm)
+      : world_(world), lifeline_(lifeline), inner_(world.writes, needs_paused_vm) {}
+
+  bool needs_paused_vm() const override { return inner_.needs_paused_vm(); }
+  std::string_view mechanism() const override { return inner_.mechanism(); }
+  absl::Status Start() override {
+    lifeline_->Step();
+    world_.trace->Note(Side::kSource, "tracks");
+    ExpectStill();
+    return inner_.Start();
+  }
+  absl::Status Scan(PageRun run, PageRangeSet* written) override {
+    lifeline_->Step();
+    ExpectStill();
+    absl::Status status = inner_.Scan(run, written);
+    world_.trace->Note(Side::kSource, "scans", run.region, written->page_count());
+    if (auto first = written->FindFrom(0);
+        world_.saboteur->Is(Canary::kScanForgetsPage) && first.has_value()) {
+      written->Remove(first->first, first->first + 1);
+    }
+    return status;
+  }
+  absl::Status Stop() override {
+    world_.trace->Note(Side::kSource, "tracks no more");
+    return inner_.Stop();
+  }
+
+ private:
+  void ExpectStill() {
+    if (!needs_paused_vm() || !world_.vm->runs_on_source) return;
+    world_.watch->Fail("the VM runs during a scan that it must stand still for");
+  }
+
+  const Surroundings world_;
+  Lifeline* const lifeline_;
+  FakeDirtyTracker inner_;
 };
 
 }  // namespace
@@ -101,14 +149,29 @@ absl::Status HeldJournal::MakeDurable() {
 
 class SourceProcess::MemoryFactory : public SourceMemoryFactory {
  public:
-  MemoryFactory(FakeSourceMemory* memory, bool forgets) : memory_(memory), forgets_(forgets) {}
+  MemoryFactory(FakeSourceMemory* memory, const Saboteur* saboteur)
+      : memory_(memory), saboteur_(saboteur) {}
   absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription&) override {
-    return std::make_unique<HeldSourceMemory>(memory_, forgets_);
+    return std::make_unique<HeldSourceMemory>(memory_, saboteur_->Is(Canary::kMapForgetsPages),
+                                              saboteur_->Is(Canary::kHolesUnnoticed));
   }
 
  private:
   FakeSourceMemory* const memory_;
-  const bool forgets_;
+  const Saboteur* const saboteur_;
+};
+
+class SourceProcess::TrackerFactory : public DirtyTrackerFactory {
+ public:
+  TrackerFactory(const Surroundings& world, Lifeline* lifeline)
+      : world_(world), lifeline_(lifeline) {}
+  absl::StatusOr<std::unique_ptr<DirtyTracker>> Open(const VmDescription& vm) override {
+    return std::make_unique<HeldTracker>(world_, lifeline_, vm.direct_io);
+  }
+
+ private:
+  const Surroundings world_;
+  Lifeline* const lifeline_;
 };
 
 SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJournal* journal,
@@ -132,8 +195,8 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
             });
   transport_ = std::make_unique<FakeSourceTransport>(world.network, &threads_.control,
                                                      &threads_.demand, &threads_.bulk);
-  memory_factory_ =
-      std::make_unique<MemoryFactory>(memory, world.saboteur->Is(Canary::kMapForgetsPages));
+  memory_factory_ = std::make_unique<MemoryFactory>(memory, world.saboteur);
+  tracker_factory_ = std::make_unique<TrackerFactory>(world, &lifeline_);
   journal_ = world.saboteur->BreakJournal(
       std::make_unique<HeldJournal>(Side::kSource, journal, &lifeline_, world.trace),
       &threads_.control);
@@ -149,6 +212,7 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
                            .vmm = vmm_.get(),
                            .memory_factory = memory_factory_.get(),
                            .transport = transport_.get(),
+                           .tracker_factory = tracker_factory_.get(),
                            .push_order = std::make_unique<RepeatingOrder>(
                                world.saboteur->BreakOrder(MakePushOrder(plan.push_order).value()),
                                plan.push_twice_percent, plan.seed ^ 0x70757368u),
@@ -159,6 +223,8 @@ SourceProcess::SourceProcess(const Surroundings& world, Lifeline lifeline, FakeJ
           .quit_source = false,
           .resume = resume,
           .integrity = Wish(plan.source_integrity, resumes ? &*journal->kept() : nullptr),
+          .mode = plan.mode,
+          .budgets = plan.budgets,
           .limits = plan.limits});
   threads_.control.Post(
       [this, done = std::move(done)]() mutable { session_->Start(std::move(done)); });
@@ -178,6 +244,10 @@ size_t SourceProcess::TakeDown() {
 
 void SourceProcess::Cancel(const std::string& reason) {
   threads_.control.Post([this, reason] { session_->Cancel(reason); });
+}
+
+void SourceProcess::SwitchNow() {
+  threads_.control.Post([this] { session_->SwitchNow(); });
 }
 
 class DestinationProcess::MemoryFactory : public GuestMemoryFactory {

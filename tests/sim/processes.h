@@ -9,6 +9,7 @@
 
 #include "engine/destination_session.h"
 #include "engine/source_session.h"
+#include "fakes/fake_dirty_tracker.h"
 #include "fakes/fake_journal.h"
 #include "fakes/fake_transport.h"
 #include "fakes/fake_vmm.h"
@@ -27,6 +28,7 @@ struct Surroundings {
   ManualClock* clock = nullptr;
   FakeNetwork* network = nullptr;
   FakeVm* vm = nullptr;
+  FakeWrites* writes = nullptr;
   Saboteur* saboteur = nullptr;
   Trace* trace = nullptr;
   Watch* watch = nullptr;
@@ -108,6 +110,7 @@ class SourceProcess {
   ~SourceProcess();
 
   void Cancel(const std::string& reason);
+  void SwitchNow();
   // Takes the session and its parts down. Returns how many timers the session had left on its
   // threads, and tasks and timers its parts after their end: none, where it had ended by itself.
   size_t TakeDown();
@@ -117,6 +120,7 @@ class SourceProcess {
 
  private:
   class MemoryFactory;
+  class TrackerFactory;
 
   const Surroundings world_;
   Lifeline lifeline_;
@@ -125,6 +129,7 @@ class SourceProcess {
   std::unique_ptr<FakeSourceVmm> vmm_;
   std::unique_ptr<FakeSourceTransport> transport_;
   std::unique_ptr<MemoryFactory> memory_factory_;
+  std::unique_ptr<TrackerFactory> tracker_factory_;
   std::unique_ptr<Journal> journal_;
   std::unique_ptr<SourceSession> session_;
 };

@@ -18,6 +18,8 @@ class Judgement {
 
   void Pass() {
     CommandsAgree();
+    Require(!world_->writes.tracked(),
+            "it is over, and the source's VM is still slowed by tracking");
     if (world_->facts.handed_over()) {
       HandedOver();
     } else {

@@ -32,6 +32,7 @@ World::World(const Plan& drawn, Canary canary)
       saboteur(canary),
       model(plan.layout),
       source_memory(plan.layout),
+      writes(plan.layout),
       random_(plan.seed ^ 0x776f726c64u),
       hosts_(&clock, "hosts") {
   network.set_latency_us(plan.latency_us);
@@ -60,6 +61,7 @@ World::World(const Plan& drawn, Canary canary)
   guest = std::make_unique<Guest>(Guest::Parts{.clock = &clock,
                                                .vm = &vm,
                                                .source_memory = &source_memory,
+                                               .writes = &writes,
                                                .model = &model,
                                                .trace = &trace,
                                                .watch = &watch},
@@ -110,6 +112,7 @@ Outcome World::Run() {
   faults->Start();
   StartSource(faults->DeathStep(Side::kSource), /*resumes=*/false);
   HoldSomeThread(plan.holds);
+  SwitchLater();
   RunToTheEnd();
   if (!watch.failed()) Judge(*this);
   Outcome outcome;
@@ -123,6 +126,13 @@ Outcome World::Run() {
   outcome.reads_checked = guest->reads_checked();
   outcome.last_events = trace.Last();
   return outcome;
+}
+
+void World::SwitchLater() {
+  if (plan.switch_after_us == 0) return;
+  timers_.push_back(clock.Schedule(&hosts_, clock.now_ns() + plan.switch_after_us * 1000, [this] {
+    if (IsAlive(Side::kSource)) source_->SwitchNow();
+  }));
 }
 
 void World::HoldSomeThread(int holds_left) {
@@ -196,7 +206,7 @@ void World::ExpectDestinationMayWait() {
 }
 
 Surroundings World::surroundings() {
-  return {&plan, &clock, &network, &vm, &saboteur, &trace, &watch, &arrived_once_};
+  return {&plan, &clock, &network, &vm, &writes, &saboteur, &trace, &watch, &arrived_once_};
 }
 
 void World::StartDestination(uint64_t death_step, bool resumes) {

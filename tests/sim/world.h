@@ -72,6 +72,7 @@ class World : public FaultTarget {
   FakeVm vm;
   ModelMemory model;
   FakeSourceMemory source_memory;
+  FakeWrites writes;
   FakeJournal source_journal, destination_journal;
   MemoryFacts facts;
   std::unique_ptr<FakeGuestMemory> destination_memory;  // once armed
@@ -91,6 +92,8 @@ class World : public FaultTarget {
   void FillMemory();
   // Lets some thread of some side wait for a processor, now and then.
   void HoldSomeThread(int holds_left);
+  // A person ends pre-copy, where the plan has one.
+  void SwitchLater();
   void StartDestination(uint64_t death_step, bool resumes);
   void StartSource(uint64_t death_step, bool resumes);
   FakeFate OnControlMessage(const Message& message, bool from_source);

@@ -30,6 +30,8 @@ constexpr uint32_t kUnknown = SCMP_ACT_ERRNO(ENOSYS);
 constexpr uint64_t kUffdUserModeOnly = 1;  // UFFD_USER_MODE_ONLY: not in older headers
 constexpr uint64_t kSocketTypes = 0xf;     // without SOCK_NONBLOCK and SOCK_CLOEXEC
 constexpr uint64_t kIoctlTypes = 0xff00;
+// PAGEMAP_SCAN: not in older headers. Its struct has 96 bytes.
+constexpr uint64_t kPagemapScan = _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96);
 constexpr int kSolTls = 282;
 constexpr uint64_t kSolNetlink = 270;
 constexpr uint64_t kWriteExecute = PROT_WRITE | PROT_EXEC;
@@ -91,10 +93,11 @@ void AllowSockets(Rules* rules) {
   rules->Add(kAllow, "setsockopt", {Is(1, IPPROTO_IPV6), Is(2, IPV6_RECVERR)});
 }
 
-// A userfaultfd's, and what is asked of terminals, sockets and interfaces (the one in an IPv6
-// address): nothing can be typed into a terminal.
+// A userfaultfd's, which pages of the VM were written, and what is asked of terminals, sockets and
+// interfaces (the one in an IPv6 address): nothing can be typed into a terminal.
 void AllowIoctls(Rules* rules) {
   rules->Add(kAllow, "ioctl", {HasBits(1, kIoctlTypes, UFFDIO << 8)});
+  rules->Add(kAllow, "ioctl", {Is(1, kPagemapScan)});
   for (uint64_t request : {TCGETS, TIOCGWINSZ, FIONREAD, FIONBIO, FIOCLEX, SIOCGIFINDEX}) {
     rules->Add(kAllow, "ioctl", {Is(1, request)});
   }

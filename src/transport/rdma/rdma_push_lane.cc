@@ -38,14 +38,27 @@ void RdmaPushLane::Stop() {
   stream_.CloseGently();
 }
 
+bool RdmaPushLane::HasRoom() {
+  if (!stream_.open() || failure_ != nullptr) return false;
+  if (!busy() && named_ < kRdmaRunsNamedMax) return true;
+  room_wanted_ = true;
+  UpdateInterest();
+  return false;
+}
+
+bool RdmaPushLane::TryMark(PageFrameKind mark, uint32_t round) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && memory_ != nullptr && !finish_wanted_);
+  FAULTLINE_CHECK(mark == PageFrameKind::kRoundBegin || mark == PageFrameKind::kRoundEnd);
+  if (!HasRoom()) return false;
+  AppendFrame({mark, {0, round, 0}});
+  bytes_sent_.fetch_add(kPageFrameBytes, std::memory_order_relaxed);
+  if (Send()) UpdateInterest();
+  return true;
+}
+
 bool RdmaPushLane::TryPush(PageRun run) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && memory_ != nullptr && !run.empty() && !finish_wanted_);
-  if (!stream_.open() || failure_ != nullptr) return false;
-  if (busy() || named_ == kRdmaRunsNamedMax) {
-    room_wanted_ = true;
-    UpdateInterest();
-    return false;
-  }
+  if (!HasRoom()) return false;
   if (int64_t wait_ns = bucket_.WaitNanos(loop_->NowNanos()); wait_ns > 0) {
     room_wanted_ = true;
     pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });
@@ -87,9 +100,7 @@ absl::Status RdmaPushLane::ComposeData(const PageRun& run) {
     const Stretch stretch = FirstStretch(left, page_bytes);
     PageFrame frame{stretch.is_zero ? PageFrameKind::kZero : PageFrameKind::kData,
                     {rest.region, rest.first, stretch.pages}};
-    std::array<std::byte, kPageFrameBytes> header;
-    EncodePageFrame(frame, header);
-    Append(header);
+    AppendFrame(frame);
     std::span<const std::byte> data = left.first(stretch.pages * page_bytes);
     left = left.subspan(data.size());
     if (stretch.is_zero) data = {};
@@ -110,14 +121,18 @@ void RdmaPushLane::Append(std::span<const std::byte> bytes) {
   unsent_.insert(unsent_.end(), bytes.begin(), bytes.end());
 }
 
+void RdmaPushLane::AppendFrame(const PageFrame& frame) {
+  std::array<std::byte, kPageFrameBytes> header;
+  EncodePageFrame(frame, header);
+  Append(header);
+}
+
 void RdmaPushLane::Finish() {
   FAULTLINE_CHECK(loop_->IsOwnThread() && !finish_wanted_);
   finish_wanted_ = true;
   if (!stream_.open() || failure_ != nullptr) return;
-  std::array<std::byte, kPageFrameBytes> header;
-  EncodePageFrame({PageFrameKind::kFinished, {}}, header);
-  Append(header);
-  bytes_sent_.fetch_add(header.size(), std::memory_order_relaxed);
+  AppendFrame({PageFrameKind::kFinished, {}});
+  bytes_sent_.fetch_add(kPageFrameBytes, std::memory_order_relaxed);
   if (Send()) UpdateInterest();
 }
 

@@ -45,12 +45,16 @@ class RdmaPushLane : public PushLane {
   void Start(const SourceMemory* memory, Listener* listener) override;
   uint64_t run_bytes_max() const override { return kRdmaRunBytesMax; }
   bool TryPush(PageRun run) override;
+  bool TryMark(PageFrameKind mark, uint32_t round) override;
   void Finish() override;
   uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
   void Stop() override;
 
  private:
   void OnReady(FdReadiness ready);
+  // False: there is none now, and OfferRoom will tell.
+  bool HasRoom();
+  void AppendFrame(const PageFrame& frame);
   // Puts the run's frames into unsent_.
   absl::Status Compose(const PageRun& run);
   absl::Status ComposeData(const PageRun& run);

@@ -170,8 +170,7 @@ bool RdmaPushReceiver::BeginFrame() {
   }
   head_received_ = 0;
   const bool has_data = frame->kind == PageFrameKind::kData;
-  const bool is_last = frame->kind == PageFrameKind::kFinished;
-  wire_bytes_ = (has_data ? BytesOf(frame->run) : 0) + (is_last ? 0 : digest_bytes_);
+  wire_bytes_ = (has_data ? BytesOf(frame->run) : 0) + (HasPages(frame->kind) ? digest_bytes_ : 0);
   wire_received_ = 0;
   if (!buffer_.Reserve(std::max<size_t>(wire_bytes_, kTcpRunBytesMax + kPageDigestBytes))) {
     Fail(absl::ResourceExhaustedError("no memory for an incoming run of pages"));
@@ -208,6 +207,11 @@ bool RdmaPushReceiver::FinishFrame() {
     frame_.reset();
     finished_ = true;
     listener_->OnPushFinished();
+    return listener_ != nullptr;
+  }
+  if (!HasPages(frame_->kind)) {
+    const PageFrame mark = *std::exchange(frame_, std::nullopt);
+    listener_->OnRoundMark(mark.kind, static_cast<uint32_t>(mark.run.first));
     return listener_ != nullptr;
   }
   const std::span<const std::byte> wire(buffer_.data(), wire_bytes_);

@@ -96,9 +96,10 @@ absl::StatusOr<PageFrame> TcpPageReader::DecodeFrame(std::span<const std::byte> 
       PageFrame frame,
       DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0,
                       readable_noted_ ? ReadableFrames::kAccepted : ReadableFrames::kRefused));
-  if (frame.kind == PageFrameKind::kFinished) {
+  if (!HasPages(frame.kind)) {
     return absl::InvalidArgumentError(
-        "bad page frame from the peer: field 'kind' ends the demand lane, which has no end");
+        "bad page frame from the peer: field 'kind' ends the demand lane or a round, which it has "
+        "not");
   }
   if (frame.kind == PageFrameKind::kPacked) {
     return absl::InvalidArgumentError(

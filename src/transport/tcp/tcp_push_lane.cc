@@ -37,13 +37,26 @@ void TcpPushLane::Stop() {
   stream_.CloseGently();
 }
 
+bool TcpPushLane::HasRoom() {
+  if (!stream_.open() || !send_error_.ok()) return false;
+  if (!busy()) return true;
+  room_wanted_ = true;
+  return false;
+}
+
+bool TcpPushLane::TryMark(PageFrameKind mark, uint32_t round) {
+  FAULTLINE_CHECK(loop_->IsOwnThread() && memory_ != nullptr && !finish_wanted_);
+  FAULTLINE_CHECK(mark == PageFrameKind::kRoundBegin || mark == PageFrameKind::kRoundEnd);
+  if (!HasRoom()) return false;
+  digest_ = {};
+  BeginFrame({mark, {0, round, 0}}, {});
+  SendBegun();
+  return true;
+}
+
 bool TcpPushLane::TryPush(PageRun run) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && memory_ != nullptr && !run.empty() && !finish_wanted_);
-  if (!stream_.open() || !send_error_.ok()) return false;
-  if (busy()) {
-    room_wanted_ = true;
-    return false;
-  }
+  if (!HasRoom()) return false;
   if (int64_t wait_ns = bucket_.WaitNanos(loop_->NowNanos()); wait_ns > 0) {
     room_wanted_ = true;
     pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });

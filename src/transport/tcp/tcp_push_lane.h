@@ -45,6 +45,7 @@ class TcpPushLane : public PushLane {
     return policy_.RunBytes(bound_.burst_bytes(), kTcpRunBytesMax);
   }
   bool TryPush(PageRun run) override;
+  bool TryMark(PageFrameKind mark, uint32_t round) override;
   void Finish() override;
   uint64_t bytes_sent() const override { return bytes_sent_.load(std::memory_order_relaxed); }
   void Stop() override;
@@ -52,6 +53,8 @@ class TcpPushLane : public PushLane {
 
  private:
   void OnReady(FdReadiness ready);
+  // Whether a run or a mark can be begun; if not, OnLaneWritable follows.
+  bool HasRoom();
   void BeginFinish();
   // Packs `data`, the bytes that follow `frame`, if that is worth it: what follows it then.
   std::span<const std::byte> PackIfWorth(std::span<const std::byte> data, PageFrame* frame);

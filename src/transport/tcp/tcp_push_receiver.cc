@@ -93,6 +93,10 @@ bool TcpPushReceiver::BeginFrame() {
     listener_->OnPushFinished();
     return listener_ != nullptr;
   }
+  if (!HasPages(frame->kind)) {
+    listener_->OnRoundMark(frame->kind, static_cast<uint32_t>(frame->run.first));
+    return listener_ != nullptr;
+  }
   run_ = frame->run;
   algorithm_ = frame->algorithm;
   const bool is_zero = frame->kind == PageFrameKind::kZero;

@@ -11,6 +11,16 @@ void CallbackSourceVmm::Prepare(VmmDescribed done) {
   pending_.Post([this, done] { done(vm_); }, [done](absl::Status reason) { done(reason); });
 }
 
+void CallbackSourceVmm::SetPaused(bool /*paused*/, VmmDone done) {
+  pending_.Post(
+      [done] {
+        done(absl::UnimplementedError(
+            "this program's guest cannot be paused before its freeze, so that its writes cannot be "
+            "tracked where its kernel or its disks need that: use post-copy"));
+      },
+      done);
+}
+
 void CallbackSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
   pending_.Post(

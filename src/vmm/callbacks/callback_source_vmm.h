@@ -24,6 +24,8 @@ class CallbackSourceVmm : public SourceVmm {
   CallbackSourceVmm(Executor* control, SourceCallbacks callbacks, VmDescription vm);
 
   void Prepare(VmmDescribed done) override;
+  // Refused: there is no callback for it.
+  void SetPaused(bool paused, VmmDone done) override;
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;

@@ -11,6 +11,7 @@
 namespace faultline {
 namespace {
 
+constexpr int64_t kPauseTimeoutMs = 60000;  // `stop` flushes the disks
 constexpr int64_t kFreezeTimeoutMs = 60000;
 constexpr int64_t kSaveTimeoutMs = 60000;
 constexpr int64_t kRetireTimeoutMs = 10000;
@@ -29,6 +30,11 @@ QemuSourceVmm::~QemuSourceVmm() {
 
 void QemuSourceVmm::Prepare(VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
+}
+
+void QemuSourceVmm::SetPaused(bool paused, VmmDone done) {
+  worker_.Run<absl::Status>([this, paused] { return paused ? DoPause() : DoContinue(); },
+                            std::move(done));
 }
 
 void QemuSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
@@ -67,11 +73,12 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   qmp_.reset();  // the monitor serves one client
   if (guardian_ != nullptr) guardian_->StandDown();
   touched_ = false;
+  paused_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
   ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  // Nothing has stopped the VM yet: one that its operator stops from here on stays so.
   plan_ = RollbackPlan();
-  plan_.was_running = prepared_.description.running;
   touched_ = true;
   RETURN_IF_ERROR(ApplySourceSettings(qmp_.get(), prepared_.facts, &plan_.settings));
   RETURN_IF_ERROR(StartGuardian());
@@ -100,6 +107,51 @@ absl::Status QemuSourceVmm::CheckGuardian() const {
       "work if this command died too: find out who ended it, and migrate again");
 }
 
+absl::Status QemuSourceVmm::PlanToRun(bool run) {
+  plan_.was_running = run;
+  if (guardian_ != nullptr) {
+    absl::Status told = guardian_->AwaitReady();
+    if (told.ok()) told = guardian_->UpdatePlan(EncodePlan(plan_));
+    if (!told.ok()) RETURN_IF_ERROR(CheckGuardian());  // the better sentence, if it died just now
+    RETURN_IF_ERROR(told);
+  }
+  return CheckGuardian();
+}
+
+absl::Status QemuSourceVmm::DoPause() {
+  FAULTLINE_CHECK(qmp_ != nullptr && !paused_);
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  const bool running = JsonText(status, "status") == "running";
+  if (running) RETURN_IF_ERROR(PlanToRun(true));
+  paused_ = running;
+  qmp_->DropEvents();
+  // Also for one that stands already: only this drains its disks for sure.
+  RETURN_IF_ERROR(qmp_->Execute("stop", Json::object(), kPauseTimeoutMs).status());
+  stopped_at_ns_ = 0;
+  if (!running) return absl::OkStatus();
+  ASSIGN_OR_RETURN(QmpEvent stopped,
+                   qmp_->WaitForEvent([](const QmpEvent& event) { return event.name == "STOP"; },
+                                      kPauseTimeoutMs, "QEMU to say that the VM stands"));
+  stopped_at_ns_ = stopped.read_at_ns;
+  return absl::OkStatus();
+}
+
+absl::Status QemuSourceVmm::DoContinue() {
+  FAULTLINE_CHECK(qmp_ != nullptr);
+  // Events come before the answer to what is asked after them.
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  const bool resumed =
+      JsonText(status, "status") == "running" ||
+      qmp_->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "").ok();
+  if (paused_ && !resumed) RETURN_IF_ERROR(qmp_->Execute("cont").status());
+  const bool was_paused = std::exchange(paused_, false);
+  if (was_paused) RETURN_IF_ERROR(PlanToRun(false));
+  if (!resumed) return absl::OkStatus();
+  return absl::AbortedError(
+      "somebody else let the VM run ('cont') while Faultline had stopped it to look at its memory: "
+      "migrate again, and leave the VM's monitor alone meanwhile");
+}
+
 absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   FAULTLINE_CHECK(qmp_ != nullptr);
   absl::Status ready = guardian_ != nullptr ? guardian_->AwaitReady() : absl::OkStatus();
@@ -109,7 +161,8 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   const DiscoveredVm* vm = &prepared_;
   ASSIGN_OR_RETURN(bool same, HasSameParts(qmp_.get(), prepared_.facts));
   ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  if (!same || JsonText(status, "status") != prepared_.facts.status) {
+  const bool changed = JsonText(status, "status") != (paused_ ? "paused" : prepared_.facts.status);
+  if (!same || changed) {
     ASSIGN_OR_RETURN(frozen_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
     vm = &frozen_;
   }
@@ -121,15 +174,11 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
         "or unplugged); start the migration again");
   }
   VmDescription description = vm->description;
-  plan_.was_running = description.running;
-  if (guardian_ != nullptr) {
-    absl::Status told = guardian_->UpdatePlan(EncodePlan(plan_));
-    if (!told.ok()) RETURN_IF_ERROR(CheckGuardian());  // the better sentence, if it died just now
-    RETURN_IF_ERROR(told);
-  }
+  description.running = description.running || paused_;
+  RETURN_IF_ERROR(PlanToRun(description.running));
   RETURN_IF_ERROR(StartStream());
   qmp_->DropEvents();
-  stopped_at_ns_ = 0;
+  if (!paused_) stopped_at_ns_ = 0;
   RETURN_IF_ERROR(
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
   RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
@@ -196,7 +245,9 @@ absl::Status QemuSourceVmm::DoRollback() {
   if (!touched_) return absl::OkStatus();  // another migration of this VM is not ours to end
   absl::Status status = Ask([this] { return RollBackSource(qmp_.get(), plan_); });
   stream_.reset();
-  if (status.ok() && guardian_ != nullptr) guardian_->StandDown();
+  if (!status.ok()) return status;
+  paused_ = false;
+  if (guardian_ != nullptr) guardian_->StandDown();
   return status;
 }
 

@@ -38,6 +38,9 @@ class QemuSourceVmm : public SourceVmm {
   ~QemuSourceVmm() override;
 
   void Prepare(VmmDescribed done) override;
+  // Stopped by `stop`, which drains the disks and flushes them. A stop that somebody else asks for
+  // during a pause cannot be told from it: the VM goes on.
+  void SetPaused(bool paused, VmmDone done) override;
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
@@ -48,6 +51,8 @@ class QemuSourceVmm : public SourceVmm {
  private:
   // On the worker's thread.
   absl::StatusOr<VmDescription> DoPrepare();
+  absl::Status DoPause();
+  absl::Status DoContinue();
   absl::StatusOr<VmDescription> DoFreeze();
   absl::Status DoSaveDevices();
   absl::Status DoRollback();
@@ -55,6 +60,8 @@ class QemuSourceVmm : public SourceVmm {
 
   absl::Status StartGuardian();
   absl::Status CheckGuardian() const;
+  // What a rollback has to do from now on, for this process and for the guardian.
+  absl::Status PlanToRun(bool run);
   absl::Status StartStream();
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
@@ -74,6 +81,7 @@ class QemuSourceVmm : public SourceVmm {
   DiscoveredVm frozen_;
   std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped
   int64_t stopped_at_ns_ = 0;     // of the last STOP event; 0: none came, it was paused before
+  bool paused_ = false;           // SetPaused has stopped it, and it ran before
   bool touched_ = false;          // this VM has been found fit and its settings changed
   RollbackPlan plan_;
   std::unique_ptr<Guardian> guardian_;

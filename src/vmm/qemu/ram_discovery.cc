@@ -99,6 +99,7 @@ absl::Status ReadDevices(QmpClient* qmp, VmFacts* facts) {
   ASSIGN_OR_RETURN(facts->network_text, qmp->HumanCommand("info network"));
   for (const Json& node : Ask(qmp, "query-named-block-nodes", {{"flat", true}})) {
     facts->block_drivers.push_back(JsonText(node, "drv"));
+    if (JsonFlag(JsonMember(node, "cache"), "direct")) facts->direct_nodes = true;
   }
   facts->confidential =
       JsonFlag(Ask(qmp, "query-sev"), "enabled") ||
@@ -179,6 +180,8 @@ absl::StatusOr<DiscoveredVm> DiscoverVm(QmpClient* qmp, DiscoverAs role) {
   }
   vm.description.running = facts.status == "running";
   vm.description.guest_may_discard = GuestMayDiscard(facts);
+  vm.description.direct_io = HasDirectIo(facts);
+  vm.description.untrackable = WhyUntrackable(facts);
   vm.description.vmm_version = facts.version_text;
   return vm;
 }

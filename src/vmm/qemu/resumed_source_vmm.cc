@@ -27,6 +27,10 @@ void ResumedSourceVmm::Prepare(VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoPrepare(); }, std::move(done));
 }
 
+void ResumedSourceVmm::SetPaused(bool, VmmDone done) {
+  worker_.Run<absl::Status>([] { return HandedOverAlready(); }, std::move(done));
+}
+
 void ResumedSourceVmm::Freeze(DeviceStateSink, VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([] { return HandedOverAlready(); }, std::move(done));
 }

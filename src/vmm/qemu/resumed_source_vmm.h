@@ -28,6 +28,7 @@ class ResumedSourceVmm : public SourceVmm {
                    std::function<void()> at_handover, Executor* control);
 
   void Prepare(VmmDescribed done) override;
+  void SetPaused(bool paused, VmmDone done) override;
   void Freeze(DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;

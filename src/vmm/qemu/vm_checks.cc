@@ -239,6 +239,35 @@ bool GuestMayDiscard(const VmFacts& facts) {
   });
 }
 
+bool HasDirectIo(const VmFacts& facts) {
+  // SCSI pass-through hands the guest's pages to the device, and so does libblkio.
+  static constexpr std::array<std::string_view, 2> kDirectDrivers = {"io_uring", "nvme-io_uring"};
+  return facts.direct_nodes ||
+         std::any_of(facts.devices.begin(), facts.devices.end(),
+                     [](const VmDevice& device) {
+                       return device.type == "scsi-block" || device.type == "scsi-generic";
+                     }) ||
+         std::any_of(facts.block_drivers.begin(), facts.block_drivers.end(),
+                     [](const std::string& driver) {
+                       return std::find(kDirectDrivers.begin(), kDirectDrivers.end(), driver) !=
+                              kDirectDrivers.end();
+                     });
+}
+
+std::string WhyUntrackable(const VmFacts& facts) {
+  for (const VmDevice& device : facts.devices) {
+    std::string_view who;
+    if (device.type.starts_with("vhost-scsi")) who = "the host's SCSI target (vhost-scsi)";
+    if (device.type.starts_with("pvrdma")) who = "RDMA hardware (pvrdma)";
+    if (who.empty()) continue;
+    return fmt::format(
+        "device '{}' ({}) lets {} write the guest's memory, where no dirty tracking sees it: "
+        "unplug it, or migrate with --mode postcopy",
+        device.name, device.type, who);
+  }
+  return "";
+}
+
 absl::Status CheckFiles(const VmFacts& facts) {
   ASSIGN_OR_RETURN(std::vector<MigratedBlock> blocks, SelectBlocks(facts));
   for (const MigratedBlock& block : blocks) {

@@ -3,6 +3,7 @@
 #ifndef FAULTLINE_VMM_QEMU_VM_CHECKS_H_
 #define FAULTLINE_VMM_QEMU_VM_CHECKS_H_
 
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -30,6 +31,13 @@ absl::Status CheckFiles(const VmFacts& facts);
 
 // A balloon or virtio-mem is present.
 bool GuestMayDiscard(const VmFacts& facts);
+
+// A disk's data goes from the host's kernel into the guest's pages by DMA, unseen by whoever tracks
+// writes; all of it stands while the VM is stopped. What QEMU does not tell counts as such.
+bool HasDirectIo(const VmFacts& facts);
+// Why writes into the VM's memory cannot be tracked, not even around a stopped VM; empty if they
+// can. Devices that CheckSource refuses are not named again.
+std::string WhyUntrackable(const VmFacts& facts);
 
 }  // namespace faultline
 

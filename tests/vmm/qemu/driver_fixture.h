@@ -61,6 +61,10 @@ class SourceHandle {
   Described Prepare() {
     return Begin<Described>(loop_, [&](auto done) { vmm_->Prepare(done); }).get();
   }
+  std::future<absl::Status> BeginSetPaused(bool paused) {
+    return Begin<absl::Status>(loop_, [&](auto done) { vmm_->SetPaused(paused, done); });
+  }
+  absl::Status SetPaused(bool paused) { return BeginSetPaused(paused).get(); }
   std::future<Described> BeginFreeze() {
     return Begin<Described>(loop_, [&](auto done) {
       vmm_->Freeze(

@@ -47,6 +47,10 @@ int MigrateUpTo(const std::string& last, const std::string& qmp, const std::stri
   if (!Report(source.Prepare().status())) return 1;
   if (!Report((*journal)->Record(JournalPhase::kPreparing))) return 1;
   if (last == "prepared") ReachedAndWait(last);
+  if (last == "paused") {
+    if (!Report(source.SetPaused(true))) return 1;
+    ReachedAndWait(last);
+  }
   if (last == "freezing") {
     auto frozen = source.BeginFreeze();
     ReachedAndWait(last);
@@ -179,7 +183,7 @@ TEST_P(GuardianTest, VmRunsOnAfterDeathAtAnyStepBeforeCommit) {
   auto qemu = Start({});
   ASSERT_NE(qemu, nullptr);
   Inspector inspector(*qemu);
-  for (const char* step : {"prepared", "freezing", "frozen", "saving", "saved"}) {
+  for (const char* step : {"prepared", "paused", "freezing", "frozen", "saving", "saved"}) {
     SCOPED_TRACE(step);
     RunUpTo("migrate", step, qemu->qmp_path());
     ASSERT_EQ(ReadLine(), step);

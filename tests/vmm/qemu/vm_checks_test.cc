@@ -249,5 +249,39 @@ TEST(VmChecks, DestinationMustWaitAndBeUnlocked) {
   EXPECT_TRUE(CheckDestination(facts).ok());
 }
 
+TEST(VmChecks, DisksThatBypassThePageCacheAreDirectIo) {
+  VmFacts facts = GoodVm();
+  facts.block_drivers = {"raw", "file"};
+  EXPECT_FALSE(HasDirectIo(facts));
+  facts.direct_nodes = true;
+  EXPECT_TRUE(HasDirectIo(facts));
+  for (const char* type : {"scsi-block", "scsi-generic"}) {
+    VmFacts passed_through = GoodVm();
+    passed_through.devices = {{"disk0", type}};
+    EXPECT_TRUE(HasDirectIo(passed_through)) << type;
+    EXPECT_TRUE(CheckSource(passed_through).ok()) << type;
+  }
+  for (const char* driver : {"io_uring", "nvme-io_uring"}) {
+    VmFacts registered = GoodVm();
+    registered.block_drivers = {"raw", driver};
+    EXPECT_TRUE(HasDirectIo(registered)) << driver;
+  }
+  VmFacts emulated = GoodVm();
+  emulated.devices = {{"disk0", "scsi-hd"}, {"disk1", "virtio-blk-pci"}};
+  EXPECT_FALSE(HasDirectIo(emulated));
+}
+
+TEST(VmChecks, WhoWritesUnseenIsNamedAndOnlyPostCopyMovesIt) {
+  VmFacts facts = GoodVm();
+  facts.devices = {{"balloon0", "virtio-balloon-pci"}};
+  EXPECT_EQ(WhyUntrackable(facts), "");
+  for (const char* type : {"vhost-scsi-pci", "pvrdma"}) {
+    facts.devices = {{"dev7", type}};
+    EXPECT_NE(WhyUntrackable(facts).find("'dev7'"), std::string::npos) << type;
+    EXPECT_NE(WhyUntrackable(facts).find("--mode postcopy"), std::string::npos) << type;
+    EXPECT_TRUE(CheckSource(facts).ok()) << type;
+  }
+}
+
 }  // namespace
 }  // namespace faultline

@@ -1,0 +1,117 @@
+#include "memory/dirty_tracker_factories.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/userfaultfd.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "memory/hook_client.h"
+#include "memory/hook_regions.h"
+#include "memory/uffd_setup.h"
+#include "memory/wp_tracker.h"
+
+namespace faultline {
+namespace {
+
+constexpr const char* kPostCopyWorks = "; --mode postcopy moves this VM without it";
+
+absl::Status CheckTrackable(const VmDescription& vm) {
+  if (vm.untrackable.empty()) return absl::OkStatus();
+  return absl::FailedPreconditionError(vm.untrackable);
+}
+
+// With the way out, which is the same whatever is missing.
+absl::Status OfferPostCopy(const absl::Status& status) {
+  if (status.ok()) return status;
+  return absl::Status(status.code(),
+                      fmt::format("dirty tracking, which this mode needs, cannot be had: {}{}",
+                                  MessageOf(status), kPostCopyWorks));
+}
+
+absl::StatusOr<WpMemory> TrackByHook(const std::string& path, int timeout_ms,
+                                     const VmDescription& vm) {
+  ASSIGN_OR_RETURN(std::vector<HookRegionRequest> requests, HookRequestsOf(vm.regions));
+  ASSIGN_OR_RETURN(HookClient connected, HookClient::Connect(path, timeout_ms));
+  auto client = std::make_shared<HookClient>(std::move(connected));
+  RETURN_IF_ERROR(CheckHookPeer(path, client->info(), vm.regions));
+  absl::StatusOr<TrackedRegions> tracked = client->Track(requests, DirtyTrackingUffdFeatures());
+  if (absl::IsUnimplemented(tracked.status())) {
+    return absl::UnimplementedError(
+        fmt::format("the hook in this VM is too old (release {}): restart the VM's hypervisor with "
+                    "a newer faultline-qemu.so",
+                    client->info().release));
+  }
+  RETURN_IF_ERROR(tracked.status());
+  WpMemory memory;
+  memory.uffd = std::move(tracked->uffd);
+  memory.pagemap = std::move(tracked->pagemap);
+  for (const ArmedRegion& region : tracked->regions) {
+    memory.host_addresses.push_back(region.host_address);
+  }
+  memory.end = [client]() mutable {
+    absl::Status ended = client->Untrack();
+    // One that does not answer does it when the connection ends.
+    client.reset();
+    return absl::IsUnavailable(ended) ? absl::OkStatus() : ended;
+  };
+  return memory;
+}
+
+absl::StatusOr<WpMemory> TrackHere(const VmDescription& vm) {
+  WpMemory memory;
+  ASSIGN_OR_RETURN(memory.uffd, MakeUffd());
+  RETURN_IF_ERROR(SetUpUffd(memory.uffd.get(), DirtyTrackingUffdFeatures()));
+  memory.pagemap = FileDescriptor(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  if (!memory.pagemap.valid()) return ErrnoStatus(errno, "open /proc/self/pagemap");
+  std::vector<uffdio_range> ranges;
+  for (const RamRegion& region : vm.regions) {
+    uffdio_register request{
+        .range = {.start = region.host_address, .len = region.layout.size_bytes},
+        .mode = UFFDIO_REGISTER_MODE_WP,
+        .ioctls = 0};
+    if (ioctl(memory.uffd.get(), UFFDIO_REGISTER, &request) < 0) {
+      return ErrnoStatus(errno,
+                         fmt::format("register region '{}' with userfaultfd", region.layout.name));
+    }
+    ranges.push_back(request.range);
+    memory.host_addresses.push_back(region.host_address);
+  }
+  memory.end = [uffd = memory.uffd.get(), ranges] {
+    for (uffdio_range range : ranges) {
+      if (ioctl(uffd, UFFDIO_UNREGISTER, &range) < 0) {
+        return ErrnoStatus(errno, "unregister memory from userfaultfd");
+      }
+    }
+    return absl::OkStatus();
+  };
+  return memory;
+}
+
+absl::StatusOr<std::unique_ptr<DirtyTracker>> TrackerOf(const VmDescription& vm,
+                                                        absl::StatusOr<WpMemory> memory) {
+  RETURN_IF_ERROR(OfferPostCopy(memory.status()));
+  absl::StatusOr<std::unique_ptr<WpTracker>> tracker =
+      WpTracker::Make(vm.regions, std::move(*memory), vm.direct_io);
+  RETURN_IF_ERROR(OfferPostCopy(tracker.status()));
+  return std::move(*tracker);
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DirtyTracker>> HookDirtyTrackerFactory::Open(
+    const VmDescription& vm) {
+  RETURN_IF_ERROR(CheckTrackable(vm));
+  return TrackerOf(vm, TrackByHook(path_, timeout_ms_, vm));
+}
+
+absl::StatusOr<std::unique_ptr<DirtyTracker>> LocalDirtyTrackerFactory::Open(
+    const VmDescription& vm) {
+  RETURN_IF_ERROR(CheckTrackable(vm));
+  return TrackerOf(vm, TrackHere(vm));
+}
+
+}  // namespace faultline

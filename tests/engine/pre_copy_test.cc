@@ -1,0 +1,405 @@
+// Memory that is sent before the switch: rounds, what is old at the freeze, and how it may end.
+#include <gmock/gmock.h>
+
+#include <random>
+
+#include "engine/migration_rig.h"
+#include "protocol/codec.h"
+
+namespace faultline {
+namespace {
+
+using testing::Contains;
+using testing::ElementsAre;
+using testing::Gt;
+using testing::HasSubstr;
+using testing::Not;
+
+RigOptions Mode(MigrationMode mode) {
+  RigOptions options;
+  options.mode = mode;
+  return options;
+}
+
+// A guest that writes a page now and then for as long as its VM runs on the source.
+class Writer {
+ public:
+  Writer(MigrationRig* rig, int64_t interval_us, std::vector<PageId> pages, uint64_t seed = 1)
+      : rig_(rig),
+        interval_us_(interval_us),
+        pages_(std::move(pages)),
+        random_(seed),
+        cpu_(&rig->clock, "guest") {
+    Again();
+  }
+  int writes() const { return writes_; }
+
+ private:
+  void Again() {
+    timer_ = rig_->clock.Schedule(&cpu_, rig_->clock.now_ns() + interval_us_ * 1000, [this] {
+      const PageId page = pages_[random_() % pages_.size()];
+      if (rig_->vm.runs_on_source) ++writes_;
+      rig_->WriteOnSource(page, static_cast<std::byte>(1 + random_() % 255));
+      Again();
+    });
+  }
+
+  MigrationRig* const rig_;
+  const int64_t interval_us_;
+  const std::vector<PageId> pages_;
+  std::mt19937_64 random_;
+  ManualExecutor cpu_;
+  int writes_ = 0;
+  std::unique_ptr<Timer> timer_;
+};
+
+std::vector<PageId> AllPages(const MemoryLayout& layout) {
+  std::vector<PageId> pages;
+  for (RegionIndex region = 0; region < layout.size(); ++region) {
+    for (uint64_t page = 0; page < layout[region].page_count(); ++page) {
+      pages.push_back({region, page});
+    }
+  }
+  return pages;
+}
+
+bool Precopies(const MigrationRig& rig) {
+  const std::vector<Phase>& phases = rig.source_observer.phases();
+  return !phases.empty() && phases.back() == Phase::kPreCopy;
+}
+
+void ExpectUntracked(const MigrationRig& rig) { EXPECT_FALSE(rig.writes.tracked()); }
+
+class PreCopyModes : public testing::TestWithParam<MigrationMode> {};
+
+INSTANTIATE_TEST_SUITE_P(All, PreCopyModes,
+                         testing::Values(MigrationMode::kHybrid, MigrationMode::kPreCopy),
+                         [](const auto& tested) { return std::string(ModeName(tested.param)); });
+
+TEST_P(PreCopyModes, AnIdleVmIsThereBeforeItStops) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  ExpectUntracked(rig);
+  const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+  EXPECT_EQ(pre_copy.switch_reason, SwitchReason::kConverged);
+  EXPECT_EQ(pre_copy.rounds.size(), 1u);
+  EXPECT_EQ(pre_copy.pages_sent, 60u);  // three of four
+  EXPECT_EQ(pre_copy.pages_old, 0u);
+  EXPECT_EQ(pre_copy.tracker, "fake");
+  EXPECT_EQ(rig.source_result->mode, GetParam());
+  EXPECT_EQ(rig.destination_result->last.pages_precopied, 60u);
+  EXPECT_EQ(rig.destination_result->last.pages_pushed, 0u);
+  EXPECT_EQ(rig.destination_result->last.pages_demand, 0u);
+  EXPECT_THAT(rig.source_observer.phases(), Contains(Phase::kPreCopy));
+  EXPECT_THAT(rig.destination_observer.phases(), Contains(Phase::kPreCopy));
+}
+
+TEST_P(PreCopyModes, WhatIsWrittenMeanwhileArrivesAsItWasLast) {
+  for (uint64_t seed = 1; seed <= 30; ++seed) {
+    RigOptions options = Mode(GetParam());
+    options.seed = seed;
+    options.direct_io = seed % 3 == 0;
+    MigrationRig rig(options);
+    rig.network.set_bandwidth_bytes_per_second(20'000'000);
+    Writer writer(&rig, 40 + static_cast<int64_t>(seed) * 17, AllPages(options.layout), seed);
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectCompleted();
+    rig.ExpectMemoryEqual();
+    ExpectUntracked(rig);
+    EXPECT_GT(writer.writes(), 10) << "seed " << seed;
+  }
+}
+
+TEST_P(PreCopyModes, PagesThatTheGuestGaveUpAreZeroThere) {
+  RigOptions options = Mode(GetParam());
+  MigrationRig rig(options);
+  rig.source_vmm.OnCall([&](const std::string& name) {
+    // As the VM comes to a stop: no scan reports it.
+    if (name == "Freeze") rig.source_memory->Punch({0, 4});
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  EXPECT_EQ(rig.guest->BytesOf({0, 4}), std::vector<std::byte>(4096));
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->pages_old_in_downtime, 1u);
+  EXPECT_EQ(rig.destination_result->last.pages_absent, 21u);
+}
+
+TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastRoundIsNamedWhileTheVmStandsStill) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.source_vmm.OnCall([&](const std::string& name) {
+    if (name != "Freeze") return;
+    rig.source_memory->Fill({0, 5}, std::byte{0x77});
+    rig.writes.Write({0, 5});
+    rig.source_memory->Fill({0, 3}, std::byte{0x78});  // was a hole: never sent
+    rig.writes.Write({0, 3});
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->pages_old, 1u);
+  EXPECT_EQ(rig.source_result->pre_copy->pages_old_in_downtime, 1u);
+  EXPECT_EQ(rig.destination_result->last.pages_pushed + rig.destination_result->last.pages_demand,
+            2u);
+}
+
+// The devices read what the VM wrote last: they are not loaded before what is old is out.
+TEST_P(PreCopyModes, DevicesAreLoadedOnlyOnceWhatIsOldIsMissing) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.source_vmm.OnCall([&](const std::string& name) {
+    if (name != "Freeze") return;
+    rig.source_memory->Fill({0, 5}, std::byte{0x77});
+    rig.writes.Write({0, 5});
+  });
+  std::byte seen{0};
+  rig.destination_vmm.set_load_hook([&](std::function<void()> go_on) {
+    rig.guest->Touch({0, 5}, [&seen, go_on](const std::vector<std::byte>& page) {
+      seen = page[0];
+      go_on();
+    });
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  EXPECT_EQ(seen, std::byte{0x77});
+  rig.ExpectMemoryEqual();
+}
+
+TEST_P(PreCopyModes, WhereWritesCannotBeTrackedItSaysSoAndTouchesNothing) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.tracker_factory.RefuseWith(absl::FailedPreconditionError("no hook; use post-copy"));
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("no hook"));
+  EXPECT_EQ(rig.source_vmm.CountOf("Freeze"), 0u);
+  EXPECT_EQ(rig.vm.stopped_at_ns, 0);
+}
+
+TEST_P(PreCopyModes, ADestinationOfOldGetsPostCopy) {
+  MigrationRig rig(Mode(GetParam()));
+  // It looks at nothing behind `integrity`.
+  rig.network.set_changer([](ConnectionRole role, int to, FakeNetwork::Bytes* bytes) {
+    constexpr size_t kAsksForRounds = kMessageHeaderBytes + 11;
+    if (role == ConnectionRole::kControl && to == 1 && (*bytes)[0] == std::byte{1}) {
+      (*bytes)[kAsksForRounds] = std::byte{0};
+    }
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kPeer);
+  EXPECT_EQ(rig.destination_result->last.pages_precopied, 0u);
+  EXPECT_THAT(rig.source_observer.notices(), Contains(HasSubstr("post-copy")));
+}
+
+TEST_P(PreCopyModes, ScansUnderDirectIoHappenWithTheVmStandingStill) {
+  RigOptions options = Mode(GetParam());
+  options.direct_io = true;
+  MigrationRig rig(options);
+  rig.writes.OnCall([&] { EXPECT_FALSE(rig.vm.runs_on_source); });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  EXPECT_EQ(rig.source_result->pre_copy->pauses, rig.source_vmm.CountOf("Pause"));
+  EXPECT_EQ(rig.source_vmm.CountOf("Pause"), rig.source_vmm.CountOf("Continue"));
+  EXPECT_GE(rig.source_result->pre_copy->pauses, 2u);
+  EXPECT_GT(rig.source_result->pre_copy->pause_us_max, 0u);
+}
+
+// Cancelled, cut off, with a tracker that fails: the VM is at work on the source, at full speed.
+TEST_P(PreCopyModes, CancelledAtAnyMomentNothingIsLeftBehind) {
+  for (int64_t at_us = 0; at_us < 12'000; at_us += 130) {
+    RigOptions options = Mode(GetParam());
+    options.direct_io = at_us % 260 == 0;
+    MigrationRig rig(options);
+    rig.network.set_bandwidth_bytes_per_second(40'000'000);
+    Writer writer(&rig, 60, AllPages(options.layout));
+    rig.Start();
+    rig.clock.AdvanceBy(at_us);
+    rig.source_threads.control.Post([&] { rig.source->Cancel("Ctrl-C"); });
+    ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+    ExpectUntracked(rig);
+    if (!rig.source_result->status.ok()) {
+      rig.ExpectRolledBack();
+      continue;
+    }
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectCompleted();
+    rig.ExpectMemoryEqual();
+  }
+}
+
+TEST_P(PreCopyModes, ALinkThatBreaksInARoundLeavesTheVmAtWork) {
+  for (int64_t at_us = 0; at_us < 8'000; at_us += 170) {
+    MigrationRig rig(Mode(GetParam()));
+    rig.network.set_bandwidth_bytes_per_second(40'000'000);
+    Writer writer(&rig, 60, AllPages(rig.options.layout));
+    rig.Start();
+    ASSERT_TRUE(rig.RunUntil([&] { return Precopies(rig); }));
+    rig.clock.AdvanceBy(at_us);
+    if (rig.source_journal.Has(JournalPhase::kCommitted)) continue;
+    rig.network.Cut();
+    ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+    ExpectUntracked(rig);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+    EXPECT_EQ(rig.source_result->owner, VmOwner::kSource);
+  }
+}
+
+TEST_P(PreCopyModes, AScanThatFailsEndsTheMigrationBeforeTheVmStops) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.writes.tracked(); }));
+  rig.writes.FailWith(absl::InternalError("the scan broke"));
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("the scan broke"));
+}
+
+TEST_P(PreCopyModes, AMismatchInARoundEndsItBeforeTheVmStops) {
+  MigrationRig rig(Mode(GetParam()));
+  bool changed = false;
+  rig.network.set_changer([&](ConnectionRole role, int to, FakeNetwork::Bytes* bytes) {
+    if (role != ConnectionRole::kBulk || to != 1 || bytes->size() < 4096) return;
+    if (std::exchange(changed, true)) return;
+    (*bytes)[2000] ^= std::byte{1};
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_EQ(rig.source_vmm.CountOf("Freeze"), 0u);
+}
+
+TEST(PreCopy, AWordFromOutsideEndsTheRounds) {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.layout = {{"ram", 3000 * 4096, 4096}};
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 5, AllPages(options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return Precopies(rig); }));
+  rig.clock.AdvanceBy(250'000);
+  rig.source_threads.control.Post([&] { rig.source->SwitchNow(); });
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kAsked);
+  EXPECT_EQ(rig.source_result->pre_copy->rounds.size(), 1u);
+  EXPECT_LT(rig.source_result->pre_copy->pages_sent, 2250u) << "in the middle of the round";
+}
+
+TEST(PreCopy, TimeThatIsUpEndsARoundInItsMiddle) {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.layout = {{"ram", 3000 * 4096, 4096}};
+  options.budgets.time_max_us = 250'000;
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 5, AllPages(options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kTime);
+  EXPECT_LT(rig.source_result->pre_copy->pages_sent, 2250u);
+  EXPECT_LT(rig.source_result->pre_copy->elapsed_us, 600'000u);
+}
+
+TEST(PreCopy, AWordBeforeItBeginsIsRemembered) {
+  MigrationRig rig(Mode(MigrationMode::kPreCopy));
+  Writer writer(&rig, 5, AllPages(rig.options.layout));
+  rig.StartDestination();
+  rig.clock.AdvanceBy(10'000);
+  rig.StartSource();
+  rig.source_threads.control.Post([&] { rig.source->SwitchNow(); });
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kAsked);
+}
+
+TEST(PreCopy, PurePreCopyFallsOverToPostCopyAndSaysSo) {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.budgets.downtime_max_us = 100;
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 5, AllPages(options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kNotConverging);
+  EXPECT_THAT(rig.source_observer.notices(), Contains(HasSubstr("without having converged")));
+  EXPECT_GT(rig.source_result->pre_copy->rounds.size(), 2u);
+}
+
+TEST(PreCopy, RoundsAreLimited) {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.budgets = {.rounds_max = 2, .downtime_max_us = 100};
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 5, AllPages(options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kRounds);
+  EXPECT_EQ(rig.source_result->pre_copy->rounds.size(), 2u);
+}
+
+// A page that is written again and again is not sent again and again.
+TEST(PreCopy, HybridLeavesHotPagesForPostCopy) {
+  RigOptions options = Mode(MigrationMode::kHybrid);
+  options.layout = {{"ram", 4000 * 4096, 4096}};
+  MigrationRig rig(options);
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  Writer writer(&rig, 3, {{0, 8}, {0, 9}, {0, 10}, {0, 4}, {0, 5}});
+  std::map<PageId, int> sent;
+  rig.network.set_page_hook([&](PageRun run) {
+    for (uint64_t page = run.first; page < run.end(); ++page) ++sent[{run.region, page}];
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryEqual();
+  const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+  EXPECT_LE(pre_copy.rounds.size(), 2u);
+  EXPECT_LE(sent[(PageId{0, 9})], 3);
+  EXPECT_EQ(sent[(PageId{0, 100})], 1);
+}
+
+TEST(PreCopy, PostCopyKnowsNothingOfIt) {
+  MigrationRig rig;
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  EXPECT_FALSE(rig.source_result->pre_copy.has_value());
+  EXPECT_THAT(rig.source_observer.phases(), Not(Contains(Phase::kPreCopy)));
+}
+
+// A loaded VM before the last list was answered would run on old memory.
+TEST(PreCopy, ADestinationThatAnswersOutOfTurnIsFoundOut) {
+  for (Message word : {Message(Loaded{}), Message(RoundReceived{.round = 9})}) {
+    MigrationRig rig(Mode(MigrationMode::kHybrid));
+    rig.network.set_rewriter([&](const Message& message) -> std::optional<Message> {
+      if (std::holds_alternative<RoundReceived>(message)) return word;
+      return std::nullopt;
+    });
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectUntracked(rig);
+    EXPECT_TRUE(absl::IsInvalidArgument(rig.source_result->status)) << rig.source_result->status;
+  }
+}
+
+}  // namespace
+}  // namespace faultline
