@@ -122,6 +122,12 @@ DoctorLine JudgeTracking(const HostFacts& facts) {
     line.finding = "by write protection, for a VM that has the hook in it";
     return line;
   }
+  if (facts.soft_dirty) {
+    line.finding = "by soft-dirty bits, for a VM that has the hook in it and no RAM on hugetlbfs";
+    line.mend =
+        "The VM is stopped for a moment at every look at its memory; Linux 6.7 needs no stop.";
+    return line;
+  }
   line.level = DoctorLevel::kWarn;
   line.finding = "not in this kernel: " + absent;
   line.mend =

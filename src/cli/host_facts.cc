@@ -18,6 +18,7 @@
 #include <sstream>
 
 #include "base/file_descriptor.h"
+#include "base/soft_dirty.h"
 #include "base/text.h"
 #include "cli/hook_library.h"
 #include "cli/subprocess.h"
@@ -138,6 +139,7 @@ HostFacts GatherHostFacts(const std::string& qemu, const std::string& hook_libra
   if (uname(&kernel) == 0) facts.kernel_release = kernel.release;
   facts.is_root = geteuid() == 0;
   LookAtUserfaultfd(&facts);
+  facts.soft_dirty = KernelHasSoftDirty();
   LookAtShm(&facts);
   LookAtHugePages(&facts);
   FileDescriptor kvm(open("/dev/kvm", O_RDWR | O_CLOEXEC));

@@ -21,6 +21,7 @@ struct HostFacts {
   int userfaultfd_call_errno = 0;
   int userfaultfd_device_errno = 0;
   uint64_t userfaultfd_features = 0;  // UFFD_FEATURE_*; 0 if neither way works
+  bool soft_dirty = false;            // the kernel counts writes by soft-dirty bits
   bool is_root = false;
 
   std::string shm_file_system;  // "tmpfs"; empty: /dev/shm is not mounted

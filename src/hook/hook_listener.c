@@ -77,6 +77,7 @@ bool HookServerOpen(struct HookServer* server, const char* path) {
   atomic_store(&server->client_fd, -1);
   atomic_store(&server->maps_fd, -1);
   atomic_store(&server->pagemap_fd, -1);
+  atomic_store(&server->clear_refs_fd, -1);
   HookArmedMemoryInit(&server->memory);
   HookTrackedMemoryInit(&server->tracked);
   struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -89,8 +90,9 @@ bool HookServerOpen(struct HookServer* server, const char* path) {
   if (atomic_load(&server->maps_fd) < 0) {
     return Complain(path, "not served, because /proc/self/maps cannot be opened", errno);
   }
-  // Without it the hook serves all but TRACK.
+  // Without them the hook serves all but TRACK and INSPECT.
   atomic_store(&server->pagemap_fd, open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  atomic_store(&server->clear_refs_fd, open("/proc/self/clear_refs", O_WRONLY | O_CLOEXEC));
   if (!BindAndListen(server, &address)) {
     HookServerForget(server);
     return false;
@@ -103,6 +105,7 @@ void HookServerForget(struct HookServer* server) {
   HookCloseSlot(&server->listen_fd);
   HookCloseSlot(&server->maps_fd);
   HookCloseSlot(&server->pagemap_fd);
+  HookCloseSlot(&server->clear_refs_fd);
   HookCloseSlot(&server->client_fd);
   HookArmedMemoryForget(&server->memory);
   HookTrackedMemoryForget(&server->tracked);

@@ -40,6 +40,8 @@ enum HookType {
   kHookTypeTrack = 6,    // -> struct HookArm, regions, [/dev/userfaultfd]
                          // <- struct HookRegions, regions, [userfaultfd, /proc/self/pagemap]
   kHookTypeUntrack = 7,  // -> nothing; <- nothing
+  kHookTypeInspect = 8,  // -> struct HookArm, regions
+                         // <- struct HookRegions, regions, [/proc/self/pagemap and .../clear_refs]
 };
 
 // In replies; requests carry 0. `detail` and `error_number` of the header say more.
@@ -104,7 +106,7 @@ struct HookHelloReply {
   char release[16];     // of the hook, NUL-padded, for people
 };
 
-// In ARM and TRACK.
+// In ARM, TRACK and INSPECT.
 struct HookArm {
   uint32_t region_count;
   uint32_t flags;     // HookArmFlag

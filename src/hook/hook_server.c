@@ -9,6 +9,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "hook/memory_map.h"
+
 enum {
   kHelloTimeoutMs = 5000,
   // After accept failed for want of descriptors or memory: how long until it is tried again.
@@ -228,6 +230,40 @@ static enum HookStatus AnswerTrack(struct HookServer* server, const struct Descr
   return kHookStatusOk;
 }
 
+// Says where regions are and lends the process' own files, from which an engine of an older kernel
+// reads what was written. Nothing is kept of it.
+static enum HookStatus AnswerInspect(struct HookServer* server, struct Reply* reply) {
+  const struct HookRequest* request = &server->request;
+  if (request->arm.flags != 0) {
+    reply->header.detail = request->arm.flags;
+    return kHookStatusUnsupported;
+  }
+  int pagemap_fd = atomic_load(&server->pagemap_fd);
+  int clear_refs_fd = atomic_load(&server->clear_refs_fd);
+  if (pagemap_fd < 0 || clear_refs_fd < 0) {
+    reply->header.error_number = ENOENT;
+    return kHookStatusSystem;
+  }
+  uint64_t addresses[HOOK_REGIONS_MAX];
+  uint32_t count = request->arm.region_count;
+  int error_number = 0;
+  enum HookStatus status = HookFindRegions(atomic_load(&server->maps_fd), request->regions, count,
+                                           addresses, &reply->header.detail, &error_number);
+  reply->header.error_number = (uint32_t)error_number;
+  if (status != kHookStatusOk) return status;
+  struct HookRegions regions = {.region_count = count};
+  HookSwapRegions(&regions);
+  PutPayload(server, reply, &regions, sizeof(regions));
+  for (uint32_t i = 0; i < count; ++i) {
+    struct HookArmedRegion found = {.region = request->regions[i], .host_address = addresses[i]};
+    HookSwapArmedRegion(&found);
+    PutPayload(server, reply, &found, sizeof(found));
+  }
+  reply->fds[reply->fd_count++] = pagemap_fd;
+  reply->fds[reply->fd_count++] = clear_refs_fd;
+  return kHookStatusOk;
+}
+
 static enum HookStatus AnswerUntrack(struct HookServer* server) {
   if (!HookIsTracking(&server->tracked)) return kHookStatusNotTracked;
   HookStopTracking(&server->tracked);
@@ -254,6 +290,8 @@ static enum HookStatus Answer(struct HookServer* server, struct Descriptors* des
       return AnswerTrack(server, descriptors, reply);
     case kHookTypeUntrack:
       return AnswerUntrack(server);
+    case kHookTypeInspect:
+      return AnswerInspect(server, reply);
     default:
       return kHookStatusOk;  // PING; the parser lets no other type through
   }

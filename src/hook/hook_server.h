@@ -22,8 +22,10 @@ struct HookServer {
   pid_t owner;                 // the process that made the socket
   // The thread's own, but for closing in a forked child.
   _Atomic int listen_fd;
-  _Atomic int maps_fd;     // /proc/self/maps, opened early so that -chroot does not hide it
-  _Atomic int pagemap_fd;  // /proc/self/pagemap, as early; -1: it could not be opened
+  _Atomic int maps_fd;  // /proc/self/maps, opened early so that -chroot does not hide it
+  // /proc/self/pagemap and .../clear_refs, as early; -1: it could not be opened.
+  _Atomic int pagemap_fd;
+  _Atomic int clear_refs_fd;
   _Atomic int client_fd;
   struct HookArmedMemory memory;
   struct HookTrackedMemory tracked;  // ends with the client that asked for it

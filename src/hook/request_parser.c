@@ -110,6 +110,7 @@ enum HookStatus HookParseRequest(const void* bytes, size_t length, struct HookRe
       return ParseHello(bytes, length, request, detail);
     case kHookTypeArm:
     case kHookTypeTrack:
+    case kHookTypeInspect:
       return ParseArm(bytes, length, request, detail);
     case kHookTypeTake:
     case kHookTypeRelease:

@@ -6,11 +6,14 @@
 #include <sys/ioctl.h>
 
 #include <cerrno>
+#include <span>
 #include <utility>
 #include <vector>
 
+#include "base/soft_dirty.h"
 #include "memory/hook_client.h"
 #include "memory/hook_regions.h"
+#include "memory/soft_dirty_tracker.h"
 #include "memory/uffd_setup.h"
 #include "memory/wp_tracker.h"
 
@@ -32,24 +35,15 @@ absl::Status OfferPostCopy(const absl::Status& status) {
                                   MessageOf(status), kPostCopyWorks));
 }
 
-absl::StatusOr<WpMemory> TrackByHook(const std::string& path, int timeout_ms,
-                                     const VmDescription& vm) {
-  ASSIGN_OR_RETURN(std::vector<HookRegionRequest> requests, HookRequestsOf(vm.regions));
-  ASSIGN_OR_RETURN(HookClient connected, HookClient::Connect(path, timeout_ms));
-  auto client = std::make_shared<HookClient>(std::move(connected));
-  RETURN_IF_ERROR(CheckHookPeer(path, client->info(), vm.regions));
-  absl::StatusOr<TrackedRegions> tracked = client->Track(requests, DirtyTrackingUffdFeatures());
-  if (absl::IsUnimplemented(tracked.status())) {
-    return absl::UnimplementedError(
-        fmt::format("the hook in this VM is too old (release {}): restart the VM's hypervisor with "
-                    "a newer faultline-qemu.so",
-                    client->info().release));
-  }
-  RETURN_IF_ERROR(tracked.status());
+using TrackerOr = absl::StatusOr<std::unique_ptr<DirtyTracker>>;
+
+TrackerOr TrackByProtection(std::shared_ptr<HookClient> client,
+                            std::span<const HookRegionRequest> requests, const VmDescription& vm) {
+  ASSIGN_OR_RETURN(TrackedRegions tracked, client->Track(requests, DirtyTrackingUffdFeatures()));
   WpMemory memory;
-  memory.uffd = std::move(tracked->uffd);
-  memory.pagemap = std::move(tracked->pagemap);
-  for (const ArmedRegion& region : tracked->regions) {
+  memory.uffd = std::move(tracked.uffd);
+  memory.pagemap = std::move(tracked.pagemap);
+  for (const ArmedRegion& region : tracked.regions) {
     memory.host_addresses.push_back(region.host_address);
   }
   memory.end = [client]() mutable {
@@ -58,7 +52,38 @@ absl::StatusOr<WpMemory> TrackByHook(const std::string& path, int timeout_ms,
     client.reset();
     return absl::IsUnavailable(ended) ? absl::OkStatus() : ended;
   };
-  return memory;
+  return WpTracker::Make(vm.regions, std::move(memory), vm.direct_io);
+}
+
+TrackerOr TrackBySoftDirty(HookClient* client, std::span<const HookRegionRequest> requests,
+                           const VmDescription& vm) {
+  ASSIGN_OR_RETURN(InspectedRegions inspected, client->Inspect(requests));
+  SoftDirtyMemory memory;
+  memory.pagemap = std::move(inspected.pagemap);
+  memory.clear_refs = std::move(inspected.clear_refs);
+  for (const ArmedRegion& region : inspected.regions) {
+    memory.host_addresses.push_back(region.host_address);
+  }
+  return SoftDirtyTracker::Make(vm.regions, std::move(memory));
+}
+
+TrackerOr TrackByHook(const std::string& path, int timeout_ms, const VmDescription& vm) {
+  ASSIGN_OR_RETURN(std::vector<HookRegionRequest> requests, HookRequestsOf(vm.regions));
+  ASSIGN_OR_RETURN(HookClient connected, HookClient::Connect(path, timeout_ms));
+  auto client = std::make_shared<HookClient>(std::move(connected));
+  RETURN_IF_ERROR(CheckHookPeer(path, client->info(), vm.regions));
+  TrackerOr tracker = TrackByProtection(client, requests, vm);
+  // What the kernel lacks, and what is wrong with a region, which the other way would find again.
+  if (absl::IsFailedPrecondition(tracker.status()) && KernelHasSoftDirty()) {
+    tracker = TrackBySoftDirty(client.get(), requests, vm);
+  }
+  if (absl::IsUnimplemented(tracker.status())) {
+    return absl::UnimplementedError(
+        fmt::format("the hook in this VM is too old (release {}): restart the VM's hypervisor with "
+                    "a newer faultline-qemu.so",
+                    client->info().release));
+  }
+  return tracker;
 }
 
 absl::StatusOr<WpMemory> TrackHere(const VmDescription& vm) {
@@ -91,27 +116,24 @@ absl::StatusOr<WpMemory> TrackHere(const VmDescription& vm) {
   return memory;
 }
 
-absl::StatusOr<std::unique_ptr<DirtyTracker>> TrackerOf(const VmDescription& vm,
-                                                        absl::StatusOr<WpMemory> memory) {
-  RETURN_IF_ERROR(OfferPostCopy(memory.status()));
-  absl::StatusOr<std::unique_ptr<WpTracker>> tracker =
-      WpTracker::Make(vm.regions, std::move(*memory), vm.direct_io);
-  RETURN_IF_ERROR(OfferPostCopy(tracker.status()));
-  return std::move(*tracker);
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<DirtyTracker>> HookDirtyTrackerFactory::Open(
     const VmDescription& vm) {
   RETURN_IF_ERROR(CheckTrackable(vm));
-  return TrackerOf(vm, TrackByHook(path_, timeout_ms_, vm));
+  TrackerOr tracker = TrackByHook(path_, timeout_ms_, vm);
+  RETURN_IF_ERROR(OfferPostCopy(tracker.status()));
+  return tracker;
 }
 
 absl::StatusOr<std::unique_ptr<DirtyTracker>> LocalDirtyTrackerFactory::Open(
     const VmDescription& vm) {
   RETURN_IF_ERROR(CheckTrackable(vm));
-  return TrackerOf(vm, TrackHere(vm));
+  absl::StatusOr<WpMemory> memory = TrackHere(vm);
+  RETURN_IF_ERROR(OfferPostCopy(memory.status()));
+  TrackerOr tracker = WpTracker::Make(vm.regions, std::move(*memory), vm.direct_io);
+  RETURN_IF_ERROR(OfferPostCopy(tracker.status()));
+  return tracker;
 }
 
 }  // namespace faultline

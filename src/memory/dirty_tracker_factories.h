@@ -9,7 +9,8 @@
 
 namespace faultline {
 
-// The tracker holds the hook's connection, so that no other engine gets it; when that ends, however
+// By write protection, or by soft-dirty bits where the kernel has only those. The tracker (of the
+// first kind) holds the hook's connection, so that no other engine gets it; when that ends, however
 // it ends, the hook takes all protection away.
 class HookDirtyTrackerFactory : public DirtyTrackerFactory {
  public:

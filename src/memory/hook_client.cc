@@ -276,7 +276,10 @@ absl::StatusOr<HookClient::Reply> HookClient::AskToRegister(
         fmt::format("hook '{}': {} RAM regions cannot be {}; 1 to {} can", path_, regions.size(),
                     type == kHookTypeArm ? "armed" : "tracked", HOOK_REGIONS_MAX));
   }
-  FileDescriptor device(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
+  FileDescriptor device;
+  if (type != kHookTypeInspect) {
+    device = FileDescriptor(open("/dev/userfaultfd", O_RDWR | O_CLOEXEC));
+  }
   if (device.valid()) descriptors.push_back(device.get());
   HookArm arm{.region_count = static_cast<uint32_t>(regions.size()),
               .flags = device.valid() ? uint32_t{kHookArmHasDevice} : 0,
@@ -321,6 +324,16 @@ absl::StatusOr<TrackedRegions> HookClient::Track(std::span<const HookRegionReque
   tracked.uffd = std::move(reply.descriptors[0]);
   tracked.pagemap = std::move(reply.descriptors[1]);
   return tracked;
+}
+
+absl::StatusOr<InspectedRegions> HookClient::Inspect(std::span<const HookRegionRequest> regions) {
+  ASSIGN_OR_RETURN(Reply reply, AskToRegister(kHookTypeInspect, regions, 0, {}));
+  InspectedRegions inspected;
+  uint64_t offered = 0;
+  ASSIGN_OR_RETURN(inspected.regions, ParseRegions(reply, 2, regions, &offered));
+  inspected.pagemap = std::move(reply.descriptors[0]);
+  inspected.clear_refs = std::move(reply.descriptors[1]);
+  return inspected;
 }
 
 absl::Status HookClient::Untrack() { return Call(kHookTypeUntrack, {}, {}, {}).status(); }

@@ -48,6 +48,13 @@ struct TrackedRegions {
   std::vector<ArmedRegion> regions;  // in the order of Track()
 };
 
+// Regions whose pages are looked at from outside.
+struct InspectedRegions {
+  FileDescriptor pagemap;            // /proc/PID/pagemap of the hypervisor's process
+  FileDescriptor clear_refs;         // /proc/PID/clear_refs, open for writing
+  std::vector<ArmedRegion> regions;  // in the order of Inspect(); `ioctls` is 0
+};
+
 // What the hook said of itself.
 struct HookInfo {
   uint16_t version = 0;  // of the protocol, negotiated
@@ -96,6 +103,10 @@ class HookClient {
   // Takes all protection away. NotFound: nothing is tracked.
   absl::Status Untrack();
 
+  // Where `regions` are, and files to see what happens to their pages. Unimplemented: the hook is
+  // too old.
+  absl::StatusOr<InspectedRegions> Inspect(std::span<const HookRegionRequest> regions);
+
   // Ok if the hook answers.
   absl::Status Ping();
 
@@ -115,8 +126,8 @@ class HookClient {
                              std::span<const HookRegionRequest> names);
   absl::Status Send(std::span<const uint8_t> message, std::span<const int> descriptors);
   absl::StatusOr<HookHeader> Receive(Reply& reply, int64_t deadline_ms);
-  // The request of ARM and TRACK; `descriptors` and /dev/userfaultfd, where it can be had, go
-  // along.
+  // The request of ARM, TRACK and INSPECT; for the first two `descriptors` and /dev/userfaultfd,
+  // where it can be had, go along.
   absl::StatusOr<Reply> AskToRegister(HookType type, std::span<const HookRegionRequest> regions,
                                       uint64_t features, std::vector<int> descriptors);
   // `names`: those that were asked for; empty if unknown.

@@ -77,6 +77,9 @@ TEST(DoctorVerdictsTest, AbsentFeaturesAreNamed) {
   EXPECT_EQ(LineAbout(facts, "dirty tracking").level, DoctorLevel::kWarn);
   EXPECT_THAT(LineAbout(facts, "dirty tracking").finding, HasSubstr("WP_ASYNC"));
   EXPECT_THAT(LineAbout(facts, "dirty tracking").mend, HasSubstr("--mode postcopy"));
+  facts.soft_dirty = true;
+  EXPECT_EQ(LineAbout(facts, "dirty tracking").level, DoctorLevel::kOk);
+  EXPECT_THAT(LineAbout(facts, "dirty tracking").finding, HasSubstr("soft-dirty"));
   EXPECT_TRUE(PostCopyPossible(JudgeHost(facts)));
 }
 

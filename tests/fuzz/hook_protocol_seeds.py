@@ -31,6 +31,7 @@ seeds = {
     "track": message(6, arm([(7, 0, 1 << 30, 4096)], features=0xb001)[32:]),
     "track_device": message(6, arm([(7, 0, 1 << 30, 1 << 21)], flags=1)[32:]),
     "untrack": message(7),
+    "inspect": message(8, arm([(7, 0, 1 << 30, 4096)])[32:]),
     "unknown": message(4000),
     "empty": b"",
 }

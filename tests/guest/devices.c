@@ -16,7 +16,7 @@
 
 #include "guest.h"
 
-enum { kDiskBlocks = 2048, kEchoPort = 7 };
+enum { kDiskBlocks = 2048, kDiskBuffers = 512, kEchoPort = 7 };
 
 static void LoadModule(const char* name) {
   char path[64];
@@ -41,29 +41,45 @@ void DevicesLoad(void) {
   }
 }
 
+static uint64_t BlockWord(uint64_t number, uint64_t version, uint64_t word) {
+  return number * 1000003 + version * 17 + word;
+}
+
+static void CheckBlock(const uint64_t* block, uint64_t number, uint64_t version) {
+  for (uint64_t word = 0; word < kPageWords; ++word) {
+    if (block[word] == BlockWord(number, version, word)) continue;
+    atomic_fetch_add(&counters.disk_wrong, 1);
+    return;
+  }
+}
+
 // Writes blocks past the page cache and reads them back; every block carries its number and
-// version.
+// version. Reads go to many pages in turn, each of which must still hold what was read into it when
+// its turn comes again: what the device wrote there must not get lost when the VM moves.
 static void* WorkDisk(void* argument) {
   int disk = (int)(intptr_t)argument;
   static uint64_t block[kPageWords] __attribute__((aligned(kPageBytes)));
+  static uint64_t buffers[kDiskBuffers][kPageWords] __attribute__((aligned(kPageBytes)));
+  static uint64_t read_numbers[kDiskBuffers];
+  static uint64_t read_versions[kDiskBuffers];  // 0: nothing was read into the buffer yet
   static uint64_t disk_versions[kDiskBlocks];
   uint64_t random = options.seed * 77 + 1;
-  for (;;) {
+  for (uint64_t turn = 0;;) {
     uint64_t number = NextRandom(&random) % kDiskBlocks;
     off_t offset = (off_t)(number * kPageBytes);
     if (disk_versions[number] > 0) {
-      memset(block, 0, sizeof(block));
-      if (pread(disk, block, sizeof(block), offset) != kPageBytes) Fatal("disk_read");
-      for (uint64_t word = 0; word < kPageWords; ++word) {
-        if (block[word] != number * 1000003 + disk_versions[number] * 17 + word) {
-          atomic_fetch_add(&counters.disk_wrong, 1);
-          break;
-        }
+      uint64_t buffer = turn++ % kDiskBuffers;
+      if (read_versions[buffer] > 0) {
+        CheckBlock(buffers[buffer], read_numbers[buffer], read_versions[buffer]);
       }
+      if (pread(disk, buffers[buffer], kPageBytes, offset) != kPageBytes) Fatal("disk_read");
+      read_numbers[buffer] = number;
+      read_versions[buffer] = disk_versions[number];
+      CheckBlock(buffers[buffer], number, disk_versions[number]);
     }
     disk_versions[number] += 1;
     for (uint64_t word = 0; word < kPageWords; ++word) {
-      block[word] = number * 1000003 + disk_versions[number] * 17 + word;
+      block[word] = BlockWord(number, disk_versions[number], word);
     }
     if (pwrite(disk, block, sizeof(block), offset) != kPageBytes) Fatal("disk_write");
     atomic_fetch_add(&counters.disk_ops, 1);

@@ -10,10 +10,12 @@
 #include <cstring>
 #include <thread>
 
+#include "base/soft_dirty.h"
 #include "contract/dirty_tracker_contract.h"
 #include "hook/hook_fixture.h"
 #include "hook/raw_hook.h"
 #include "memory/dirty_tracker_factories.h"
+#include "memory/soft_dirty_tracker.h"
 #include "memory/vm_flags.h"
 #include "memory/wp_tracker.h"
 
@@ -60,6 +62,9 @@ class TrackedTarget : public HookFixture {
     return WaitFor(5000, [&] { return !IsTracked(); });
   }
 
+  using HookFixture::Connect;
+  using HookFixture::scratch_;
+
   std::vector<uint64_t> addresses_;
   std::vector<FileDescriptor> files_;
   VmDescription vm_;
@@ -95,6 +100,68 @@ INSTANTIATE_TEST_SUITE_P(All, DirtyTrackerContract,
                          [](const auto& tested) { return tested.param.name; });
 
 class HookTrackerTest : public TrackedTarget {};
+
+TEST_F(HookTrackerTest, InspectTellsWhereARegionIsAndLendsFilesOfThatProcess) {
+  std::vector<HookRegionRequest> regions = {RegionOf(scratch_.path() + "/ram1"),
+                                            RegionOf(scratch_.path() + "/ram0")};
+  HookClient client = Connect();
+  absl::StatusOr<InspectedRegions> inspected = client.Inspect(regions);
+  ASSERT_TRUE(inspected.ok()) << inspected.status();
+  EXPECT_EQ(inspected->regions[0].host_address, addresses_[1]);
+  EXPECT_EQ(inspected->regions[1].host_address, addresses_[0]);
+  Write({0, 3});
+  uint64_t entries[8];
+  ASSERT_EQ(pread(inspected->pagemap.get(), entries, sizeof(entries),
+                  static_cast<off_t>(addresses_[0] / kPage * sizeof(uint64_t))),
+            static_cast<ssize_t>(sizeof(entries)));
+  EXPECT_NE(entries[3] >> 63, 0u) << "present";
+  EXPECT_EQ(pwrite(inspected->clear_refs.get(), "4", 1, 0), 1);
+  EXPECT_FALSE(IsTracked());
+  EXPECT_TRUE(absl::IsNotFound(client.Untrack()));
+}
+
+// The kernel lacks WP_ASYNC, or not; with soft-dirty bits there is another way.
+class SoftDirtyHarness : public DirtyTrackerHarness {
+ public:
+  SoftDirtyHarness() {
+    HookClient client = target_.Connect();
+    std::vector<HookRegionRequest> requests;
+    for (const char* name : {"ram0", "ram1"}) {
+      requests.push_back(RegionOf(target_.scratch_.path() + "/" + name));
+    }
+    absl::StatusOr<InspectedRegions> inspected = client.Inspect(requests);
+    EXPECT_TRUE(inspected.ok()) << inspected.status();
+    SoftDirtyMemory memory{std::move(inspected->pagemap), std::move(inspected->clear_refs),
+                           target_.addresses_};
+    auto tracker = SoftDirtyTracker::Make(target_.vm_.regions, std::move(memory));
+    EXPECT_TRUE(tracker.ok()) << tracker.status();
+    tracker_ = std::move(*tracker);
+  }
+  const MemoryLayout& layout() override { return layout_; }
+  DirtyTracker& tracker() override { return *tracker_; }
+  void DropTracker() override { tracker_.reset(); }
+  void Write(PageId page) override { target_.Write(page); }
+  void Read(PageId page) override {
+    EXPECT_NE(target_.Ask("read " + std::to_string(page.region) + " " +
+                          std::to_string(page.index * kPage)),
+              "");
+  }
+  bool IsTracked() override { return false; }  // it takes nothing that must be given back
+
+ private:
+  TrackedTarget target_;
+  const MemoryLayout layout_ = target_.vm_.layout();
+  std::unique_ptr<DirtyTracker> tracker_;
+};
+
+INSTANTIATE_TEST_SUITE_P(SoftDirty, DirtyTrackerContract,
+                         testing::Values(DirtyTrackerCase{
+                             "Hook",
+                             []() -> std::unique_ptr<DirtyTrackerHarness> {
+                               if (!KernelHasSoftDirty()) return nullptr;
+                               return std::make_unique<SoftDirtyHarness>();
+                             }}),
+                         [](const auto& tested) { return tested.param.name; });
 
 // A hook of an earlier release, as far as TRACK goes: it knows HELLO and says that the rest is
 // unknown to it.

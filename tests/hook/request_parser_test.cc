@@ -143,6 +143,7 @@ TEST(RequestParserTest, WireBytesAreFrozen) {
   EXPECT_EQ(arm[81], 0x10);  // page_size
   EXPECT_EQ(kHookTypeTrack, 6);
   EXPECT_EQ(kHookTypeUntrack, 7);
+  EXPECT_EQ(kHookTypeInspect, 8);
 }
 
 }  // namespace

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <linux/userfaultfd.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -193,6 +194,19 @@ TEST(SyscallFilter, AnIntruderGetsErrorsAndTheProcessLives) {
   EXPECT_EQ(InChild([]() -> std::string {
               absl::Status installed = InstallSyscallFilter({});
               return installed.ok() ? TryAll() : MessageOf(installed);
+            }),
+            "");
+}
+
+// The kernel's own answer, not the filter's.
+TEST(SyscallFilter, DirtyTrackingGoesOn) {
+  EXPECT_EQ(InChild([]() -> std::string {
+              absl::Status installed = InstallSyscallFilter({});
+              if (!installed.ok()) return MessageOf(installed);
+              constexpr unsigned long kPagemapScan = 0xc0606610;
+              if (ioctl(-1, kPagemapScan, nullptr) == 0 || errno != EBADF) return "PAGEMAP_SCAN";
+              if (ioctl(-1, UFFDIO_WRITEPROTECT, nullptr) == 0 || errno != EBADF) return "protect";
+              return pwrite(-1, "4", 1, 0) < 0 && errno == EBADF ? "" : "clear_refs";
             }),
             "");
 }
