@@ -220,10 +220,10 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
     EXPECT_EQ(parts.tls.psk_path, "");
     EXPECT_EQ(parts.tls.hostname, "vm-host");
     EXPECT_NE(parts.journal, nullptr);
-    return [parts](SessionObserver*, std::future<std::string>) {
+    return [make_vmm = parts.vmm](SessionObserver*, std::future<std::string>) {
       ManualClock clock;
       ManualExecutor executor(&clock);
-      const std::unique_ptr<SourceVmm> vmm = parts.vmm(executor);
+      const std::unique_ptr<SourceVmm> vmm = make_vmm(executor);
       vmm->Prepare([](absl::StatusOr<VmDescription> vm) {
         ASSERT_TRUE(vm.ok());
         EXPECT_TRUE(vm->guest_may_discard);
@@ -255,10 +255,10 @@ TEST_F(CAbiTest, SourceCallbacksAreReached) {
   ASSERT_EQ(AddRegion(), FAULTLINE_OK);
   state_bytes_ = 1 << 20;
   script_.source = [this](SourceParts parts) -> FakeSessionScript::Run {
-    return [this, parts](SessionObserver*, std::future<std::string>) {
+    return [this, make_vmm = parts.vmm](SessionObserver*, std::future<std::string>) {
       ManualClock clock;
       ManualExecutor executor(&clock);
-      const std::unique_ptr<SourceVmm> vmm = parts.vmm(executor);
+      const std::unique_ptr<SourceVmm> vmm = make_vmm(executor);
       size_t bytes = 0, longest = 0;
       const DeviceStateSink sink = [&](std::span<const std::byte> piece) {
         bytes += piece.size();

@@ -82,10 +82,10 @@ class WrapperTest : public testing::Test {
 TEST_F(WrapperTest, SourceGuestIsCalled) {
   LoggingSource guest;
   script_.source = [&guest](SourceParts parts) -> FakeSessionScript::Run {
-    return [&guest, parts](SessionObserver* observer, std::future<std::string>) {
+    return [&guest, make_vmm = parts.vmm](SessionObserver* observer, std::future<std::string>) {
       ManualClock clock;
       ManualExecutor executor(&clock);
-      const std::unique_ptr<SourceVmm> vmm = parts.vmm(executor);
+      const std::unique_ptr<SourceVmm> vmm = make_vmm(executor);
       const auto log = [&guest](absl::Status status) { guest.log.push_back(MessageOf(status)); };
       vmm->Freeze(
           [&guest](std::span<const std::byte> bytes) {
