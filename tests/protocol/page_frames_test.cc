@@ -104,7 +104,7 @@ TEST(PageFramesTest, ReadablePagesAreNamedBesideRdmaOnly) {
   EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).value(),
             frame);
   const auto refused = DecodePageFrame(bytes, kLayout, kRunBytesMax);
-  EXPECT_NE(MessageOf(refused.status()).find("'kind' is 5"), std::string::npos) << refused.status();
+  EXPECT_NE(MessageOf(refused.status()).find("'kind' is 7"), std::string::npos) << refused.status();
   EncodePageFrame({PageFrameKind::kReadable, {0, 1, 256}}, bytes);
   EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).ok());
 

@@ -89,6 +89,12 @@ absl::Status CheckedMemory::Overwrite(PageRun run, std::span<const std::byte> da
   if (!parts_.facts->before_freeze() && !parts_.facts->called_off()) {
     Fail("overwritten though its round is over", {run.region, run.first});
   }
+  for (uint64_t index = run.first; index < run.end(); ++index) {
+    const PageId page{run.region, index};
+    if (parts_.facts->brought.contains(page)) continue;
+    Fail("overwritten though it was never brought", page);
+    return absl::OkStatus();
+  }
   return parts_.memory->Overwrite(run, data);
 }
 
