@@ -53,7 +53,8 @@ def ticks(begin_s, end_s, offset_s, late):
 def sample():
     late = random.Random(7)
     resumed_s = STOP_S + BLACKOUT_S
-    source = types.SimpleNamespace(ticks=ticks(1001.0, STOP_S, 0, late), partial="")
+    source = types.SimpleNamespace(
+        ticks=ticks(1001.0, STOP_S, 0, late), partial="", reports=[])
     destination = types.SimpleNamespace(
         ticks=ticks(resumed_s + 0.001, 1011.3, BLACKOUT_S, late), lines=[], reports=[])
     return figures.Sample(source, destination, BEGIN_S, END_S, STOP_S, resumed_s, threads=1)
