@@ -13,6 +13,7 @@ import time
 from rig.case import full
 from rig.kill import ALL_POINTS, KillCase, POINTS
 from rig.net import HOSTS, Lan
+from rig.process import has_ended
 
 SEED = int(os.environ.get("FAULTLINE_SEED", "1"))
 
@@ -68,6 +69,7 @@ class Kill(KillCase):
                      if parent == move.migrate.process.pid]
         self.assertEqual(1, len(guardians))
         os.kill(guardians[0], signal.SIGKILL)
+        self.wait_until(lambda: has_ended(guardians[0]), 5, "the guardian's end")
         move.relay.release()
         self.assert_migrate_gave_up(move, "guardian", "migrate again")
         self.assert_back(move)

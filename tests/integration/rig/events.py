@@ -11,6 +11,7 @@ import time
 from . import failure_matrix
 from .aftermath import Aftermath
 from .clock import Clock
+from .process import has_ended
 from .recovery import BRISK
 from .small import MIB
 from .vm import Backend, ram_file
@@ -83,18 +84,9 @@ def _guardian_killed(name):
         for guardian, parent in standing.case.guardians().items():
             if parent == pid:
                 os.kill(guardian, signal.SIGKILL)
-                standing.case.wait_until(lambda pid=guardian: _ended(pid), 5, "the guardian's end")
+                standing.case.wait_until(lambda pid=guardian: has_ended(pid), 5, "the guardian's end")
         standing.go_on()
     return event
-
-
-def _ended(pid):
-    """Also if its parent has not asked how."""
-    try:
-        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
-            return stat.read().rpartition(")")[2].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
 
 
 def _qemu_killed(side):

@@ -91,6 +91,15 @@ class Process:
             return ""
 
 
+def has_ended(pid):
+    """Whether no thread of it runs any more; also if its parent has not asked how."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="utf-8") as stat:
+            return stat.read().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
 def wait_until(condition, timeout_s, what, interval_s=0.02):
     """Polls until condition() is true and returns its value; fails with `what` after timeout_s."""
     deadline = time.monotonic() + timeout_s
