@@ -62,9 +62,12 @@ class Faultline:
                                     listen=f"tcp://{address}:0", extra=self._receive,
                                     netns=destination.netns, binary=self._binary)
         port = receive.port
+        words = list(self._migrate)
+        if "--mode" in words:  # the hook tells what the VM writes
+            words += ["--hook", f"unix:{source.hook_socket}"]
         begin_s = time.monotonic()
         migrate = faultline.migrate(source, f"tcp://{address}:{port}",
-                                    os.path.join(workdir, "migrate.log"), extra=self._migrate,
+                                    os.path.join(workdir, "migrate.log"), extra=words,
                                     binary=self._binary)
         undisturbed = self.disturb(address, port)
         if migrate.wait(TIMEOUT_S) != 0:
