@@ -59,6 +59,16 @@ void SourceSession::OnRoundReceived(const RoundReceived& received) {
   if (!status.ok()) Fail(Annotate(status, peer()), PeerErrorCode::kBadMessage);
 }
 
+// What was plugged in since may have written memory that was counted as clean.
+absl::Status SourceSession::CheckStillTracked(const VmDescription& vm) const {
+  if (pre_copy_ == nullptr) return absl::OkStatus();
+  if (!vm.untrackable.empty()) return absl::FailedPreconditionError(vm.untrackable);
+  if (!vm.direct_io || vm_.direct_io) return absl::OkStatus();
+  return absl::AbortedError(
+      "a disk with direct I/O was plugged in while the VM's writes were tracked, and may have "
+      "written memory unseen: migrate again, and leave the VM's disks alone meanwhile");
+}
+
 // The devices are saved meanwhile.
 void SourceSession::SettlePreCopy() {
   pre_copy_->Settle(guard_.Wrap([this](absl::Status status) {

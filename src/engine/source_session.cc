@@ -240,6 +240,9 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
                     "was plugged or unplugged); start the migration again"),
                 PeerErrorCode::kPrepare);
   }
+  if (absl::Status tracked = CheckStillTracked(*vm); !tracked.ok()) {
+    return Fail(tracked, PeerErrorCode::kPrepare);
+  }
   absl::Status status = parts_.journal->Record(JournalPhase::kFrozen);
   if (status.ok() && run_changed) {
     status = KeepForAnother();

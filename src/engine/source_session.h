@@ -123,6 +123,8 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   absl::Status OpenTracker();
   void StartPreCopy();
   void SettlePreCopy();
+  // Whether what the tracker was made for is still so.
+  absl::Status CheckStillTracked(const VmDescription& vm) const;
   void OnRoundReceived(const RoundReceived& received);
   void OnWelcome(const Welcome& welcome);
   void OnAccepted(const Accepted& accepted);

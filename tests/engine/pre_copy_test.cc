@@ -214,6 +214,23 @@ TEST_P(PreCopyModes, ScansUnderDirectIoHappenWithTheVmStandingStill) {
   EXPECT_GT(rig.source_result->pre_copy->pause_us_max, 0u);
 }
 
+// What wrote memory unseen since then must not be relied on.
+TEST_P(PreCopyModes, ADeviceThatWritesUnseenPluggedInMeanwhileEndsIt) {
+  for (const bool direct_io : {false, true}) {
+    MigrationRig rig(Mode(GetParam()));
+    VmDescription plugged = DescribeVm(rig.options.layout, /*running=*/true);
+    plugged.guest_may_discard = rig.options.guest_may_discard;
+    plugged.direct_io = direct_io;
+    if (!direct_io) plugged.untrackable = "a disk with direct I/O of its own kind";
+    rig.source_vmm.set_layout_at_freeze(plugged);
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectRolledBack();
+    ExpectUntracked(rig);
+    EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("disk with direct I/O"));
+  }
+}
+
 // Cancelled, cut off, with a tracker that fails: the VM is at work on the source, at full speed.
 TEST_P(PreCopyModes, CancelledAtAnyMomentNothingIsLeftBehind) {
   for (int64_t at_us = 0; at_us < 12'000; at_us += 130) {

@@ -95,12 +95,18 @@ absl::Status ReadBackends(QmpClient* qmp, VmFacts* facts) {
   return absl::OkStatus();
 }
 
-absl::Status ReadDevices(QmpClient* qmp, VmFacts* facts) {
-  ASSIGN_OR_RETURN(facts->network_text, qmp->HumanCommand("info network"));
-  for (const Json& node : Ask(qmp, "query-named-block-nodes", {{"flat", true}})) {
+void ReadBlockNodes(QmpClient* qmp, VmFacts* facts) {
+  const Json nodes = Ask(qmp, "query-named-block-nodes", {{"flat", true}});
+  facts->direct_nodes = !nodes.is_array();  // the safe guess
+  for (const Json& node : nodes) {
     facts->block_drivers.push_back(JsonText(node, "drv"));
     if (JsonFlag(JsonMember(node, "cache"), "direct")) facts->direct_nodes = true;
   }
+}
+
+absl::Status ReadDevices(QmpClient* qmp, VmFacts* facts) {
+  ASSIGN_OR_RETURN(facts->network_text, qmp->HumanCommand("info network"));
+  ReadBlockNodes(qmp, facts);
   facts->confidential =
       JsonFlag(Ask(qmp, "query-sev"), "enabled") ||
       !JsonText(AskProperty(qmp, "/machine", "confidential-guest-support")).empty();
@@ -131,7 +137,10 @@ absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp) {
 absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before) {
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp));
   ASSIGN_OR_RETURN(std::vector<VmDevice> devices, ListDevices(qmp));
-  return blocks == before.blocks && devices == before.devices;
+  VmFacts disks;
+  ReadBlockNodes(qmp, &disks);
+  return blocks == before.blocks && devices == before.devices &&
+         disks.block_drivers == before.block_drivers && disks.direct_nodes == before.direct_nodes;
 }
 
 absl::StatusOr<VmFacts> ReadVmFacts(QmpClient* qmp) {

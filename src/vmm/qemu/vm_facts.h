@@ -80,7 +80,7 @@ struct VmFacts {
   std::vector<VmDevice> devices;
   std::string network_text;                // `info network`
   std::vector<std::string> block_drivers;  // of all block nodes
-  bool direct_nodes = false;               // a block node bypasses the page cache (cache.direct)
+  bool direct_nodes = false;               // one bypasses the page cache, or nobody can tell
   bool confidential = false;               // SEV, TDX or another confidential-guest-support
   uint64_t locked_bytes = 0;               // VmLck of QEMU's process
   std::vector<ProcessMapping> mappings;    // of QEMU's process
