@@ -30,6 +30,7 @@ void BulkReceiver::Start(PushReceiver* receiver, bool integrity) {
 
 void BulkReceiver::Stop() {
   resume_timer_.reset();
+  round_ = 0;
   SetOutOfMemory(false);  // nothing waits for room any more
   if (receiver_ != nullptr) std::exchange(receiver_, nullptr)->Stop();
 }
@@ -132,6 +133,15 @@ void BulkReceiver::OnRoundMark(PageFrameKind mark, uint32_t round) {
   if (begins) return;
   last_round_ = round;
   listener_->OnRoundReceived(round);
+}
+
+absl::Status BulkReceiver::EndRounds() {
+  rounds_allowed_ = false;
+  if (round_ == 0) return absl::OkStatus();
+  const uint32_t open = round_;
+  Stop();
+  return absl::InvalidArgumentError(
+      fmt::format("StillDirtyEnd: round {} has not ended on the bulk lane", open));
 }
 
 bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,

@@ -31,6 +31,8 @@ class BulkReceiver : public PushReceiver::Listener {
 
   // Whether rounds may begin from now on; not at first.
   void AllowRounds(bool allowed) { rounds_allowed_ = allowed; }
+  // No round begins any more. InvalidArgument: one is under way still; nothing more is taken.
+  absl::Status EndRounds();
 
   bool OnRun(PageRun run, std::span<const std::byte> bytes,
              std::optional<uint64_t> digest) override;

@@ -14,7 +14,8 @@ void DestinationSession::OnRoundReceived(uint32_t round) {
 
 // False if the message is none of pre-copy's, or has no place.
 bool DestinationSession::HandlePreCopy(const Message& message, absl::Status* status) {
-  if (!holds_device_state() || (step_ != Step::kReceiving && step_ != Step::kLoading)) return false;
+  if (!holds_device_state() || last_list_came_) return false;
+  if (step_ != Step::kReceiving && step_ != Step::kLoading) return false;
   if (auto* dirty = std::get_if<StillDirty>(&message)) {
     *status = dirty_list_.Add(*dirty);
   } else if (auto* end = std::get_if<StillDirtyEnd>(&message)) {
@@ -28,8 +29,14 @@ bool DestinationSession::HandlePreCopy(const Message& message, absl::Status* sta
 // By way of the bulk thread, behind what it has of rounds; from the freeze on there are none.
 absl::Status DestinationSession::OnStillDirtyEnd(const StillDirtyEnd& message) {
   RETURN_IF_ERROR(dirty_list_.End(message));
+  last_list_came_ = frozen_;
   parts_.bulk->Post([this, runs = dirty_list_.Take(), round = message.round, last = frozen_] {
-    if (last) bulk_receiver_->AllowRounds(false);
+    if (absl::Status ended = last ? bulk_receiver_->EndRounds() : absl::OkStatus(); !ended.ok()) {
+      return parts_.control->Post([this, ended] {
+        if (step_ > Step::kLoading) return;
+        Fail(Annotate(ended, peer()), PeerErrorCode::kBadMessage);
+      });
+    }
     parts_.demand->Post([this, runs, round, last] {
       absl::Status status = fault_handler_->MakeMissing(runs);
       parts_.control->Post([this, round, last, status] { OnMadeMissing(round, last, status); });

@@ -236,6 +236,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   RunDigester device_state_digest_;  // with integrity
   bool pre_copy_ = false;            // agreed on
   bool settled_ = false;             // all that is old is missing again: the VM may be loaded
+  bool last_list_came_ = false;      // of what is old
   DirtyList dirty_list_;
   std::vector<std::vector<std::byte>> held_device_state_;
   std::vector<uint64_t> map_cursor_;  // per region: the map is known up to there

@@ -255,9 +255,28 @@ TEST_F(RoundReceiverTest, MarksOutOfTurnBreakTheLane) {
 }
 
 TEST_F(RoundReceiverTest, OnceTheVmStandsStillNoRoundBegins) {
-  bulk_.AllowRounds(false);
+  EXPECT_TRUE(bulk_.EndRounds().ok());
   Begin(1);
   EXPECT_TRUE(absl::IsInvalidArgument(listener_.lane_failure));
+}
+
+// What is pushed later would take the place of what the guest has written.
+TEST_F(RoundReceiverTest, ARoundThatIsOpenOnceTheVmStandsStillBreaksIt) {
+  Begin(1);
+  const absl::Status ended = bulk_.EndRounds();
+  EXPECT_TRUE(absl::IsInvalidArgument(ended)) << ended;
+  EXPECT_TRUE(receiver_.stopped);
+}
+
+TEST_F(RoundReceiverTest, ARoundEndsWithItsLane) {
+  Begin(1);
+  receiver_.Push({0, 0, 4}, Filled(4, 7));
+  bulk_.Stop();
+  ManualReceiver next;
+  bulk_.Start(&next, /*integrity=*/false);
+  next.Push({0, 2, 4}, Filled(4, 8));
+  EXPECT_EQ(Value(3), 7);
+  EXPECT_EQ(Value(5), 8);
 }
 
 // Takes a few runs, then no more until it is drained.
