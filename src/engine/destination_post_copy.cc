@@ -73,6 +73,13 @@ void DestinationSession::OnPushFinished() {
 void DestinationSession::OnOutOfMemory(bool out) {
   parts_.control->Post([this, out] {
     lanes_out_of_memory_ += out ? 1 : -1;
+    // In a round: the VM is better off where it runs than waiting for this host to have room.
+    if (out && pre_copy_ && !frozen_ && step_ <= Step::kReceiving) {
+      return Fail(absl::ResourceExhaustedError(
+                      "this host has no memory left for the VM's: make room for all of it, and "
+                      "migrate again"),
+                  PeerErrorCode::kMemory);
+    }
     UpdatePause();
   });
 }

@@ -297,6 +297,18 @@ TEST_P(PreCopyModes, AMismatchInARoundEndsItBeforeTheVmStops) {
   EXPECT_EQ(rig.source_vmm.CountOf("Freeze"), 0u);
 }
 
+TEST_P(PreCopyModes, ADestinationWithoutRoomInARoundLeavesTheVmAtWork) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.writes.OnCall([&] { rig.guest->FailInstalls(InstallOutcome::kNoSpace, 100'000, ENOSPC); });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_EQ(rig.source_vmm.CountOf("Freeze"), 0u);
+  EXPECT_TRUE(absl::IsResourceExhausted(rig.destination_result->status));
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("no memory left"));
+}
+
 TEST(PreCopy, AWordFromOutsideEndsTheRounds) {
   RigOptions options = Mode(MigrationMode::kPreCopy);
   options.layout = {{"ram", 3000 * 4096, 4096}};
