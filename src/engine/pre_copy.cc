@@ -64,7 +64,7 @@ void PreCopy::SwitchNow() { asked_to_switch_ = true; }
 
 void PreCopy::Stop() {
   if (std::exchange(stopped_, true)) return;
-  parts_.bulk->Post([this] { (void)tracker_->Stop(); });
+  parts_.bulk->Post([this] { StopTracking(); });
 }
 
 void PreCopy::Finish(absl::Status status) {

@@ -66,7 +66,11 @@ class PreCopy {
   void Settle(Done done);
   // The destination has been told all, and has answered.
   bool settled() const { return step_ == Step::kSettled; }
-  // Lets the VM go untracked, soon. Nothing is called any more. Also twice.
+  // Nothing is called any more. The VM stays tracked until StopTracking.
+  void Leave() { stopped_ = true; }
+  // Lets the VM go untracked. Takes time for each GiB; also twice. Bulk thread.
+  void StopTracking() { tracker_->Stop().IgnoreError(); }
+  // Both, the second one soon.
   void Stop();
 
   // After Settle, where it had to be read: what the VM has allocated; null otherwise.

@@ -129,6 +129,7 @@ void SourceSession::End() {
     if (exporter != nullptr) exporter->Stop();
     parts_.bulk->Post([this] {
       pusher_.Stop();
+      if (pre_copy_ != nullptr) pre_copy_->StopTracking();
       parts_.control->Post([this] { Finish(); });
     });
   });

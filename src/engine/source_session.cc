@@ -280,7 +280,8 @@ void SourceSession::CommitHandover() {
   // From here on giving up mends nothing: a connection that is lost is made again.
   watch_->SetSilenceMax(options_.limits.silence_post_copy_us);
   SendCommit();
-  if (pre_copy_ != nullptr) pre_copy_->Stop();
+  // Tracked to the session's end: the VM stands still here, and the bulk thread has pages to push.
+  if (pre_copy_ != nullptr) pre_copy_->Leave();
   parts_.vmm->HandedOver();
 }
 

@@ -405,6 +405,17 @@ TEST(PreCopy, HybridLeavesHotPagesForPostCopy) {
   EXPECT_EQ(sent[(PageId{0, 100})], 1);
 }
 
+// Untracking takes long: pages go first.
+TEST_P(PreCopyModes, TrackingEndsAfterTheLastPage) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.vm.runs_on_destination; }));
+  EXPECT_TRUE(rig.writes.tracked());
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  ExpectUntracked(rig);
+}
+
 TEST(PreCopy, PostCopyKnowsNothingOfIt) {
   MigrationRig rig;
   rig.Start();
