@@ -14,8 +14,9 @@
 namespace faultline {
 namespace {
 
-// One call protects so much: the VM's process cannot map or unmap anything meanwhile.
-constexpr uint64_t kProtectBytesMax = uint64_t{1} << 30;
+// One call protects so much, or one page: meanwhile the VM's process cannot map or unmap anything,
+// and KVM cannot map a page for the guest.
+constexpr uint64_t kProtectBytesMax = uint64_t{1} << 26;
 // Written stretches nearer to one another than this are protected by one call.
 constexpr uint64_t kGapBytesMax = uint64_t{1} << 21;
 constexpr size_t kStretchesPerCall = 512;
@@ -81,13 +82,14 @@ template <typename Found>
 absl::Status WpTracker::Walk(const Region& region, uint64_t start, uint64_t end, bool protect,
                              Found found) const {
   std::array<PagemapRegion, kStretchesPerCall> stretches;
+  const uint64_t step = std::max(kProtectBytesMax, region.page_bytes);
   while (start < end) {
     // Exactly these masks: the kernel then counts every page that is not protected as written, also
     // one that its page table has lost.
     PagemapScan scan{.size = sizeof(scan),
                      .flags = kPagemapScanCheckWpAsync | (protect ? kPagemapScanWpMatching : 0),
                      .start = start,
-                     .end = end,
+                     .end = protect ? std::min(end, start / step * step + step) : end,
                      .walk_end = 0,
                      .vec = reinterpret_cast<uint64_t>(stretches.data()),
                      .vec_len = stretches.size(),

@@ -99,6 +99,22 @@ TEST_F(WpTrackerTest, MoreStretchesThanOneCallTells) {
   EXPECT_EQ(Scan(), Ranges());
 }
 
+TEST_F(WpTrackerTest, OneStretchThatSeveralCallsProtect) {
+  constexpr uint64_t kPages = 40'000;  // 156 MiB
+  Open(RamKind::kTmpfs, kPages);
+  Start();
+  for (uint64_t page = 5; page < kPages; ++page) Write(page);
+  EXPECT_EQ(Scan(), (Ranges{{5, kPages}}));
+  EXPECT_EQ(Scan(), Ranges());
+  // Near one another, on both sides of where two calls meet.
+  const uint64_t first = reinterpret_cast<uintptr_t>(region_->at(0));
+  const uint64_t border = ((((first >> 26) + 1) << 26) - first) / 4096;
+  Write(border - 1);
+  Write(border + 1);
+  EXPECT_EQ(Scan(), (Ranges{{border - 1, border}, {border + 1, border + 2}}));
+  EXPECT_EQ(Scan(), Ranges());
+}
+
 TEST_F(WpTrackerTest, MemoryThatIsMappedAnewIsAnError) {
   Open(RamKind::kTmpfs, 64);
   Start();
