@@ -28,9 +28,15 @@ struct KernelUffdRegister {
   uint64_t ioctls;
 };
 
+struct KernelUffdWriteProtect {
+  struct KernelUffdRange range;
+  uint64_t mode;  // 0: lifts the protection
+};
+
 #define KERNEL_UFFDIO_API _IOWR(0xaa, 0x3f, struct KernelUffdApi)
 #define KERNEL_UFFDIO_REGISTER _IOWR(0xaa, 0x00, struct KernelUffdRegister)
 #define KERNEL_UFFDIO_UNREGISTER _IOR(0xaa, 0x01, struct KernelUffdRange)
+#define KERNEL_UFFDIO_WRITEPROTECT _IOWR(0xaa, 0x06, struct KernelUffdWriteProtect)
 // On /dev/userfaultfd; the argument is the new descriptor's flags.
 #define KERNEL_USERFAULTFD_IOC_NEW _IO(0xaa, 0x00)
 

@@ -7,6 +7,8 @@
 #include "hook/kernel_abi.h"
 #include "hook/memory_map.h"
 
+static const uint64_t kPieceBytes = UINT64_C(64) << 20;
+
 void HookTrackedMemoryInit(struct HookTrackedMemory* memory) { atomic_store(&memory->uffd, -1); }
 
 bool HookIsTracking(const struct HookTrackedMemory* memory) {
@@ -59,6 +61,21 @@ enum HookStatus HookTrackMemory(struct HookTrackedMemory* memory, const struct H
   return kHookStatusOk;
 }
 
+// In pieces: unregistering lifts all protection that is left in one go, and the hypervisor's page
+// faults wait for that (30 ms for each GiB). What fails here is left to it.
+static void LiftProtection(int uffd, const struct HookArmedRegion* tracked) {
+  const uint64_t size = tracked->region.size;
+  uint64_t piece = kPieceBytes;
+  if (piece < tracked->region.page_size) piece = tracked->region.page_size;
+  for (uint64_t done = 0; done < size; done += piece) {
+    struct KernelUffdWriteProtect request = {
+        .range = {.start = tracked->host_address + done,
+                  .length = size - done < piece ? size - done : piece},
+        .mode = 0};
+    (void)ioctl(uffd, KERNEL_UFFDIO_WRITEPROTECT, &request);
+  }
+}
+
 void HookStopTracking(struct HookTrackedMemory* memory) {
   int uffd = atomic_load(&memory->uffd);
   if (uffd < 0) return;
@@ -66,6 +83,7 @@ void HookStopTracking(struct HookTrackedMemory* memory) {
   // do the same.
   for (uint32_t i = 0; i < memory->region_count; ++i) {
     const struct HookArmedRegion* tracked = &memory->regions[i];
+    LiftProtection(uffd, tracked);
     struct KernelUffdRange range = {.start = tracked->host_address, .length = tracked->region.size};
     (void)ioctl(uffd, KERNEL_UFFDIO_UNREGISTER, &range);
   }
