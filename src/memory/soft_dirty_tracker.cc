@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/soft_dirty.h"
+#include "base/text.h"
 #include "memory/kernel_abi.h"
 
 namespace faultline {
@@ -51,12 +52,30 @@ class Stretches {
   uint64_t end_ = 0;
 };
 
+absl::Status CheckNoSwap() {
+  const absl::StatusOr<std::string> swaps = ReadTextFile("/proc/swaps");
+  if (absl::IsNotFound(swaps.status())) return absl::OkStatus();  // a kernel that cannot swap
+  RETURN_IF_ERROR(swaps.status());
+  if (!NamesSwapArea(*swaps)) return absl::OkStatus();
+  return absl::FailedPreconditionError(
+      "this host swaps, and what the VM wrote to a page that was swapped out and read again is "
+      "told "
+      "by Linux 6.7 and later only (or switch swapping off: swapoff -a)");
+}
+
 bool IsProcFile(const FileDescriptor& file) {
   struct statfs kind;
   return fstatfs(file.get(), &kind) == 0 && uint64_t(kind.f_type) == kProcMagic;
 }
 
 }  // namespace
+
+bool NamesSwapArea(std::string_view swaps) {
+  // One line of headings, then one for each.
+  const size_t headings = swaps.find('\n');
+  return headings != std::string_view::npos &&
+         swaps.find_first_not_of(" \n", headings) != std::string_view::npos;
+}
 
 absl::StatusOr<std::unique_ptr<SoftDirtyTracker>> SoftDirtyTracker::Make(
     std::span<const RamRegion> regions, SoftDirtyMemory memory) {
@@ -67,6 +86,7 @@ absl::StatusOr<std::unique_ptr<SoftDirtyTracker>> SoftDirtyTracker::Make(
         "RAM block '{}' lies on hugetlbfs, whose writes only Linux 6.7 and later can tell of",
         region.layout.name));
   }
+  RETURN_IF_ERROR(CheckNoSwap());
   if (!IsProcFile(memory.pagemap) || !IsProcFile(memory.clear_refs)) {
     return absl::FailedPreconditionError(
         "what should be files of the VM's process in /proc are none: is the hook Faultline's?");

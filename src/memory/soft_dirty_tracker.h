@@ -23,12 +23,16 @@ struct SoftDirtyMemory {
   std::vector<uint64_t> host_addresses;
 };
 
+// Whether the text of /proc/swaps names a swap area.
+bool NamesSwapArea(std::string_view swaps);
+
 // A page that is in the RAM file and not in the page table (reclaimed, never touched, part of a
 // range that became huge) has lost its bit, and counts as written at every scan.
 class SoftDirtyTracker : public DirtyTracker {
  public:
   // The regions' files outlive it. FailedPrecondition: a region on hugetlbfs, whose pages have no
-  // such bit.
+  // such bit; a host that swaps, where a page that was written, taken out and read again looks
+  // clean.
   static absl::StatusOr<std::unique_ptr<SoftDirtyTracker>> Make(std::span<const RamRegion> regions,
                                                                 SoftDirtyMemory memory);
 

@@ -13,6 +13,7 @@
 #include "memory/guest_mapping.h"
 #include "memory/kernel_abi.h"
 #include "memory/page_state_memfd.h"
+#include "memory/soft_dirty_tracker.h"
 #include "memory/uffd_setup.h"
 
 namespace faultline {
@@ -136,6 +137,13 @@ TEST(UffdSetup, RegisterSaysWhatTheRangeMustBe) {
   ASSERT_TRUE(SetUpUffd(uffd.get(), PostCopyUffdFeatures()).ok());
   EXPECT_THAT(MessageOf(RegisterMissing(uffd.get(), 4096, 4096, "pc.ram").status()),
               AllOf(HasSubstr("'pc.ram'"), HasSubstr("mapped whole")));
+}
+
+TEST(SoftDirtyTracker, ASwapAreaIsOneLineBelowTheHeadings) {
+  const std::string headings = "Filename\tType\tSize\tUsed\tPriority\n";
+  EXPECT_FALSE(NamesSwapArea(""));
+  EXPECT_FALSE(NamesSwapArea(headings));
+  EXPECT_TRUE(NamesSwapArea(headings + "/dev/dm-1  partition\t999420\t0\t-2\n"));
 }
 
 }  // namespace
