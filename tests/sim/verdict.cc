@@ -18,7 +18,9 @@ class Judgement {
 
   void Pass() {
     CommandsAgree();
-    Require(!world_->writes.tracked(),
+    // A source that still tries to bring the rest is not over, and its VM stands still.
+    const bool tries_on = world_->facts.handed_over() && !source_.result.has_value();
+    Require(!world_->writes.tracked() || tries_on,
             "it is over, and the source's VM is still slowed by tracking");
     if (world_->facts.handed_over()) {
       HandedOver();
@@ -44,7 +46,13 @@ class Judgement {
   bool NothingStoodInItsWay() const {
     return world_->plan.harmless_but_for_faults() && world_->faults->harmless() &&
            source_.restarts == 0 && destination_.restarts == 0 && !source_.killed() &&
-           !destination_.killed();
+           !destination_.killed() && !GaveUpForWantOfRoom();
+  }
+  // A destination does not wait for room while the VM still runs on the source.
+  bool GaveUpForWantOfRoom() const {
+    return world_->plan.mode != MigrationMode::kPostCopy && !world_->facts.handed_over() &&
+           world_->facts.no_memory_until_ns != 0 && destination_.result.has_value() &&
+           absl::IsResourceExhausted(destination_.result->status);
   }
   // A lost link stops a migration for as long as it is lost, where both commands live.
   bool MustGoOn() const {
