@@ -33,7 +33,12 @@ void Confinement::Note(const absl::Status& status) {
 }
 
 void Confinement::BeginSetUp(std::function<void(const std::string&)> notice) {
-  if (!options_.on) return;
+  if (options_.on && options_.rdma) {
+    notice(
+        "with rdma:// this command keeps its rights: the RDMA device may not be used after they "
+        "change");
+  }
+  if (!gives_up()) return;
   notice_ = std::move(notice);
   const bool is_source = options_.side == ConfinedSide::kSource;
   uint64_t bulk = is_source ? kToPush : 0;
@@ -47,13 +52,12 @@ void Confinement::BeginSetUp(std::function<void(const std::string&)> notice) {
 }
 
 void Confinement::EndPreparing() {
-  if (!options_.on) return;
-  Note(
-      InstallSyscallFilter({.advise_other_processes = options_.huge_pages, .rdma = options_.rdma}));
+  if (!gives_up()) return;
+  Note(InstallSyscallFilter({.advise_other_processes = options_.huge_pages}));
 }
 
 void Confinement::HoldMemory(bool listens_later) {
-  if (!options_.on) return;
+  if (!gives_up()) return;
   const uint64_t kept = options_.side == ConfinedSide::kSource ? 0 : kToFail;
   Note(KeepCapabilities(listens_later ? kept | kToListen : kept));
 }

@@ -18,6 +18,8 @@ struct ConfinementOptions {
   bool on = false;
   ConfinedSide side = ConfinedSide::kSource;
   bool huge_pages = false;  // MADV_COLLAPSE in the VM's process
+  // An RDMA device may not be used any more by a thread whose rights changed (the kernel's
+  // ib_safe_file_access), so nothing is given up.
   bool rdma = false;
 };
 
@@ -29,7 +31,8 @@ class Confinement {
       : options_(options), loops_(loops) {}
 
   // Before any of the session's threads runs, and after the last program was started that needs
-  // more: leaves what preparing needs. `notice` hears what this host refuses.
+  // more: leaves what preparing needs. `notice` hears what this host refuses, and that with RDMA
+  // nothing is given up.
   void BeginSetUp(std::function<void(const std::string&)> notice);
   // The VMM is prepared, its guardian runs: the last program has been started. Only the system
   // calls of an engine at work are left.
@@ -39,6 +42,7 @@ class Confinement {
   void HoldMemory(bool listens_later = false);
 
  private:
+  bool gives_up() const { return options_.on && !options_.rdma; }
   void Note(const absl::Status& status);
 
   const ConfinementOptions options_;

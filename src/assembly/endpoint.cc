@@ -29,12 +29,14 @@ absl::Status CheckChoice(bool insecure, const TlsChoice& choice) {
 constexpr std::string_view kRdma = "rdma://";
 
 absl::StatusOr<TcpUri> ParseUri(const std::string& uri) {
-  if (!uri.starts_with(kRdma)) return ParseTcpUri(uri);
+  if (!IsRdmaUri(uri)) return ParseTcpUri(uri);
   absl::StatusOr<TcpUri> parsed = ParseTcpUri("tcp://" + uri.substr(kRdma.size()));
   return parsed.ok() ? parsed : Annotate(parsed.status(), uri);
 }
 
 }  // namespace
+
+bool IsRdmaUri(const std::string& uri) { return uri.starts_with(kRdma); }
 
 absl::StatusOr<std::string> FindCertificates() {
   return FindTlsDirectory({"/etc/pki/faultline", "/etc/pki/qemu"});
@@ -63,7 +65,7 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role) {
   ASSIGN_OR_RETURN(TcpUri tcp, ParseUri(uri));
   RETURN_IF_ERROR(CheckChoice(insecure, choice));
-  const bool rdma = uri.starts_with(kRdma);
+  const bool rdma = IsRdmaUri(uri);
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();
   if (!has_secrets && (insecure || IsLoopback(tcp))) {
     if (choice.hostname.empty()) return Endpoint{std::move(tcp), nullptr, rdma};

@@ -18,6 +18,8 @@ struct Endpoint {
   bool rdma = false;                      // pages are read by RDMA beside it
 };
 
+bool IsRdmaUri(const std::string& uri);
+
 // `uri` (tcp:// or rdma://) for that side of a migration. With a choice of secrets its connections
 // are in TLS; without one they are plain on loopback or if `insecure`, and in TLS with the
 // certificates of FindCertificates everywhere else. InvalidArgument: another scheme, choices that

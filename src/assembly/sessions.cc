@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "assembly/confinement.h"
+#include "assembly/endpoint.h"
 #include "assembly/parts.h"
 #include "memory/dirty_tracker_factories.h"
 #include "memory/hook_armer.h"
@@ -64,7 +65,8 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   ASSIGN_OR_RETURN(parts.id, ParseMigrationId(options.migration_id));
   parts.resume = options.resume;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<SourceVmm> {
-    std::function<void()> at_handover = ConfinementAtHandover(options.confine, &control);
+    std::function<void()> at_handover =
+        ConfinementAtHandover(options.confine && !IsRdmaUri(options.to_uri), &control);
     if (options.resume.has_value()) {
       return std::make_unique<ResumedSourceVmm>(options.qmp_path, options.resume->regions,
                                                 std::move(at_handover), &control);
@@ -103,7 +105,8 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.resume_whole = options.resume_whole;
   parts.resume_released = options.resume_released;
   parts.vmm = [options](Executor& control) -> std::unique_ptr<DestinationVmm> {
-    std::function<void()> at_handover = ConfinementAtHandover(options.confine, &control);
+    std::function<void()> at_handover =
+        ConfinementAtHandover(options.confine && !IsRdmaUri(options.listen_uri), &control);
     if (options.resume.has_value()) {
       return std::make_unique<ResumedDestinationVmm>(options.qmp_path, options.resume->regions,
                                                      std::move(at_handover), &control);

@@ -44,7 +44,8 @@ struct MigrateOptions {
   int64_t recovery_timeout_us = 0;
   // Takes a migration up again whose command died after the handover; its journal is `journal`.
   std::optional<KeptMigration> resume;
-  // Run gives up, for the whole process and for good, the rights that the session does not need.
+  // Run gives up, for the whole process and for good, the rights that the session does not need:
+  // with rdma:// none, which a notice says.
   bool confine = false;
   IntegrityWish integrity = IntegrityWish::kDefault;  // whether pages are checked end to end
   MigrationMode mode = MigrationMode::kPostCopy;

@@ -53,7 +53,7 @@ void AddSandbox(CLI::App* command, std::string* value) {
   command
       ->add_option("--sandbox", *value,
                    "on (default): give up the rights and system calls that moving the VM does not "
-                   "need; off: keep them")
+                   "need (with rdma:// nothing); off: keep them")
       ->check(CLI::IsMember({"on", "off"}))
       ->type_name("on|off");
 }

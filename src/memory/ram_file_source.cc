@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <utility>
 
 #include "base/check.h"
 #include "base/file_descriptor.h"
@@ -67,9 +68,17 @@ absl::StatusOr<std::span<std::byte>> RamFileSource::Map(RegionIndex region) {
     const RamRegion& ram = regions_[region].ram;
     const std::string path = fmt::format("/proc/self/fd/{}", ram.file);
     const FileDescriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
-    ASSIGN_OR_RETURN(mappings_[region],
-                     Mapping::MapFile(file.valid() ? file.get() : ram.file, ram.file_offset_bytes,
-                                      ram.layout.size_bytes, file.valid(), "the RAM file"));
+    absl::StatusOr<Mapping> mapping =
+        file.valid() ? Mapping::MapFile(file.get(), ram.file_offset_bytes, ram.layout.size_bytes,
+                                        /*writable=*/true, "the RAM file")
+                     : ErrnoStatus(errno, "open the RAM file for writing");
+    if (!mapping.ok()) {
+      return absl::FailedPreconditionError(fmt::format(
+          "RDMA pins RAM block '{}' through a mapping that may write, which this process may not "
+          "make ({}): run it as a user who may write that file, or use tcp://",
+          ram.layout.name, MessageOf(mapping.status())));
+    }
+    mappings_[region] = std::move(*mapping);
   }
   return mappings_[region].bytes();
 }

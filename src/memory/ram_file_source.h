@@ -19,8 +19,7 @@ class RamFileSource : public SourceMemory {
 
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
-  // Mapped at the first call, and writable if this process may write the file: kernels before 6.2
-  // pin nothing else for a device.
+  // Mapped at the first call. FailedPrecondition: this process may not write the file.
   absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) override;
   // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,

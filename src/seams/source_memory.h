@@ -32,7 +32,7 @@ class SourceMemory {
   virtual absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                             std::span<std::byte> out) const = 0;
   // The region's bytes, for a device to read (RDMA); valid as long as this. They are mapped
-  // writable where the kernel asks for that, and nobody touches them through it: a hole that is
+  // writable (docs/adr/0024-stale-pins.md), and nobody touches them through it: a hole that is
   // touched is one no more. Control thread. Unimplemented: this memory has no such view.
   virtual absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) {
     (void)region;

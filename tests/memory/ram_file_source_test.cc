@@ -262,6 +262,19 @@ TEST(RamFileSource, RefusesFileOnADisk) {
               AllOf(HasSubstr("disk"), HasSubstr("/dev/shm")));
 }
 
+TEST(RamFileSource, WhatMayNotBeWrittenIsNotMappedForADevice) {
+  FileDescriptor file(memfd_create("ram", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  ASSERT_EQ(ftruncate(file.get(), 4096), 0);
+  ASSERT_EQ(fcntl(file.get(), F_ADD_SEALS, F_SEAL_WRITE), 0);
+  VmDescription vm;
+  vm.regions = {{.layout = {"ram", 4096, 4096}, .file = file.get()}};
+  auto source = RamFileSource::Make(vm);
+  ASSERT_TRUE(source.ok()) << source.status();
+  auto mapped = (*source)->Map(0);
+  EXPECT_TRUE(absl::IsFailedPrecondition(mapped.status())) << mapped.status();
+  EXPECT_THAT(MessageOf(mapped.status()), AllOf(HasSubstr("'ram'"), HasSubstr("tcp://")));
+}
+
 TEST(RamFileSource, FactoryOpens) {
   GuestRegion region(RamKind::kTmpfs, "ram", 4);
   VmDescription vm;

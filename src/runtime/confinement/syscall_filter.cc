@@ -33,7 +33,6 @@ constexpr uint64_t kIoctlTypes = 0xff00;
 // PAGEMAP_SCAN: not in older headers. Its struct has 96 bytes.
 constexpr uint64_t kPagemapScan = _IOC(_IOC_READ | _IOC_WRITE, 'f', 16, 96);
 constexpr int kSolTls = 282;
-constexpr uint64_t kSolNetlink = 270;
 constexpr uint64_t kWriteExecute = PROT_WRITE | PROT_EXEC;
 
 scmp_arg_cmp Is(unsigned argument, uint64_t value) {
@@ -103,15 +102,6 @@ void AllowIoctls(Rules* rules) {
   }
 }
 
-// Verbs and what their libraries ask about devices.
-void AllowRdma(Rules* rules) {
-  constexpr uint64_t kVerbsIoctl = 0x1b;  // RDMA_IOCTL_MAGIC (rdma/rdma_user_ioctl_cmds.h)
-  constexpr uint64_t kNetlinkRdma = 20;   // NETLINK_RDMA (linux/netlink.h)
-  rules->Add(kAllow, "ioctl", {HasBits(1, kIoctlTypes, kVerbsIoctl << 8)});
-  rules->Add(kAllow, "socket", {Is(0, AF_NETLINK), Is(2, kNetlinkRdma)});
-  rules->Add(kAllow, "setsockopt", {Is(1, kSolNetlink)});
-}
-
 void AllowOwnLimits(Rules* rules) {
   for (int option : {PR_SET_NAME, PR_CAPBSET_READ, PR_CAPBSET_DROP, PR_SET_NO_NEW_PRIVS,
                      PR_GET_NO_NEW_PRIVS, PR_GET_DUMPABLE}) {
@@ -152,7 +142,6 @@ absl::Status InstallSyscallFilter(const SyscallFilterOptions& options) {
   for (const char* name : kWorkCalls) work.Add(kAllow, name);
   AllowSockets(&work);
   AllowIoctls(&work);
-  if (options.rdma) AllowRdma(&work);
   if (options.advise_other_processes) work.Add(kAllow, "process_madvise");
   // The second one forbids to install more.
   RETURN_IF_ERROR(intruder.Load());

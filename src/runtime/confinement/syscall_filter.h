@@ -8,7 +8,6 @@ namespace faultline {
 
 struct SyscallFilterOptions {
   bool advise_other_processes = false;  // process_madvise: making a VM's memory huge
-  bool rdma = false;                    // the verbs libraries' calls
 };
 
 // Lets all threads of this process, those of now and those to come, make the system calls of an

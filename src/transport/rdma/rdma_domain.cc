@@ -49,7 +49,7 @@ void RdmaDomain::ReadEvents() {
     const ibv_event_type type = event.event_type;
     const int port = event.element.port_num;
     ibv_ack_async_event(&event);
-    if (type == IBV_EVENT_PORT_ERR) {
+    if (type == IBV_EVENT_PORT_ERR && port == id_->port_num) {  // another port's is no news
       status = absl::UnavailableError(
           fmt::format("port {} of the RDMA device {} went down", port, device_name()));
     } else if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_QP_FATAL ||

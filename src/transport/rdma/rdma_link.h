@@ -29,19 +29,29 @@ class RdmaLink {
   // Any thread. Null: it is not there yet.
   RdmaConnection* connection() const { return connection_.load(std::memory_order_acquire); }
 
-  // The lane's thread: who hears of it when the queue pair breaks; empty: nobody.
-  void OnBroken(std::function<void(const absl::Status&)> broken) { broken_ = std::move(broken); }
+  // The lane's thread: who hears of it when the queue pair breaks, or has broken before; empty:
+  // nobody. Not called from here.
+  void OnBroken(std::function<void(const absl::Status&)> broken) {
+    broken_ = std::move(broken);
+    if (broken_ && unheard_) std::exchange(unheard_, nullptr)();
+  }
   // Any thread: tells it to the lane, whose thread is `lane`.
   static void Break(const std::shared_ptr<RdmaLink>& link, Executor* lane,
                     const absl::Status& status) {
-    lane->Post([link, status] {
-      if (link->broken_) std::exchange(link->broken_, nullptr)(status);
+    lane->Post([link, lane, status] {
+      if (link->broken_) return std::exchange(link->broken_, nullptr)(status);
+      if (link->unheard_) return;
+      link->unheard_ = [weak = std::weak_ptr(link), lane, status] {
+        if (const auto self = weak.lock()) Break(self, lane, status);
+      };
     });
   }
 
  private:
   std::atomic<RdmaConnection*> connection_ = nullptr;
-  std::function<void(const absl::Status&)> broken_;  // the lane's thread
+  // The lane's thread. `unheard_` tells the first break that nobody listened to, again.
+  std::function<void(const absl::Status&)> broken_;
+  std::function<void()> unheard_;
   std::unique_ptr<RdmaConnection> owned_;
 };
 

@@ -43,6 +43,11 @@ void RdmaSourceTransport::OpenLanes(const LaneTerms& terms, int64_t timeout_us, 
 
 void RdmaSourceTransport::UseLanes(JoinedLanes joined) {
   joined_ = std::move(joined);
+  const SessionToken& token = joined_->terms.token;
+  if (joined_->demand.token == token || joined_->bulk.token == token) {
+    return FailLanes(absl::FailedPreconditionError(
+        "the destination listens on tcp://; give --to tcp://..., or let it listen on rdma://"));
+  }
   opening_ = std::make_shared<bool>(true);
   absl::Status status;
   if (events_ == nullptr) {

@@ -50,7 +50,7 @@ class RdmaSourceTransport : public TcpSourceTransport {
   // Ends what an earlier OpenLanes has begun or given out.
   void DropLanes();
 
-  // Opened before this process keeps others, and itself, out of its own /proc.
+  // This process's own.
   const FileDescriptor page_tables_;
   // In the order in which they may go, the last first.
   std::unique_ptr<RdmaEvents> events_;

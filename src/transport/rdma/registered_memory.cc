@@ -16,6 +16,9 @@ namespace {
 constexpr uint64_t kPieceBytesMax = 64 * 1024 * 1024;
 // Beyond them the shortest are left out: their pages are sent.
 constexpr size_t kPiecesMax = 16384;
+// Nobody writes through it. Without the right to write kernels from 6.2 on pin by read faults,
+// which map the pages around as well: what stands in the page tables would not be what is pinned.
+constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ;
 constexpr uint64_t kPresent = uint64_t{1} << 63;  // Documentation/admin-guide/mm/pagemap.rst
 
 }  // namespace
@@ -62,8 +65,7 @@ absl::StatusOr<bool> RegisteredMemory::RegisterSome() {
     Piece& piece = pieces_[next_];
     bytes += piece.bytes.size();
     if (bytes > kPieceBytesMax && bytes > piece.bytes.size()) return true;  // one at least
-    piece.region.reset(
-        ibv_reg_mr(domain_->pd(), piece.bytes.data(), piece.bytes.size(), IBV_ACCESS_REMOTE_READ));
+    piece.region.reset(ibv_reg_mr(domain_->pd(), piece.bytes.data(), piece.bytes.size(), kAccess));
     if (piece.region == nullptr) {
       return RegistrationError(errno, piece.bytes.size(), "the VM's memory");
     }

@@ -129,6 +129,12 @@ void TcpSourceTransport::FinishLanes() {
 }
 
 void TcpSourceTransport::UseLanes(JoinedLanes joined) {
+  if (joined.demand.token != joined.terms.token || joined.bulk.token != joined.terms.token) {
+    return joined.done(absl::FailedPreconditionError(
+        fmt::format("opening the lanes to {}: the destination listens on rdma://; give --to "
+                    "rdma://{} or let it listen on tcp://",
+                    options_.uri.text(), options_.uri.host_port())));
+  }
   exporter_ = std::make_unique<TcpPageExporter>(loops_.demand, std::move(joined.demand.connection),
                                                 Counter(&WireCounters::demand), joined.terms);
   push_ = std::make_unique<TcpPushLane>(

@@ -159,6 +159,23 @@ TEST_P(TcpTransportTest, AHelloInPiecesIsGood) {
   TakeArrived();
 }
 
+class TcpSourceOfRdmaTest : public TransportContract {};
+INSTANTIATE_TEST_SUITE_P(Tcp, TcpSourceOfRdmaTest, ::testing::Values(WorldFactory([] {
+                           return std::make_unique<TcpWorld>(TcpOptions{}, TlsPair{},
+                                                             /*own_lane_tokens=*/true);
+                         })));
+
+TEST_P(TcpSourceOfRdmaTest, ADestinationOnRdmaIsNamedBeforeTheHandover) {
+  ExpectLanes();
+  OpenSourceLanes();
+  ASSERT_TRUE(world_->WaitUntil([&] { return source_lanes_outcome().has_value(); }));
+  EXPECT_TRUE(absl::IsFailedPrecondition(*source_lanes_outcome())) << *source_lanes_outcome();
+  EXPECT_NE(
+      MessageOf(*source_lanes_outcome()).find("listens on rdma://; give --to rdma://127.0.0.1:"),
+      std::string::npos)
+      << *source_lanes_outcome();
+}
+
 class TcpStrangersTest : public TransportContract {};
 INSTANTIATE_TEST_SUITE_P(Tcp, TcpStrangersTest, ::testing::Values(WorldFactory([] {
                            TcpOptions options;

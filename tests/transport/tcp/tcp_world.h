@@ -124,9 +124,18 @@ class TlsRawPeer : public RawPeer {
   bool closed_ = false;
 };
 
+// Gives each lane a token of its own, as one that listens on rdma:// does.
+class OwnTokensDestination : public TcpDestinationTransport {
+ public:
+  using TcpDestinationTransport::TcpDestinationTransport;
+
+ private:
+  SessionToken LaneToken(ConnectionRole role) override { return {static_cast<uint8_t>(role)}; }
+};
+
 class TcpWorld : public TransportWorld {
  public:
-  explicit TcpWorld(TcpOptions options = {}, TlsPair tls = {})
+  explicit TcpWorld(TcpOptions options = {}, TlsPair tls = {}, bool own_lane_tokens = false)
       : packs_(options.compression != Compression::kOff), tls_(std::move(tls)) {
     for (auto& loop : loops_) loop->StartThread();
     options.uri = {"127.0.0.1", 0};
@@ -136,8 +145,12 @@ class TcpWorld : public TransportWorld {
       notices_.push_back(text);
     };
     RunOn(Place::kControl, [&] {
-      destination_ = std::make_unique<TcpDestinationTransport>(
-          options, TcpLoops{loops_[3].get(), loops_[4].get(), loops_[5].get()});
+      const TcpLoops loops{loops_[3].get(), loops_[4].get(), loops_[5].get()};
+      if (own_lane_tokens) {
+        destination_ = std::make_unique<OwnTokensDestination>(options, loops);
+      } else {
+        destination_ = std::make_unique<TcpDestinationTransport>(options, loops);
+      }
       absl::Status status =
           destination_->Listen([this](const Hello& hello, std::unique_ptr<ControlChannel> channel) {
             arrived_.emplace_back(hello, std::move(channel));
