@@ -30,7 +30,6 @@ void RdmaPageReader::Start(PageReader::Listener* listener) {
 void RdmaPageReader::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
-  await_.reset();
   link_->OnBroken(nullptr);
   reads_.Detach();
   connection_->Stop();
@@ -66,12 +65,7 @@ void RdmaPageReader::Read(std::span<const PageId> pages) {
   }
   if (!asked_.empty()) connection_->Read(asked_);
   PostWanted();
-  if (await_ == nullptr && reads_.under_way() > 0) {
-    await_ = loop_->RunAfter(0, [this] {
-      await_.reset();
-      reads_.AwaitCompletions();
-    });
-  }
+  reads_.AwaitSoon();
 }
 
 void RdmaPageReader::PostWanted() {
@@ -109,7 +103,6 @@ void RdmaPageReader::OnReaderFailed(absl::Status status) { Fail(std::move(status
 void RdmaPageReader::Fail(absl::Status status) {
   PageReader::Listener* listener = std::exchange(listener_, nullptr);
   if (listener == nullptr) return;
-  await_.reset();
   link_->OnBroken(nullptr);
   reads_.Detach();
   connection_->Stop();

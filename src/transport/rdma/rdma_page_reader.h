@@ -62,10 +62,9 @@ class RdmaPageReader : public PageReader, PageReader::Listener, RdmaReadQueue::L
   PageReader::Listener* listener_ = nullptr;
   ReadablePages readable_;
   RdmaReadQueue reads_;
-  std::unique_ptr<Timer> await_;  // looks for what was posted, once the caller has done its work
-  std::deque<Wanted> wanted_;     // not posted yet
-  std::vector<PageId> in_slot_;   // what each slot is read for
-  std::vector<PageId> asked_;     // of one Read, kept for its memory
+  std::deque<Wanted> wanted_;    // not posted yet
+  std::vector<PageId> in_slot_;  // what each slot is read for
+  std::vector<PageId> asked_;    // of one Read, kept for its memory
 };
 
 }  // namespace faultline

@@ -34,7 +34,6 @@ void RdmaPushReceiver::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
   link_->OnBroken(nullptr);
-  await_.reset();
   reads_.Detach();
   stream_.CloseGently();
 }
@@ -73,12 +72,7 @@ void RdmaPushReceiver::Advance() {
   advancing_ = false;
   if (listener_ == nullptr) return;
   UpdateInterest();
-  if (reads_.under_way() > 0 && await_ == nullptr) {
-    await_ = loop_->RunAfter(0, [this] {
-      await_.reset();
-      reads_.AwaitCompletions();
-    });
-  }
+  reads_.AwaitSoon();
 }
 
 bool RdmaPushReceiver::OfferNamed() {
@@ -246,7 +240,6 @@ void RdmaPushReceiver::Fail(absl::Status status) {
   if (listener == nullptr) return;
   stream_.Close();
   link_->OnBroken(nullptr);
-  await_.reset();
   reads_.Detach();
   listener->OnReceiverFailed(Annotate(status, "the bulk lane broke"));
 }

@@ -82,7 +82,6 @@ class RdmaPushReceiver : public PushReceiver, RdmaReadQueue::Listener {
   TcpStream stream_;
   PushReceiver::Listener* listener_ = nullptr;
   RdmaReadQueue reads_;
-  std::unique_ptr<Timer> await_;  // for what was posted
   std::deque<Named> named_;
 
   // The frame under way.

@@ -20,11 +20,14 @@ void RdmaReadQueue::Attach(RdmaConnection* connection) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && connection_ == nullptr);
   connection_ = connection;
   armed_ = false;
+  awaited_soon_ = false;
+  attachment_ = std::make_shared<const bool>(true);
   watch_ = loop_->WatchReadable(connection->channel()->fd, [this] { OnChannelReadable(); });
 }
 
 void RdmaReadQueue::Detach() {
   if (connection_ == nullptr) return;
+  attachment_.reset();
   watch_.reset();
   if (events_unacknowledged_ > 0) ibv_ack_cq_events(connection_->queue(), events_unacknowledged_);
   events_unacknowledged_ = 0;
@@ -50,6 +53,16 @@ absl::Status RdmaReadQueue::Post(uint32_t slot, size_t bytes, const RemotePlace&
   }
   if (under_way_++ == 0) first_posted_ns_ = loop_->NowNanos();
   return absl::OkStatus();
+}
+
+// By a post: a timer would wait for the loop's next whole millisecond.
+void RdmaReadQueue::AwaitSoon() {
+  if (under_way_ == 0 || std::exchange(awaited_soon_, true)) return;
+  loop_->Post([this, attachment = std::weak_ptr(attachment_)] {
+    if (attachment.expired()) return;  // detached or destroyed meanwhile
+    awaited_soon_ = false;
+    AwaitCompletions();
+  });
 }
 
 void RdmaReadQueue::AwaitCompletions() {

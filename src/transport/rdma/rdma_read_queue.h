@@ -16,10 +16,11 @@ namespace faultline {
 
 // The lane's thread.
 //
-// After posting its user calls AwaitCompletions, now or soon: it looks for completions without
-// sleeping, for about as long as one has taken of late, and only if that is not longer than
-// `poll_ns_max`. If READs are under way then, the queue is armed and looked through once more,
-// since what completed before makes no event; the completion channel wakes the loop for the others.
+// After posting its user calls AwaitSoon. Once the caller has done its work the queue looks for
+// completions without sleeping, for about as long as one has taken of late, and only if that is not
+// longer than `poll_ns_max`. If READs are under way then, the queue is armed and looked through
+// once more, since what completed before makes no event; the completion channel wakes the loop for
+// the others.
 class RdmaReadQueue {
  public:
   class Listener {
@@ -43,12 +44,13 @@ class RdmaReadQueue {
 
   // Reads `bytes` from `place` into `slot`. There must be room. Never calls the listener.
   absl::Status Post(uint32_t slot, size_t bytes, const RemotePlace& place);
-  // The listener hears of what completes.
-  void AwaitCompletions();
+  // If something is under way: the listener hears of what completes, but not before this returns.
+  void AwaitSoon();
   // Nothing calls the listener after this returns.
   void Detach();
 
  private:
+  void AwaitCompletions();
   void OnChannelReadable();
   // Gives out what has completed; false: failed or detached.
   bool Drain();
@@ -61,6 +63,8 @@ class RdmaReadQueue {
   Listener* const listener_;
   RdmaConnection* connection_ = nullptr;
   std::unique_ptr<FdWatch> watch_;
+  std::shared_ptr<const bool> attachment_;  // what is posted to the loop ends with it
+  bool awaited_soon_ = false;
   uint32_t under_way_ = 0;
   int64_t first_posted_ns_ = 0;  // since nothing was under way
   int64_t typical_ns_ = 20'000;  // that one READ takes alone
