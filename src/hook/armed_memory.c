@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #include "hook/kernel_abi.h"
-#include "hook/memory_map.h"
 
 void HookCloseSlot(_Atomic int* fd) {
   int old = atomic_exchange(fd, -1);
@@ -33,22 +32,16 @@ static int AdviseHugePages(const struct HookArmedRegion* armed, bool allow) {
   return errno == EINVAL ? 0 : errno;
 }
 
-// Registers `memory->regions`. On failure the caller closes the descriptor, which undoes it.
+// Registers all that was found. On failure the caller closes the descriptor, which undoes it.
 static enum HookStatus RegisterRegions(struct HookArmedMemory* memory, int uffd,
                                        struct HookRefusal* refusal) {
-  for (uint32_t i = 0; i < memory->region_count; ++i) {
-    struct HookArmedRegion* armed = &memory->regions[i];
+  for (uint32_t i = 0; i < memory->found.region_count; ++i) {
+    struct HookArmedRegion* armed = &memory->found.regions[i];
     refusal->detail = i;
     refusal->error_number = AdviseHugePages(armed, false);
     if (refusal->error_number != 0) return kHookStatusSystem;
-    struct KernelUffdRegister request = {
-        .range = {.start = armed->host_address, .length = armed->region.size},
-        .mode = KERNEL_UFFD_REGISTER_MISSING};
-    if (ioctl(uffd, KERNEL_UFFDIO_REGISTER, &request) < 0) {
-      refusal->error_number = errno;
-      return kHookStatusRegisterRefused;
-    }
-    armed->ioctls = request.ioctls;
+    enum HookStatus status = HookRegisterRegion(armed, uffd, KERNEL_UFFD_REGISTER_MISSING, refusal);
+    if (status != kHookStatusOk) return status;
   }
   refusal->detail = 0;
   return kHookStatusOk;
@@ -56,33 +49,23 @@ static enum HookStatus RegisterRegions(struct HookArmedMemory* memory, int uffd,
 
 // QEMU asks for huge pages on all guest RAM, so that is what it gets back.
 static void RestoreHugePages(const struct HookArmedMemory* memory) {
-  for (uint32_t i = 0; i < memory->region_count; ++i) {
-    (void)AdviseHugePages(&memory->regions[i], true);
+  for (uint32_t i = 0; i < memory->found.region_count; ++i) {
+    (void)AdviseHugePages(&memory->found.regions[i], true);
   }
 }
 
 enum HookStatus HookArmMemory(struct HookArmedMemory* memory, const struct HookRequest* request,
                               int maps_fd, int page_state_fd, int device_fd,
                               struct HookRefusal* refusal) {
-  uint64_t addresses[HOOK_REGIONS_MAX];
-  uint32_t count = request->arm.region_count;
-  enum HookStatus status = HookFindRegions(maps_fd, request->regions, count, addresses,
-                                           &refusal->detail, &refusal->error_number);
-  if (status != kHookStatusOk) return status;
   int uffd = -1;
-  status = HookMakeUserfaultfd(device_fd, request->arm.features, &uffd, &memory->features, refusal);
+  enum HookStatus status =
+      HookOpenMemory(&memory->found, request, maps_fd, device_fd, &uffd, refusal);
   if (status != kHookStatusOk) return status;
-
-  memory->region_count = count;
-  for (uint32_t i = 0; i < count; ++i) {
-    memory->regions[i] =
-        (struct HookArmedRegion){.region = request->regions[i], .host_address = addresses[i]};
-  }
   status = RegisterRegions(memory, uffd, refusal);
   if (status != kHookStatusOk) {
     close(uffd);
     RestoreHugePages(memory);
-    memory->region_count = 0;
+    memory->found.region_count = 0;
     return status;
   }
   atomic_store(&memory->page_state, page_state_fd);
@@ -92,13 +75,11 @@ enum HookStatus HookArmMemory(struct HookArmedMemory* memory, const struct HookR
 
 void HookReleaseMemory(struct HookArmedMemory* memory) {
   int uffd = atomic_load(&memory->uffd);
-  for (uint32_t i = 0; i < memory->region_count; ++i) {
-    const struct HookArmedRegion* armed = &memory->regions[i];
-    struct KernelUffdRange range = {.start = armed->host_address, .length = armed->region.size};
-    (void)ioctl(uffd, KERNEL_UFFDIO_UNREGISTER, &range);
+  for (uint32_t i = 0; i < memory->found.region_count; ++i) {
+    HookUnregisterRegion(&memory->found.regions[i], uffd);
   }
   RestoreHugePages(memory);
   HookCloseSlot(&memory->uffd);
   HookCloseSlot(&memory->page_state);
-  memory->region_count = 0;
+  memory->found.region_count = 0;
 }

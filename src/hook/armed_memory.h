@@ -14,9 +14,7 @@
 struct HookArmedMemory {
   _Atomic int uffd;        // -1: not armed
   _Atomic int page_state;  // the page-state memfd, only kept for the engine that comes next
-  uint64_t features;       // that the kernel offers
-  uint32_t region_count;
-  struct HookArmedRegion regions[HOOK_REGIONS_MAX];
+  struct HookMemory found;
 };
 
 void HookArmedMemoryInit(struct HookArmedMemory* memory);

@@ -149,20 +149,19 @@ static enum HookStatus AnswerHello(struct HookServer* server, struct Reply* repl
 }
 
 static void PutRegions(struct HookServer* server, struct Reply* reply,
-                       const struct HookArmedRegion* armed, uint32_t count, uint64_t features) {
-  struct HookRegions regions = {.region_count = count, .features = features};
+                       const struct HookMemory* memory) {
+  struct HookRegions regions = {.region_count = memory->region_count, .features = memory->features};
   HookSwapRegions(&regions);
   PutPayload(server, reply, &regions, sizeof(regions));
-  for (uint32_t i = 0; i < count; ++i) {
-    struct HookArmedRegion region = armed[i];
+  for (uint32_t i = 0; i < memory->region_count; ++i) {
+    struct HookArmedRegion region = memory->regions[i];
     HookSwapArmedRegion(&region);
     PutPayload(server, reply, &region, sizeof(region));
   }
 }
 
 static void PutArmed(struct HookServer* server, struct Reply* reply) {
-  const struct HookArmedMemory* memory = &server->memory;
-  PutRegions(server, reply, memory->regions, memory->region_count, memory->features);
+  PutRegions(server, reply, &server->memory.found);
 }
 
 static enum HookStatus AnswerArm(struct HookServer* server, struct Descriptors* descriptors,
@@ -224,7 +223,7 @@ static enum HookStatus AnswerTrack(struct HookServer* server, const struct Descr
   reply->header.detail = refusal.detail;
   reply->header.error_number = (uint32_t)refusal.error_number;
   if (status != kHookStatusOk) return status;
-  PutRegions(server, reply, tracked->regions, tracked->region_count, tracked->features);
+  PutRegions(server, reply, &tracked->found);
   reply->fds[reply->fd_count++] = atomic_load(&tracked->uffd);
   reply->fds[reply->fd_count++] = pagemap_fd;
   return kHookStatusOk;
@@ -244,21 +243,13 @@ static enum HookStatus AnswerInspect(struct HookServer* server, struct Reply* re
     reply->header.error_number = ENOENT;
     return kHookStatusSystem;
   }
-  uint64_t addresses[HOOK_REGIONS_MAX];
-  uint32_t count = request->arm.region_count;
-  int error_number = 0;
-  enum HookStatus status = HookFindRegions(atomic_load(&server->maps_fd), request->regions, count,
-                                           addresses, &reply->header.detail, &error_number);
-  reply->header.error_number = (uint32_t)error_number;
+  struct HookMemory found = {0};
+  struct HookRefusal refusal = {0};
+  enum HookStatus status = HookFindMemory(&found, request, atomic_load(&server->maps_fd), &refusal);
+  reply->header.detail = refusal.detail;
+  reply->header.error_number = (uint32_t)refusal.error_number;
   if (status != kHookStatusOk) return status;
-  struct HookRegions regions = {.region_count = count};
-  HookSwapRegions(&regions);
-  PutPayload(server, reply, &regions, sizeof(regions));
-  for (uint32_t i = 0; i < count; ++i) {
-    struct HookArmedRegion found = {.region = request->regions[i], .host_address = addresses[i]};
-    HookSwapArmedRegion(&found);
-    PutPayload(server, reply, &found, sizeof(found));
-  }
+  PutRegions(server, reply, &found);
   reply->fds[reply->fd_count++] = pagemap_fd;
   reply->fds[reply->fd_count++] = clear_refs_fd;
   return kHookStatusOk;

@@ -14,10 +14,8 @@
 // Zero-initialised except the descriptor: HookTrackedMemoryInit. Only the hook's thread uses it,
 // but for the descriptor, which a forked child closes (HookTrackedMemoryForget).
 struct HookTrackedMemory {
-  _Atomic int uffd;   // -1: nothing is tracked
-  uint64_t features;  // that the kernel offers
-  uint32_t region_count;
-  struct HookArmedRegion regions[HOOK_REGIONS_MAX];
+  _Atomic int uffd;  // -1: nothing is tracked
+  struct HookMemory found;
 };
 
 void HookTrackedMemoryInit(struct HookTrackedMemory* memory);

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "hook/kernel_abi.h"
+#include "hook/memory_map.h"
 
 // A new userfaultfd, or -1 with errno. Faults that KVM takes in the kernel must be served too, so
 // never UFFD_USER_MODE_ONLY.
@@ -26,8 +27,8 @@ static int Handshake(int uffd, uint64_t* features) {
 
 // The kernel's offer is read on a throwaway descriptor first,
 // because a handshake happens once per descriptor and a refused one says nothing.
-enum HookStatus HookMakeUserfaultfd(int device_fd, uint64_t wanted, int* uffd, uint64_t* offered,
-                                    struct HookRefusal* refusal) {
+static enum HookStatus MakeUserfaultfd(int device_fd, uint64_t wanted, int* uffd, uint64_t* offered,
+                                       struct HookRefusal* refusal) {
   int probe = OpenUserfaultfd(device_fd);
   if (probe < 0) {
     refusal->error_number = errno;
@@ -53,4 +54,46 @@ enum HookStatus HookMakeUserfaultfd(int device_fd, uint64_t wanted, int* uffd, u
   close(*uffd);
   *uffd = -1;
   return kHookStatusSystem;
+}
+
+enum HookStatus HookFindMemory(struct HookMemory* memory, const struct HookRequest* request,
+                               int maps_fd, struct HookRefusal* refusal) {
+  uint64_t addresses[HOOK_REGIONS_MAX];
+  const uint32_t count = request->arm.region_count;
+  memory->region_count = 0;
+  enum HookStatus status = HookFindRegions(maps_fd, request->regions, count, addresses,
+                                           &refusal->detail, &refusal->error_number);
+  if (status != kHookStatusOk) return status;
+  memory->region_count = count;
+  for (uint32_t i = 0; i < count; ++i) {
+    memory->regions[i] =
+        (struct HookArmedRegion){.region = request->regions[i], .host_address = addresses[i]};
+  }
+  return kHookStatusOk;
+}
+
+enum HookStatus HookOpenMemory(struct HookMemory* memory, const struct HookRequest* request,
+                               int maps_fd, int device_fd, int* uffd, struct HookRefusal* refusal) {
+  enum HookStatus status = HookFindMemory(memory, request, maps_fd, refusal);
+  if (status != kHookStatusOk) return status;
+  status = MakeUserfaultfd(device_fd, request->arm.features, uffd, &memory->features, refusal);
+  if (status != kHookStatusOk) memory->region_count = 0;
+  return status;
+}
+
+enum HookStatus HookRegisterRegion(struct HookArmedRegion* region, int uffd, uint64_t mode,
+                                   struct HookRefusal* refusal) {
+  struct KernelUffdRegister request = {
+      .range = {.start = region->host_address, .length = region->region.size}, .mode = mode};
+  if (ioctl(uffd, KERNEL_UFFDIO_REGISTER, &request) < 0) {
+    refusal->error_number = errno;
+    return kHookStatusRegisterRefused;
+  }
+  region->ioctls = request.ioctls;
+  return kHookStatusOk;
+}
+
+void HookUnregisterRegion(const struct HookArmedRegion* region, int uffd) {
+  struct KernelUffdRange range = {.start = region->host_address, .length = region->region.size};
+  (void)ioctl(uffd, KERNEL_UFFDIO_UNREGISTER, &range);
 }
