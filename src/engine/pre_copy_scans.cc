@@ -110,7 +110,7 @@ bool PreCopy::TakeIn(Scan scan) {
   // What is to be sent still is read after this.
   scan.written.Subtract(to_send_);
   pending_.Unite(scan.written);
-  if (options_.mode != MigrationMode::kHybrid) return true;
+  if (options_.mode != MigrationMode::kHybrid || to_send_.empty()) return true;
   PageSet hot = history_.WrittenAgain();
   hot.Intersect(to_send_);
   to_send_.Subtract(hot);
