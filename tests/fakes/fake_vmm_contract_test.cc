@@ -74,6 +74,7 @@ const auto kWorlds =
     ::testing::Values(VmmWorldFactory([] { return std::make_unique<FakeVmmWorld>(); }));
 
 INSTANTIATE_TEST_SUITE_P(Fake, SourceVmmContract, kWorlds);
+INSTANTIATE_TEST_SUITE_P(Fake, SourceVmmPauseContract, kWorlds);
 INSTANTIATE_TEST_SUITE_P(Fake, DestinationVmmContract, kWorlds);
 
 }  // namespace

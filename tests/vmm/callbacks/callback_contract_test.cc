@@ -144,6 +144,18 @@ const auto kWorlds =
     ::testing::Values(VmmWorldFactory([] { return std::make_unique<CallbackVmmWorld>(); }));
 
 INSTANTIATE_TEST_SUITE_P(Callbacks, SourceVmmContract, kWorlds);
+
+class CallbackPauseTest : public VmmContract {};
+INSTANTIATE_TEST_SUITE_P(Callbacks, CallbackPauseTest, kWorlds);
+
+TEST_P(CallbackPauseTest, APauseIsRefusedAndTheGuestRunsOn) {
+  ASSERT_TRUE(world_->MakeSource(true));
+  Must(SourcePrepare());
+  const Result refused = Run(PauseSource(true));
+  EXPECT_TRUE(absl::IsUnimplemented(refused.status)) << refused.status;
+  EXPECT_TRUE(world_->RunsAtSource());
+}
+
 INSTANTIATE_TEST_SUITE_P(Callbacks, DestinationVmmContract, kWorlds);
 
 }  // namespace

@@ -110,6 +110,7 @@ std::string NameOf(const testing::TestParamInfo<VmmWorldFactory>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmContract, ::testing::ValuesIn(Worlds()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmPauseContract, ::testing::ValuesIn(Worlds()), NameOf);
 INSTANTIATE_TEST_SUITE_P(Qemu, DestinationVmmContract, ::testing::ValuesIn(Worlds()), NameOf);
 
 }  // namespace
