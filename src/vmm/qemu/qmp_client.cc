@@ -35,10 +35,19 @@ absl::Status NotQmp(const std::string& path, const std::string& said) {
                   path, said.substr(0, 60)));
 }
 
+// QEMU sends what it still owed a client that hung up to the next one, ahead of its greeting.
+bool WasForTheClientBefore(const Json& message) {
+  return message.is_object() &&
+         (message.contains("return") || message.contains("error") || message.contains("event"));
+}
+
 }  // namespace
 
 QmpClient::QmpClient(FileDescriptor socket, std::string path, const CancelEvent* cancel)
-    : socket_(std::move(socket)), path_(std::move(path)), cancel_(cancel) {}
+    : socket_(std::move(socket)),
+      path_(std::move(path)),
+      cancel_(cancel),
+      next_id_(static_cast<uint64_t>(MonotonicNs())) {}
 
 absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Connect(const std::string& path,
                                                               const CancelEvent* cancel,
@@ -61,28 +70,27 @@ absl::StatusOr<std::unique_ptr<QmpClient>> QmpClient::Inherit(FileDescriptor soc
   RETURN_IF_ERROR(SetNonBlocking(socket.get(), true));
   std::unique_ptr<QmpClient> client(new QmpClient(std::move(socket), path, nullptr));
   client->may_start_inside_message_ = true;
-  // Ids that the former owner cannot have used.
-  client->next_id_ = uint64_t{1} << 40;
   // QEMU drops what it has of an unfinished command when it sees this byte.
   RETURN_IF_ERROR(client->Send("\xff", -1, Deadline::After(kReplyTimeoutMs)));
   return client;
 }
 
 absl::Status QmpClient::Greet(int64_t timeout_ms) {
-  absl::StatusOr<std::string> line = ReadLine(DeadlineFor(timeout_ms), "QEMU's greeting");
-  if (absl::IsDeadlineExceeded(line.status())) {
-    if (!received_.empty()) return NotQmp(path_, received_);
-    return absl::DeadlineExceededError(fmt::format(
-        "the monitor at '{}' is held by another client (QEMU serves one at a time): give this "
-        "command a second monitor: -qmp unix:PATH,server=on,wait=off",
-        path_));
+  const Deadline deadline = DeadlineFor(timeout_ms);
+  while (true) {
+    absl::StatusOr<std::string> line = ReadLine(deadline, "QEMU's greeting");
+    if (absl::IsDeadlineExceeded(line.status())) {
+      if (!received_.empty()) return NotQmp(path_, received_);
+      return absl::DeadlineExceededError(fmt::format(
+          "the monitor at '{}' is held by another client (QEMU serves one at a time): give this "
+          "command a second monitor: -qmp unix:PATH,server=on,wait=off",
+          path_));
+    }
+    RETURN_IF_ERROR(line.status());
+    Json message = ParseJson<Json>(*line);
+    if (JsonMember(message, "QMP").is_object()) return absl::OkStatus();
+    if (!WasForTheClientBefore(message)) return NotQmp(path_, *line);
   }
-  RETURN_IF_ERROR(line.status());
-  Json greeting = ParseJson<Json>(*line);
-  if (greeting.is_discarded() || !JsonMember(greeting, "QMP").is_object()) {
-    return NotQmp(path_, *line);
-  }
-  return absl::OkStatus();
 }
 
 absl::Status QmpClient::Lost() const {

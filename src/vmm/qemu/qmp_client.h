@@ -86,7 +86,8 @@ class QmpClient {
   std::string received_;  // not yet a whole line
   size_t scanned_ = 0;    // bytes of received_ that hold no line end
   std::deque<QmpEvent> events_;
-  uint64_t next_id_ = 1;
+  // From the clock: no client of the same monitor before this one has used the same.
+  uint64_t next_id_;
   bool may_start_inside_message_ = false;
 };
 

@@ -43,6 +43,23 @@ TEST(QmpClient, StreamThatIsNotQmp) {
   }
 }
 
+// What QEMU owed a client that hung up comes first, and may come after the greeting too.
+TEST(QmpClient, AnswersToTheClientBeforeAreNotThisOnes) {
+  const std::string late = "{\"return\": {\"of\": \"the client before\"}, \"id\": 1}\n";
+  FakeQmpServer server(
+      "{\"return\": {}, \"id\": 24}\r\n{\"event\": \"SHUTDOWN\", \"data\": {}}\r\n"
+      "{\"error\": {\"class\": \"GenericError\", \"desc\": \"late\"}, \"id\": 25}\r\n" +
+          std::string(FakeQmpServer::kGreeting) + late,
+      Always("{{\"return\": {{\"of\": \"this one\"}}, \"id\": {}}}\n"));
+  auto qmp = QmpClient::Connect(server.path(), nullptr);
+  ASSERT_TRUE(qmp.ok()) << qmp.status();
+  for (int command = 0; command < 3; ++command) {
+    auto answer = (*qmp)->Execute("query-status");
+    ASSERT_TRUE(answer.ok()) << answer.status();
+    EXPECT_EQ(JsonText(*answer, "of"), "this one");
+  }
+}
+
 TEST(QmpClient, NoSocketNamesThePathAndTheOption) {
   auto qmp = QmpClient::Connect("/tmp/faultline-no-such-socket", nullptr);
   EXPECT_TRUE(absl::IsNotFound(qmp.status())) << qmp.status();
@@ -115,7 +132,7 @@ TEST(QmpClient, LateAnswerOfATimedOutCommandIsNotTheNextOnes) {
       FakeQmpServer::kGreeting, [&](const std::string&, const std::string& id) -> std::string {
         if (++asked == 1) return "";
         // The first command's answer comes now, then the second's.
-        return fmt::format("{{\"return\": 111, \"id\": {}}}\n", std::stoi(id) - 1) +
+        return fmt::format("{{\"return\": 111, \"id\": {}}}\n", std::stoull(id) - 1) +
                fmt::format("{{\"return\": 222, \"id\": {}}}\n", id);
       });
   auto qmp = QmpClient::Connect(server.path(), nullptr);
