@@ -1,5 +1,6 @@
 // The floors' source: answers one page at a time, or sends everything in order.
 #include <sys/sendfile.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -44,15 +45,39 @@ absl::Status SendFile(const FileDescriptor& socket, const Region& region, uint64
   return absl::OkStatus();
 }
 
+absl::Status SendCopies(const FileDescriptor& socket, const Region& region, uint64_t offset,
+                        uint64_t end, uint64_t chunk_bytes) {
+  std::vector<std::byte> copy(chunk_bytes);
+  while (offset < end) {
+    const ssize_t got = pread(region.file(), copy.data(), std::min(chunk_bytes, end - offset),
+                              static_cast<off_t>(offset));
+    if (got <= 0) return ErrnoStatus(errno, "read from the region");
+    RETURN_IF_ERROR(SendAll(socket, {copy.data(), static_cast<size_t>(got)}));
+    offset += static_cast<uint64_t>(got);
+  }
+  return absl::OkStatus();
+}
+
+absl::Status SendShare(const FileDescriptor& socket, const Plan& plan, const Region& region,
+                       uint64_t begin, uint64_t end) {
+  const uint64_t chunk_bytes = plan.chunk_kib * 1024;
+  switch (plan.sends_from) {
+    case SendsFrom::kMapping:
+      return SendChunks(socket, region, begin, end, chunk_bytes);
+    case SendsFrom::kFile:
+      return SendFile(socket, region, begin, end, chunk_bytes);
+    case SendsFrom::kCopy:
+      return SendCopies(socket, region, begin, end, chunk_bytes);
+  }
+  return absl::InternalError("no such way to send");
+}
+
 // Lane number `lane`'s share of the region.
 absl::Status Push(const FileDescriptor& socket, const Plan& plan, const Region& region,
                   uint64_t lane) {
-  const uint64_t chunk_bytes = plan.chunk_kib * 1024;
   const uint64_t share_bytes = region.size_bytes() / static_cast<uint64_t>(plan.lanes);
   const uint64_t begin = lane * share_bytes;
-  const uint64_t end = begin + share_bytes;
-  RETURN_IF_ERROR(plan.sendfile ? SendFile(socket, region, begin, end, chunk_bytes)
-                                : SendChunks(socket, region, begin, end, chunk_bytes));
+  RETURN_IF_ERROR(SendShare(socket, plan, region, begin, begin + share_bytes));
   // The destination closes when all is installed.
   std::byte nothing;
   const absl::Status ended = ReceiveAll(socket, {&nothing, 1});

@@ -15,6 +15,8 @@ void AddPlan(CLI::App* side, Plan* plan) {
   const std::map<std::string, Mover> movers{{"floor", Mover::kFloor}, {"engine", Mover::kEngine}};
   const std::map<std::string, Measure> measures{
       {"faults", Measure::kFaults}, {"bulk", Measure::kBulk}, {"push", Measure::kPush}};
+  const std::map<std::string, SendsFrom> origins{
+      {"mapping", SendsFrom::kMapping}, {"file", SendsFrom::kFile}, {"copy", SendsFrom::kCopy}};
   side->add_option("--mover", plan->mover, "hand-written floor, or the engine's sessions")
       ->transform(CLI::CheckedTransformer(movers))
       ->option_text("floor|engine")
@@ -36,7 +38,11 @@ void AddPlan(CLI::App* side, Plan* plan) {
                    "floors: parts of the region, each with threads, connections and a userfaultfd "
                    "of its own")
       ->check(CLI::Range(1, 64));
-  side->add_flag("--sendfile", plan->sendfile, "floors, bulk: the source uses sendfile");
+  side->add_option("--sends-from", plan->sends_from,
+                   "floors, bulk: the source's own mapping, the file (sendfile), or what it has "
+                   "read from the file")
+      ->transform(CLI::CheckedTransformer(origins))
+      ->option_text("mapping|file|copy");
   side->add_option("--poll-us", plan->poll_us,
                    "floors of faults: not 0 polls without end instead of blocking; engine: its "
                    "option of this name");

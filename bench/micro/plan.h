@@ -19,6 +19,13 @@ enum class Measure : uint8_t {
   kPush,    // everything is pushed while pages are touched
 };
 
+// How a floor's source gets at what it pushes.
+enum class SendsFrom : uint8_t {
+  kMapping,  // its own, whose pages were all touched before
+  kFile,     // by sendfile
+  kCopy,     // read from the file: what a process pays that has not filled the memory itself
+};
+
 struct Plan {
   Mover mover = Mover::kFloor;
   Measure measure = Measure::kFaults;
@@ -30,7 +37,7 @@ struct Plan {
   uint64_t chunk_kib = 1024;  // floors, bulk: what is received and installed at once
   int lanes = 1;              // floors: parts of the region, each with threads, connections and a
                               // userfaultfd of its own
-  bool sendfile = false;      // floors, bulk: the source sends from the file, not from a mapping
+  SendsFrom sends_from = SendsFrom::kMapping;  // floors, bulk
   // Floors of faults: not 0: poll without end instead of blocking. Engine: its option.
   int64_t poll_us = 0;
   bool page_alone = false;  // engine: a fault brings no neighbors

@@ -8,6 +8,7 @@ round after round; figures are medians over the rounds.
   floor 1b     the same, polling both the userfaultfd and the sockets (yielding to other threads)
   floor 2      one connection: receive a chunk, UFFDIO_COPY it; the source sends from its mapping
   floor 3      the same, the source uses sendfile
+  floor 2c     the same, the source reads the file: what it costs to get at another process's memory
   floor 4      floors 1 and 2 at once: two threads a side, two connections, chunks of 64 KiB
   engine idle  whole sessions; every page is touched and nothing is pushed
   engine bulk  whole sessions; all is pushed and nothing touched
@@ -104,7 +105,8 @@ def cases(options):
                                                  "--lanes", lanes)
     for kib in options.chunks:
         found[f"floor 2 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib)
-        found[f"floor 3 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib, "--sendfile")
+        found[f"floor 3 bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib, "--sends-from", "file")
+        found[f"floor 2c bulk {kib}K"] = (*floor, *bulk, "--chunk-kib", kib, "--sends-from", "copy")
     found["engine bulk"] = (*engine, *bulk)
     found["engine bulk checked"] = (*engine, *bulk, *checked)
     if options.only:

@@ -44,7 +44,10 @@ class Micro(unittest.TestCase):
         self.run_case("floor", "bulk", "--chunk-kib", 256)
 
     def test_floor_bulk_by_sendfile_with_a_last_chunk_that_is_short(self):
-        self.run_case("floor", "bulk", "--chunk-kib", 1000, "--sendfile")
+        self.run_case("floor", "bulk", "--chunk-kib", 1000, "--sends-from", "file")
+
+    def test_floor_bulk_by_copies_with_a_last_chunk_that_is_short(self):
+        self.run_case("floor", "bulk", "--chunk-kib", 1000, "--sends-from", "copy")
 
     def test_floor_push_under_touches(self):
         self.run_case("floor", "push", "--chunk-kib", 64)
