@@ -32,6 +32,7 @@ void BulkReceiver::Stop() {
   resume_timer_.reset();
   round_ = 0;
   SetOutOfMemory(false);  // nothing waits for room any more
+  counters_->push_front.Clear();
   if (receiver_ != nullptr) std::exchange(receiver_, nullptr)->Stop();
 }
 
@@ -61,7 +62,8 @@ InstallResult BulkReceiver::InstallMissing(PageRun run, std::span<const std::byt
   return InstallResult{};
 }
 
-// Who waits for one of the pages has asked the source for it, and is woken by the answer.
+// Who waits for one of the pages is woken by the source's answer, or when the fault handler sees
+// what it did not ask for.
 void BulkReceiver::NoteZeros(PageRun run) {
   const uint64_t zeros = memory_->table().ChangeMissing(run, PageState::kAbsent);
   counters_->pages_pushed.fetch_add(zeros, std::memory_order_relaxed);
@@ -164,7 +166,9 @@ bool BulkReceiver::OnRun(PageRun run, std::span<const std::byte> bytes,
     case InstallOutcome::kDone:
     case InstallOutcome::kPresent:
       SetOutOfMemory(false);
-      if (round_ == 0 && memory_->table().missing_pages() == 0) listener_->OnAllPresent();
+      if (round_ != 0) return true;
+      counters_->push_front.Note(run);
+      if (memory_->table().missing_pages() == 0) listener_->OnAllPresent();
       return true;
     case InstallOutcome::kRetry:
       ResumeAfter(kRetryDelayUs);
@@ -192,7 +196,10 @@ void BulkReceiver::ResumeAfter(int64_t delay_us) {
   });
 }
 
-void BulkReceiver::OnPushFinished() { listener_->OnPushFinished(); }
+void BulkReceiver::OnPushFinished() {
+  counters_->push_front.Clear();
+  listener_->OnPushFinished();
+}
 
 void BulkReceiver::OnReceiverFailed(absl::Status status) {
   listener_->OnLaneFailed(Annotate(status, "bulk lane"));

@@ -37,6 +37,7 @@ FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate*
       page_bytes_min_(SmallestPageBytes(memory->table().layout())),
       around_(around) {
   in_flight_.reserve(kInFlightExpected);
+  awaited_.reserve(kInFlightExpected);
 }
 
 void FaultHandler::Start() {
@@ -51,6 +52,8 @@ void FaultHandler::Connect(PageReader* reader, bool integrity) {
   integrity_ = integrity;
   reader_failed_ = false;
   reader_->Start(this);
+  awaited_.clear();  // they are asked for now, as the others are
+  await_timer_.reset();
   // What nobody waits for comes with the push.
   absl::erase_if(in_flight_, [this](const auto& entry) {
     return entry.second.read_ns == kNobodyWaits && !IsDeferredAnswer(entry.first);
@@ -87,7 +90,9 @@ absl::Status FaultHandler::Disarm() {
     InstallGate::Closure closure(gate_);
     ReadEvents();  // what waits still goes by the table
     if (reader_ == nullptr || reader_failed_) AnswerWhoAskedInVain();
+    for (const Awaited& awaited : std::exchange(awaited_, {})) EndAwait(awaited.page);
   }
+  await_timer_.reset();
   retry_timer_.reset();
   deferred_.clear();  // holes are zero from here on
   absl::Status status = memory_->Disarm();
@@ -119,6 +124,7 @@ void FaultHandler::Drain() {
 
 void FaultHandler::Stop() {
   retry_timer_.reset();
+  await_timer_.reset();
   if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
   if (std::exchange(started_, false)) memory_->StopEvents();
 }
@@ -194,9 +200,49 @@ void FaultHandler::Fetch(PageId page) {
   auto [entry, is_new] = in_flight_.try_emplace(page);
   if (!is_new && entry->second.read_ns != kNobodyWaits) return;
   entry->second.read_ns = executor_->NowNanos();
-  if (!is_new) return;
+  if (!is_new || Await(page)) return;
   wanted_.push_back(page);
   FetchAround(page);
+}
+
+bool FaultHandler::Await(PageId page) {
+  const uint64_t page_bytes = memory_->table().layout()[page.region].page_size_bytes;
+  if (!counters_->push_front.IsNext(page, around_.OnTheWayPages(page_bytes))) return false;
+  awaited_.push_back({page, executor_->NowNanos() + around_.AwaitNs()});
+  if (await_timer_ == nullptr) {
+    await_timer_ = executor_->RunAfter(around_.AwaitNs() / 1000, [this] { LookAtAwaited(); });
+  }
+  return true;
+}
+
+void FaultHandler::LookAtAwaited() {
+  await_timer_.reset();
+  const int64_t now_ns = executor_->NowNanos();
+  const auto due_end = std::ranges::find_if(
+      awaited_, [now_ns](const Awaited& awaited) { return awaited.until_ns > now_ns; });
+  std::for_each(awaited_.begin(), due_end, [this](const Awaited& due) { EndAwait(due.page); });
+  awaited_.erase(awaited_.begin(), due_end);
+  if (!awaited_.empty()) {
+    await_timer_ = executor_->RunAfter((awaited_.front().until_ns - now_ns + 999) / 1000,
+                                       [this] { LookAtAwaited(); });
+  }
+  SendWanted();
+  if (fetching_rest_) FetchMore();
+}
+
+void FaultHandler::EndAwait(PageId page) {
+  auto entry = in_flight_.find(page);
+  if (entry == in_flight_.end()) return;
+  switch (memory_->table().Get(page)) {
+    case PageState::kMissing:
+      wanted_.push_back(page);
+      break;
+    case PageState::kInstalled:  // whoever waited was woken by that
+      in_flight_.erase(entry);
+      break;
+    default:  // it came as zeros, which nobody was told of
+      AnswerFault(page);
+  }
 }
 
 // The rest of the block, after the page itself.

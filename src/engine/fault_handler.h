@@ -1,8 +1,8 @@
 // Answers the guest's touches of missing pages.
 //
 // It reads the memory's events, fetches what is missing over the demand lane, and installs it. The
-// page's state decides what a fault gets, not the event alone: missing is fetched; absent,
-// discarded and installed-but-gone-again are zero.
+// page's state decides what a fault gets, not the event alone: missing is fetched, or awaited where
+// the push is bringing it already; absent, discarded and installed-but-gone-again are zero.
 //
 // Thread safety: lives on the demand executor's thread.
 #ifndef FAULTLINE_ENGINE_FAULT_HANDLER_H_
@@ -61,6 +61,12 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
     std::vector<std::byte> bytes;  // of the answer; empty: zeros
   };
 
+  // A page that the push is bringing: it is asked for only if it has not come until then.
+  struct Awaited {
+    PageId page;
+    int64_t until_ns = 0;
+  };
+
   // A page that was asked for: when each stage was reached; 0: not yet.
   struct Request {
     int64_t read_ns = 0;  // kNobodyWaits: no fault asks for it
@@ -75,6 +81,10 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   void AnswerFaults(std::span<const PageId> pages);
   void Fetch(PageId page);
   void FetchAround(PageId page);
+  // Whether the push is bringing it just now; then it is looked after, and not to be asked for.
+  bool Await(PageId page);
+  void LookAtAwaited();
+  void EndAwait(PageId page);
   void FetchMore();
   void AnswerFault(PageId page);
   // Puts `bytes` (or zeros) into `page`, whatever its state asks for. False: to be tried again.
@@ -108,6 +118,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   absl::flat_hash_map<PageId, Request, PageIdHash> in_flight_;  // reserved: no allocation a fault
   std::vector<Deferred> deferred_;
   std::unique_ptr<Timer> retry_timer_;
+  std::vector<Awaited> awaited_;  // reserved, by time
+  std::unique_ptr<Timer> await_timer_;
   bool fetching_rest_ = false;
   PageId rest_cursor_;  // everything before it has been asked for
 };

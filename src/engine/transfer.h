@@ -7,6 +7,7 @@
 
 #include "base/histogram.h"
 #include "base/status.h"
+#include "engine/push_front.h"
 #include "pages/page_types.h"
 
 namespace faultline {
@@ -18,7 +19,7 @@ struct FaultStages {
   Histogram answered_to_installed_ns;  // -> it is in the guest's memory
 };
 
-// Each counter is written by one thread (named) and read by any.
+// Each is written by one thread (named) and read by any.
 struct TransferCounters {
   std::atomic<uint64_t> faults{0};           // demand
   std::atomic<uint64_t> pages_demand{0};     // demand
@@ -27,6 +28,7 @@ struct TransferCounters {
   std::atomic<uint64_t> pages_precopied{0};  // bulk
   Histogram fault_latency_us;                // demand
   FaultStages fault_stages;                  // demand
+  PushFront push_front;                      // bulk
 };
 
 // Called on the lanes' threads.

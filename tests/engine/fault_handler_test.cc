@@ -2,37 +2,11 @@
 
 #include <gtest/gtest.h>
 
-#include "engine/lane_fixture.h"
+#include "engine/fault_handler_fixture.h"
 #include "pages/page_digest.h"
 
 namespace faultline {
 namespace {
-
-class FaultHandlerTest : public LaneTest {
- protected:
-  void Serve(bool integrity = false) {
-    handler_.Start();
-    handler_.Connect(&reader_, integrity);
-  }
-  // Touches a page and lets the handler hear of it.
-  void Touch(uint64_t page) {
-    memory_.Touch({0, page}, [this, page](const std::vector<std::byte>& bytes) {
-      seen_[page] = static_cast<int>(bytes[0]);
-    });
-    clock_.RunUntilIdle();
-  }
-  // What the guest saw there; -1 while it waits.
-  int Seen(uint64_t page) { return seen_.contains(page) ? seen_[page] : -1; }
-  void Discard(PageRun run) {
-    memory_.DiscardByGuest(run);
-    clock_.RunUntilIdle();
-  }
-
-  ManualReader reader_;
-  FaultHandler handler_{&executor_, &memory_,   &gate_,
-                        &counters_, &listener_, ReadAround::Automatic()};
-  std::map<uint64_t, int> seen_;
-};
 
 TEST_F(FaultHandlerTest, FetchesAMissingPage) {
   Serve();
@@ -87,7 +61,7 @@ TEST_F(FaultHandlerTest, APageThatTheMapCallsAbsentWhileItIsFetched) {
 // The bulk lane has brought 16 MiB in 10 ms: 49 KiB in 30 us, half of it believed at first.
 class ReadAroundTest : public FaultHandlerTest {
  protected:
-  ReadAroundTest() {
+  ReadAroundTest() : FaultHandlerTest(ReadAround::Automatic()) {
     Serve();
     clock_.AdvanceBy(10'000);
     Touch(63);

@@ -99,7 +99,7 @@ struct Plan {
   uint64_t bandwidth_bytes_per_second = 0;
   uint64_t push_window_bytes = 0;
   std::string push_order;
-  uint64_t around_bytes = 0;  // read with a touched page; 0: the page alone
+  uint64_t around_bytes = 0;  // read with a touched page; 0: what the bandwidth suggests
   // Where they come to no checks, nothing changes on its way: nobody would find it out.
   IntegrityWish source_integrity = IntegrityWish::kDefault;
   IntegrityWish destination_integrity = IntegrityWish::kDefault;

@@ -372,7 +372,9 @@ DestinationProcess::DestinationProcess(const Surroundings& world, Lifeline lifel
       DestinationSession::Options{
           .token = token,
           .resume = resume,
-          .read_around = ReadAround::Always(plan.around_bytes),
+          .read_around = plan.around_bytes == 0
+                             ? ReadAround::OnLink(plan.bandwidth_bytes_per_second)
+                             : ReadAround::Always(plan.around_bytes),
           .integrity = Wish(plan.destination_integrity, resumes ? &*journal->kept() : nullptr),
           .limits = plan.limits});
   threads_.control.Post(
