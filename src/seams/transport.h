@@ -57,6 +57,9 @@ class SourceTransport {
   // What was packed before it was pushed; nothing where a transport does not pack.
   virtual PackedBytes bytes_packed() const { return {}; }
   virtual std::string name() const = 0;  // "tcp", "tcp+tls"
+  // Whether the peer reads memory by itself. What it may read is found out when the exporter is
+  // started: nothing may write memory any more by then.
+  virtual bool one_sided() const { return false; }
 };
 
 // The destination's end: it listens.

@@ -24,6 +24,15 @@ using VmmDescribed = std::function<void(absl::StatusOr<VmDescription>)>;
 // Receives device state in order, on the control executor. The bytes are valid during the call.
 using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
 
+// What stands still when a VM is frozen.
+enum class FreezePoint : uint8_t {
+  // Its CPUs. Devices may end what they were doing until its devices are saved: enough where memory
+  // is read only once the destination has begun to load them.
+  kStopped,
+  // Its devices too: nothing writes its memory any more. May take a millisecond of downtime more.
+  kDrained,
+};
+
 // The VM that goes away.
 class SourceVmm {
  public:
@@ -38,9 +47,9 @@ class SourceVmm {
   // that runs), and the VM goes on if this process dies. Milliseconds, and what the host needs to
   // flush the VM's disks.
   virtual void SetPaused(bool paused, VmmDone done) = 0;
-  // Brings the VM to a stop at a point where memory and devices stand still, and describes it once
-  // more. Device state may flow to `sink` from here on, until Rollback is called. Downtime begins.
-  virtual void Freeze(DeviceStateSink sink, VmmDescribed done) = 0;
+  // Brings the VM to a stop at `point` and describes it once more. Device state may flow to `sink`
+  // from here on, until Rollback is called. Downtime begins.
+  virtual void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) = 0;
   // Lets the rest of the device state flow. When `done` runs, all of it has been given to the sink
   // and the VMM cannot start the VM by itself any more.
   virtual void SaveDevices(VmmDone done) = 0;

@@ -152,8 +152,8 @@ class VmmContract : public ::testing::TestWithParam<VmmWorldFactory> {
   Operation SourcePrepare() {
     return {"Prepare", [this](auto done) { world_->source().Prepare(done); }};
   }
-  Operation Freeze() {
-    return {"Freeze", [this](auto done) {
+  Operation Freeze(FreezePoint point = FreezePoint::kStopped) {
+    return {"Freeze", [this, point](auto done) {
               state_.clear();
               rolling_back_ = false;
               auto sink = [this](std::span<const std::byte> bytes) {
@@ -161,7 +161,7 @@ class VmmContract : public ::testing::TestWithParam<VmmWorldFactory> {
                 EXPECT_FALSE(rolling_back_) << "device state after Rollback was called";
                 state_.insert(state_.end(), bytes.begin(), bytes.end());
               };
-              world_->source().Freeze(sink, done);
+              world_->source().Freeze(point, sink, done);
             }};
   }
   Operation SaveDevices() {

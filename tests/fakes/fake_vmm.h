@@ -100,7 +100,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
 
   void Prepare(VmmDescribed done) override;
   void SetPaused(bool paused, VmmDone done) override;
-  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
   absl::Status MayHandOver() override { return may_hand_over_; }

@@ -29,6 +29,7 @@ class RdmaSourceTransport : public TcpSourceTransport {
   ~RdmaSourceTransport() override;
 
   void OpenLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) override;
+  bool one_sided() const override { return true; }
   std::string name() const override { return options().tls != nullptr ? "rdma+tls" : "rdma"; }
 
  private:

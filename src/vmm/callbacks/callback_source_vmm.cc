@@ -21,7 +21,7 @@ void CallbackSourceVmm::SetPaused(bool /*paused*/, VmmDone done) {
       done);
 }
 
-void CallbackSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
+void CallbackSourceVmm::Freeze(FreezePoint, DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
   pending_.Post(
       [this, done] {

@@ -26,7 +26,7 @@ class CallbackSourceVmm : public SourceVmm {
   void Prepare(VmmDescribed done) override;
   // Refused: there is no callback for it.
   void SetPaused(bool paused, VmmDone done) override;
-  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
   // There is no process to end: `quit` makes no difference.

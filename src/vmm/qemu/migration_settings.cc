@@ -37,6 +37,12 @@ absl::Status SetDiscardData(QmpClient* qmp, const std::string& backend, bool val
 
 }  // namespace
 
+absl::Status DoNotPauseBeforeSwitch(QmpClient* qmp) {
+  return qmp
+      ->Execute("migrate-set-capabilities", CapabilityList({{"pause-before-switchover", false}}))
+      .status();
+}
+
 absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup) {
   RETURN_IF_ERROR(SetCapabilities(
       qmp, facts, {"x-ignore-shared", "pause-before-switchover", "events"}, backup));

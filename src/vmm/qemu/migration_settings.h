@@ -24,6 +24,8 @@ struct SettingsBackup {
 // and keeps QEMU from punching the RAM files when it quits. `backup` says what to undo, also after
 // an error.
 absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup);
+// Undoes the pause of ApplySourceSettings.
+absl::Status DoNotPauseBeforeSwitch(QmpClient* qmp);
 // Sets x-ignore-shared, events and, where QEMU has it, late-block-activate.
 absl::Status ApplyDestinationSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup);
 absl::Status RestoreSettings(QmpClient* qmp, const SettingsBackup& backup);

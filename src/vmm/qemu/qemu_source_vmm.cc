@@ -37,9 +37,10 @@ void QemuSourceVmm::SetPaused(bool paused, VmmDone done) {
                             std::move(done));
 }
 
-void QemuSourceVmm::Freeze(DeviceStateSink sink, VmmDescribed done) {
+void QemuSourceVmm::Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
-  worker_.Run<absl::StatusOr<VmDescription>>([this] { return DoFreeze(); }, std::move(done));
+  worker_.Run<absl::StatusOr<VmDescription>>([this, point] { return DoFreeze(point); },
+                                             std::move(done));
 }
 
 void QemuSourceVmm::SaveDevices(VmmDone done) {
@@ -152,7 +153,7 @@ absl::Status QemuSourceVmm::DoContinue() {
       "migrate again, and leave the VM's monitor alone meanwhile");
 }
 
-absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
+absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze(FreezePoint point) {
   FAULTLINE_CHECK(qmp_ != nullptr);
   absl::Status ready = guardian_ != nullptr ? guardian_->AwaitReady() : absl::OkStatus();
   RETURN_IF_ERROR(CheckGuardian());
@@ -177,11 +178,15 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze() {
   description.running = description.running || paused_;
   RETURN_IF_ERROR(PlanToRun(description.running));
   RETURN_IF_ERROR(StartStream());
+  // One that does not run tells nobody when it stands.
+  pauses_before_switch_ = point == FreezePoint::kDrained || paused_ || !vm->description.running;
+  if (!pauses_before_switch_) RETURN_IF_ERROR(DoNotPauseBeforeSwitch(qmp_.get()));
   qmp_->DropEvents();
   if (!paused_) stopped_at_ns_ = 0;
   RETURN_IF_ERROR(
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
-  RETURN_IF_ERROR(WaitForMigration("pre-switchover", kFreezeTimeoutMs));
+  RETURN_IF_ERROR(pauses_before_switch_ ? WaitForMigration("pre-switchover", kFreezeTimeoutMs)
+                                        : WaitForStop());
   description.stopped_at_ns = stopped_at_ns_;
   blocks_ = vm->facts.blocks;
   return description;
@@ -214,6 +219,26 @@ absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout
   return reached == wanted ? absl::OkStatus() : MigrationError(reached);
 }
 
+// QEMU goes on to its devices by itself.
+absl::Status QemuSourceVmm::WaitForStop() {
+  ASSIGN_OR_RETURN(QmpEvent event, qmp_->WaitForEvent(
+                                       [](const QmpEvent& candidate) {
+                                         const std::string status =
+                                             JsonText(candidate.data, "status");
+                                         return candidate.name == "STOP" ||
+                                                (candidate.name == "MIGRATION" &&
+                                                 (status == "completed" || EndedBadly(status)));
+                                       },
+                                       kFreezeTimeoutMs, "QEMU to stop the VM"));
+  stopped_at_ns_ = event.read_at_ns;
+  const std::string status = JsonText(event.data, "status");
+  if (event.name == "STOP") return absl::OkStatus();
+  if (status != "completed") return MigrationError(status);
+  return absl::AbortedError(
+      "somebody else stopped the VM ('stop') at the moment of the freeze: "
+      "migrate again");
+}
+
 absl::Status QemuSourceVmm::MigrationError(const std::string& status) {
   std::string reason;
   if (absl::StatusOr<Json> migration = qmp_->Execute("query-migrate"); migration.ok()) {
@@ -228,7 +253,9 @@ absl::Status QemuSourceVmm::MigrationError(const std::string& status) {
 absl::Status QemuSourceVmm::DoSaveDevices() {
   FAULTLINE_CHECK(qmp_ != nullptr && stream_ != nullptr);
   RETURN_IF_ERROR(CheckGuardian());
-  RETURN_IF_ERROR(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}).status());
+  if (pauses_before_switch_) {
+    RETURN_IF_ERROR(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}).status());
+  }
   // While QEMU saves, not before: every round trip counts.
   ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
   if (blocks != blocks_) {

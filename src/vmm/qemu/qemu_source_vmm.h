@@ -41,7 +41,7 @@ class QemuSourceVmm : public SourceVmm {
   // Stopped by `stop`, which drains the disks and flushes them. A stop that somebody else asks for
   // during a pause cannot be told from it: the VM goes on.
   void SetPaused(bool paused, VmmDone done) override;
-  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
   absl::Status MayHandOver() override;
@@ -53,7 +53,7 @@ class QemuSourceVmm : public SourceVmm {
   absl::StatusOr<VmDescription> DoPrepare();
   absl::Status DoPause();
   absl::Status DoContinue();
-  absl::StatusOr<VmDescription> DoFreeze();
+  absl::StatusOr<VmDescription> DoFreeze(FreezePoint point);
   absl::Status DoSaveDevices();
   absl::Status DoRollback();
   absl::Status DoRetire(bool quit);
@@ -64,6 +64,7 @@ class QemuSourceVmm : public SourceVmm {
   absl::Status PlanToRun(bool run);
   absl::Status StartStream();
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
+  absl::Status WaitForStop();
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(const std::string& status);
   // Sends `quit`. Ok when QEMU is ending.
@@ -80,9 +81,10 @@ class QemuSourceVmm : public SourceVmm {
   DiscoveredVm prepared_;
   DiscoveredVm frozen_;
   std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped
-  int64_t stopped_at_ns_ = 0;     // of the last STOP event; 0: none came, it was paused before
-  bool paused_ = false;           // SetPaused has stopped it, and it ran before
-  bool touched_ = false;          // this VM has been found fit and its settings changed
+  bool pauses_before_switch_ = true;
+  int64_t stopped_at_ns_ = 0;  // of the last STOP event; 0: none came, it was paused before
+  bool paused_ = false;        // SetPaused has stopped it, and it ran before
+  bool touched_ = false;       // this VM has been found fit and its settings changed
   RollbackPlan plan_;
   std::unique_ptr<Guardian> guardian_;
   std::unique_ptr<DeviceStreamReader> stream_;

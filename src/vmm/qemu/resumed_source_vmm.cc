@@ -31,7 +31,7 @@ void ResumedSourceVmm::SetPaused(bool, VmmDone done) {
   worker_.Run<absl::Status>([] { return HandedOverAlready(); }, std::move(done));
 }
 
-void ResumedSourceVmm::Freeze(DeviceStateSink, VmmDescribed done) {
+void ResumedSourceVmm::Freeze(FreezePoint, DeviceStateSink, VmmDescribed done) {
   worker_.Run<absl::StatusOr<VmDescription>>([] { return HandedOverAlready(); }, std::move(done));
 }
 

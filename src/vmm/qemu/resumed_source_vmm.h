@@ -29,7 +29,7 @@ class ResumedSourceVmm : public SourceVmm {
 
   void Prepare(VmmDescribed done) override;
   void SetPaused(bool paused, VmmDone done) override;
-  void Freeze(DeviceStateSink sink, VmmDescribed done) override;
+  void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
   // Settings that a QEMU had before the migration are not known any more, and stay as they are.

@@ -32,8 +32,10 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
     std::string status = JsonText(migration, "status");
     if (IsOver(status)) return status;
     // Not while the devices are being saved, which ends by itself in a moment: a cancel then makes
-    // QEMU 7.2 run the VM with its disks still given up, and abort at the guest's next write.
-    if (!cancelled && (status != "device" || patience.expired())) {
+    // QEMU 7.2 run the VM with its disks still given up, and abort at the guest's next write. Where
+    // QEMU does not pause before the switch, "active" may be just before that.
+    const bool ends_soon = status == "device" || status == "active" || status == "setup";
+    if (!cancelled && (!ends_soon || patience.expired())) {
       RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
       cancelled = true;
     }

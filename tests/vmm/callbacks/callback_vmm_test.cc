@@ -87,6 +87,7 @@ TEST_F(CallbackVmmTest, SourceGoesThroughAMigration) {
   EXPECT_THAT(log_, IsEmpty()) << "must not call back inside the call";
   clock_.RunUntilIdle();
   vmm.Freeze(
+      FreezePoint::kStopped,
       [&state](std::span<const std::byte> bytes) {
         state.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       },
@@ -104,14 +105,16 @@ TEST_F(CallbackVmmTest, SourceGoesThroughAMigration) {
 TEST_F(CallbackVmmTest, SourceThatWasPausedSaysSo) {
   freeze_ = false;
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
-  vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
+  vmm.Freeze(
+      FreezePoint::kStopped, [](std::span<const std::byte>) {}, Described("freeze"));
   clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("freeze", "freeze: ram paused"));
 }
 
 TEST_F(CallbackVmmTest, SourceThatNeverFrozeIsNotRolledBack) {
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
-  vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
+  vmm.Freeze(
+      FreezePoint::kStopped, [](std::span<const std::byte>) {}, Described("freeze"));
   vmm.Rollback(Done("rollback"));
   clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre(HasSubstr("freeze failed: the guest goes back to work"),
@@ -121,7 +124,8 @@ TEST_F(CallbackVmmTest, SourceThatNeverFrozeIsNotRolledBack) {
 TEST_F(CallbackVmmTest, SourceIsRolledBackOnceAfterAFailedFreeze) {
   freeze_ = absl::InternalError("a thread does not stop");
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
-  vmm.Freeze([](std::span<const std::byte>) {}, Described("freeze"));
+  vmm.Freeze(
+      FreezePoint::kStopped, [](std::span<const std::byte>) {}, Described("freeze"));
   clock_.RunUntilIdle();
   vmm.Rollback(Done("rollback"));
   clock_.RunUntilIdle();

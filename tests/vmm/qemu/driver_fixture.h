@@ -65,16 +65,17 @@ class SourceHandle {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->SetPaused(paused, done); });
   }
   absl::Status SetPaused(bool paused) { return BeginSetPaused(paused).get(); }
-  std::future<Described> BeginFreeze() {
+  std::future<Described> BeginFreeze(FreezePoint point = FreezePoint::kStopped) {
     return Begin<Described>(loop_, [&](auto done) {
       vmm_->Freeze(
+          point,
           [this](std::span<const std::byte> bytes) {
             device_state_.insert(device_state_.end(), bytes.begin(), bytes.end());
           },
           done);
     });
   }
-  Described Freeze() { return BeginFreeze().get(); }
+  Described Freeze(FreezePoint point = FreezePoint::kStopped) { return BeginFreeze(point).get(); }
   std::future<absl::Status> BeginSaveDevices() {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->SaveDevices(done); });
   }

@@ -88,6 +88,31 @@ TEST_P(QemuDrivers, RollbackAfterSaveRunsTheVmAndItCanMigrateAgain) {
   }
 }
 
+// A pause before the switch costs downtime; what is gained by it is a point at which nothing writes
+// the VM's memory any more.
+TEST_P(QemuDrivers, QemuPausesBeforeTheSwitchOnlyWhereItIsTold) {
+  for (FreezePoint point : {FreezePoint::kDrained, FreezePoint::kStopped}) {
+    auto qemu = Start({});
+    ASSERT_NE(qemu, nullptr);
+    Inspector inspector(*qemu);
+    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
+    ASSERT_TRUE(source.Prepare().ok());
+    ASSERT_TRUE(source.Freeze(point).ok());
+    const bool drained = point == FreezePoint::kDrained;
+    EXPECT_EQ(inspector.Capability("pause-before-switchover"), drained);
+    const std::string reached = drained ? "pre-switchover" : "completed";
+    std::string status;
+    for (int i = 0; i < 500 && status != reached; ++i) {
+      status = JsonText(inspector.Execute("query-migrate"), "status");
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    EXPECT_EQ(status, reached);
+    ASSERT_TRUE(source.Rollback().ok());
+    EXPECT_FALSE(inspector.Capability("pause-before-switchover"));
+    EXPECT_EQ(inspector.Status(), "running");
+  }
+}
+
 TEST_P(QemuDrivers, PausedVmStaysPausedThroughRollback) {
   auto qemu = Start({});
   ASSERT_NE(qemu, nullptr);
