@@ -5,7 +5,10 @@
 //   example-vmm destination-uffd URI   the same, with a userfaultfd of its own
 //   example-vmm both URI            both sides within one process
 //
-// With --insecure behind it, connections beyond this host may be plain.
+// Options, behind these:
+//   --insecure         connections beyond this host may be plain
+//   --tls-psk FILE     connections are in TLS, with a key of that file
+//   --recovery-s N     a connection that is lost after the handover is made again for so long only
 //
 // The last line that each side prints is "SIDE STATUS owner=OWNER touched=N checked=N wrong=N".
 // Exit status 0: the migration is complete and no page was wrong.
@@ -20,12 +23,19 @@
 
 #include "guest.h"
 
+struct Choices {
+  const char* uri;
+  bool insecure;
+  const char* tls_psk_file;
+  uint64_t recovery_timeout_ms;
+};
+
 // One side of the migration.
 struct Side {
   const char* name;
   struct Guest guest;
   faultline_session* session;
-  bool insecure;
+  const struct Choices* choices;
   int uffd;  // the destination's own; -1: the library makes one
   // Where the destination listens, for the source in the same process.
   pthread_mutex_t mutex;
@@ -156,10 +166,10 @@ static faultline_vm* Describe(struct Side* side) {
   return vm;
 }
 
-static bool SideCreate(struct Side* side, const char* name, bool insecure) {
+static bool SideCreate(struct Side* side, const char* name, const struct Choices* choices) {
   memset(side, 0, sizeof *side);
   side->name = name;
-  side->insecure = insecure;
+  side->choices = choices;
   side->uffd = -1;
   pthread_mutex_init(&side->mutex, NULL);
   pthread_cond_init(&side->listening, NULL);
@@ -172,7 +182,9 @@ static bool SideStart(struct Side* side, bool source, const char* uri) {
   faultline_options options;
   FAULTLINE_INIT(&options);
   options.uri = uri;
-  if (side->insecure) options.flags |= FAULTLINE_ALLOW_INSECURE;
+  if (side->choices->insecure) options.flags |= FAULTLINE_ALLOW_INSECURE;
+  options.tls_psk_file = side->choices->tls_psk_file;
+  options.recovery_timeout_ms = side->choices->recovery_timeout_ms;
   if (side->uffd >= 0) {
     options.flags |= FAULTLINE_HAS_USERFAULTFD;
     options.userfaultfd = side->uffd;
@@ -209,7 +221,8 @@ static bool SideEnd(struct Side* side, faultline_owner self) {
   faultline_session_wait(side->session, &result);
   if (result.status != FAULTLINE_OK) fprintf(stderr, "%s: %s\n", side->name, result.message);
   uint64_t checked = 0;
-  if (result.owner == self) {
+  const bool whole = result.status == FAULTLINE_OK || self == FAULTLINE_OWNER_SOURCE;
+  if (result.owner == self && whole) {
     if (side->guest.running) {
       usleep(100 * 1000);  // it works on, also with all of its memory here
       GuestStop(&side->guest);
@@ -220,6 +233,8 @@ static bool SideEnd(struct Side* side, faultline_owner self) {
          faultline_status_name(result.status), faultline_owner_name(result.owner),
          (unsigned long long)atomic_load(&side->guest.touched), (unsigned long long)checked,
          (unsigned long long)atomic_load(&side->guest.wrong));
+  // Threads that wait for pages which never come must not go on, with zeros, while this ends.
+  if (result.owner == self && !whole) _exit(1);
   return result.status == FAULTLINE_OK && atomic_load(&side->guest.wrong) == 0;
 }
 
@@ -228,9 +243,9 @@ static void SideDestroy(struct Side* side) {
   GuestDestroy(&side->guest);
 }
 
-static bool RunDestination(const char* uri, bool own_uffd, bool insecure) {
+static bool RunDestination(const struct Choices* choices, bool own_uffd) {
   struct Side side;
-  if (!SideCreate(&side, "destination", insecure)) return false;
+  if (!SideCreate(&side, "destination", choices)) return false;
   if (own_uffd) {
     side.uffd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | O_NONBLOCK);
     if (side.uffd < 0) {
@@ -238,33 +253,34 @@ static bool RunDestination(const char* uri, bool own_uffd, bool insecure) {
       return false;
     }
   }
-  if (!SideStart(&side, false, uri)) return false;
+  if (!SideStart(&side, false, choices->uri)) return false;
   const bool good = SideEnd(&side, FAULTLINE_OWNER_DESTINATION);
   SideDestroy(&side);
   if (side.uffd >= 0) close(side.uffd);
   return good;
 }
 
-static bool RunSource(const char* uri, bool insecure) {
+static bool RunSource(const struct Choices* choices) {
   struct Side side;
-  if (!SideCreate(&side, "source", insecure) || !GuestRun(&side.guest)) return false;
+  if (!SideCreate(&side, "source", choices) || !GuestRun(&side.guest)) return false;
   usleep(300 * 1000);  // until it has used some of its memory
-  if (!SideStart(&side, true, uri)) return false;
+  if (!SideStart(&side, true, choices->uri)) return false;
   const bool good = SideEnd(&side, FAULTLINE_OWNER_SOURCE);
   SideDestroy(&side);
   return good;
 }
 
-static bool RunBoth(const char* uri, bool insecure) {
+static bool RunBoth(const struct Choices* choices) {
   struct Side source, destination;
-  if (!SideCreate(&destination, "destination", insecure) || !SideStart(&destination, false, uri))
+  if (!SideCreate(&destination, "destination", choices) ||
+      !SideStart(&destination, false, choices->uri))
     return false;
   pthread_mutex_lock(&destination.mutex);
   while (destination.uri[0] == '\0') {
     pthread_cond_wait(&destination.listening, &destination.mutex);
   }
   pthread_mutex_unlock(&destination.mutex);
-  if (!SideCreate(&source, "source", insecure) || !GuestRun(&source.guest)) return false;
+  if (!SideCreate(&source, "source", choices) || !GuestRun(&source.guest)) return false;
   usleep(300 * 1000);
   if (!SideStart(&source, true, destination.uri)) return false;
   const bool source_good = SideEnd(&source, FAULTLINE_OWNER_SOURCE);
@@ -274,19 +290,33 @@ static bool RunBoth(const char* uri, bool insecure) {
   return source_good && destination_good;
 }
 
+// Reads the options; false if there is one that does not exist.
+static bool ReadOptions(struct Choices* choices, int count, char** words) {
+  for (int i = 0; i < count; ++i) {
+    if (strcmp(words[i], "--insecure") == 0) {
+      choices->insecure = true;
+    } else if (strcmp(words[i], "--tls-psk") == 0 && i + 1 < count) {
+      choices->tls_psk_file = words[++i];
+    } else if (strcmp(words[i], "--recovery-s") == 0 && i + 1 < count) {
+      choices->recovery_timeout_ms = strtoull(words[++i], NULL, 10) * 1000;
+    } else {
+      return false;
+    }
+  }
+  return true;
+}
+
 int main(int argc, char** argv) {
   setvbuf(stdout, NULL, _IOLBF, 0);
-  const bool insecure = argc == 4 && strcmp(argv[3], "--insecure") == 0;
-  if (argc == 3 || insecure) {
-    const char* uri = argv[2];
-    if (strcmp(argv[1], "destination") == 0) return RunDestination(uri, false, insecure) ? 0 : 1;
-    if (strcmp(argv[1], "destination-uffd") == 0)
-      return RunDestination(uri, true, insecure) ? 0 : 1;
-    if (strcmp(argv[1], "source") == 0) return RunSource(uri, insecure) ? 0 : 1;
-    if (strcmp(argv[1], "both") == 0) return RunBoth(uri, insecure) ? 0 : 1;
+  struct Choices choices = {.uri = argc > 2 ? argv[2] : NULL};
+  if (argc > 2 && ReadOptions(&choices, argc - 3, argv + 3)) {
+    if (strcmp(argv[1], "destination") == 0) return RunDestination(&choices, false) ? 0 : 1;
+    if (strcmp(argv[1], "destination-uffd") == 0) return RunDestination(&choices, true) ? 0 : 1;
+    if (strcmp(argv[1], "source") == 0) return RunSource(&choices) ? 0 : 1;
+    if (strcmp(argv[1], "both") == 0) return RunBoth(&choices) ? 0 : 1;
   }
   fprintf(stderr,
           "usage: example-vmm source|destination|destination-uffd|both tcp://ADDRESS:PORT"
-          " [--insecure]\n");
+          " [--insecure] [--tls-psk FILE] [--recovery-s SECONDS]\n");
   return 2;
 }

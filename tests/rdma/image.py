@@ -21,14 +21,23 @@ from initramfs import cpio_entry  # noqa: E402
 KERNEL_PACKAGE = "linux-image-amd64"
 # In the order in which they are loaded; dummy makes no device by itself then.
 MODULES = [
+    "crypto/gf128mul", "crypto/ghash-generic", "crypto/ctr", "crypto/gcm", "crypto/cryptd",
+    "crypto/crypto_simd", "arch/x86/crypto/aesni-intel", "net/tls/tls",
     "crypto/crc32_generic", "fs/configfs/configfs", "net/ipv4/udp_tunnel",
     "net/ipv6/ip6_udp_tunnel", "drivers/net/dummy", "drivers/infiniband/core/ib_core",
     "drivers/infiniband/core/ib_uverbs", "drivers/infiniband/core/iw_cm",
     "drivers/infiniband/core/ib_cm", "drivers/infiniband/core/rdma_cm",
     "drivers/infiniband/core/rdma_ucm", "drivers/infiniband/sw/rxe/rdma_rxe",
+    "drivers/virtio/virtio_ring", "drivers/virtio/virtio", "drivers/virtio/virtio_pci_modern_dev",
+    "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "net/core/failover",
+    "drivers/net/net_failover", "drivers/net/virtio_net",
 ]
-TOOLS = ["bash", "cat", "grep", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "setpriv", "sleep", "sync", "timeout", "uname"]
+TOOLS = ["bash", "cat", "cmp", "grep", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "setpriv",
+         "sleep", "sync", "timeout", "uname"]
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
+QEMU = "qemu-system-x86_64"
+QEMU_ACCELERATOR = str(LIBRARIES / "qemu" / "accel-tcg-x86_64.so")  # these it loads by itself
+QEMU_ROM = "/usr/share/qemu/kvmvapic.bin"
 # What the verbs library loads by itself.
 PROVIDERS = str(LIBRARIES / "libibverbs" / "librxe-rdmav34.so")
 PROVIDER_LIST = "/etc/libibverbs.d/rxe.driver"
@@ -98,10 +107,30 @@ class Image:
             out.write(cpio_entry("TRAILER!!!", 0))
 
 
+def build_firmware(out):
+    """The VM that runs in a QEMU of the guest."""
+    run("as", "--32", "-o", out / "firmware.o", HERE / "firmware.S")
+    run("ld", "-m", "elf_i386", "-Ttext=0", "--oformat=binary", "-o", out / "firmware.bin",
+        out / "firmware.o")
+    return out / "firmware.bin"
+
+
+def run(*command):
+    subprocess.run(command, check=True)
+
+
+def add_qemu(image, out):
+    """What a QEMU needs besides itself, and what it runs."""
+    image.add(QEMU_ACCELERATOR, QEMU_ACCELERATOR)
+    image.add_plain(QEMU_ROM, QEMU_ROM)
+    image.add_plain("/tests/firmware.bin", build_firmware(out))
+
+
 def build(out, programs, cases):
     """Writes out/vmlinuz and out/initramfs.cpio.
 
-    `programs` are built ones, put into /tests by their names; `cases` are lines for init.sh.
+    `programs` are built ones, put into /tests by their names, and this machine's own; `cases` are
+    the lists for init.sh, by the side of the guest that runs them ("": the guest that is alone).
     """
     out.mkdir(parents=True, exist_ok=True)
     fetch_kernel(KERNEL_PACKAGE, MODULES, out)
@@ -117,6 +146,8 @@ def build(out, programs, cases):
         program = pathlib.Path(program)
         inside = ROOT in program.resolve().parents
         image.add(f"/tests/{program.name}" if inside else str(program), program, stripped)
+        if program.name == QEMU:
+            add_qemu(image, out)
     image.add(PROVIDERS, PROVIDERS)
     image.add_plain(PROVIDER_LIST, PROVIDER_LIST)
     for name in MODULES:
@@ -125,8 +156,11 @@ def build(out, programs, cases):
     order = [pathlib.Path(name).name for name in MODULES]
     image.add_text("/modules/order", "".join(
         f"{name}{' numdummies=0' if name == 'dummy' else ''}\n" for name in order))
+    for script in HERE.glob("*.sh"):
+        image.add_plain(f"/tests/{script.name}", script)
     image.add_text("/init", (HERE / "init.sh").read_text(), 0o100755)
     image.add_text("/etc/passwd", "root:x:0:0:root:/:/bin/bash\nnobody:x:65534:65534::/:/bin/bash\n")
-    image.add_text("/cases", "".join(cases))
+    for side, lines in cases.items():
+        image.add_text(f"/cases{side}", "".join(lines))
     image.write(out / "initramfs.cpio.part")
     os.replace(out / "initramfs.cpio.part", out / "initramfs.cpio")

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs suites on Debian's stock kernel with soft-RoCE devices, in one boot of a QEMU without KVM.
+"""Runs suites on Debian's stock kernel with soft-RoCE devices, in a QEMU without KVM, or two of them.
 
 The build machine has no RDMA device, and its own kernel may be newer than those the product meets:
 this guest has real verbs over rdma_rxe, and the 6.1 kernel's userfaultfd.
@@ -25,12 +25,13 @@ BOOT_S = 60  # at most, without the cases
 
 
 class Verdict:
-    def __init__(self, name, passed, failed, skipped, text):
+    def __init__(self, name, passed, failed, skipped, text, seconds=0.0):
         self.name = name
         self.passed = passed
         self.failed = failed
         self.skipped = skipped
         self.text = text
+        self.seconds = seconds
 
 
 def gtest_counts(text):
@@ -58,14 +59,18 @@ def judge(case, ended):
     fault = fault or case.check(text)
     if not case.is_gtest:
         return Verdict(case.name, int(fault is None), int(fault is not None), 0,
-                       f"{text}\n{fault or ''}")
+                       f"{text}\n{fault or ''}", ended.seconds)
     counts = gtest_counts(text)
     if counts is None:
         return Verdict(case.name, 0, 1, 0, f"{text}\n{fault or 'it printed no result'}")
     ran, passed, skipped = counts
     failed = ran - passed - skipped
     return Verdict(case.name, passed, max(failed, int(fault is not None)), skipped,
-                   f"{text}\n{fault or ''}")
+                   f"{text}\n{fault or ''}", ended.seconds)
+
+
+def entry(case, command):
+    return f"{case.name} {case.limit_s} {command}\n"
 
 
 def write_junit(path, verdicts):
@@ -100,15 +105,25 @@ def main():
     targets = sorted({program for case in cases for program in case.programs if "/" in program})
     if targets:
         subprocess.run(["ninja", "-C", str(build), *targets], check=True, stdout=subprocess.DEVNULL)
-    image.build(out, sorted(programs),
-                [f"{case.name} {case.limit_s} {case.command}\n" for case in cases])
-    ended, console, seconds = guest.boot(out, BOOT_S + sum(case.limit_s for case in cases))
-    by_name = {one.name: one for one in ended}
+    alone = [case for case in cases if case.destination is None]
+    pairs = [case for case in cases if case.destination is not None]
+    image.build(out, sorted(programs), {
+        "": [entry(case, case.command) for case in alone],
+        "source": [entry(case, case.command) for case in pairs],
+        "destination": [entry(case, case.destination) for case in pairs]})
+    by_name, console, seconds = {}, "", []
+    for some, boot in ((alone, guest.boot), (pairs, guest.boot_pair)):
+        if some:
+            ended, text, took = boot(out, BOOT_S + sum(case.limit_s for case in some))
+            by_name.update((one.name, one) for one in ended)
+            console += text
+            seconds.append(took)
     verdicts = [judge(case, by_name.get(case.name)) for case in cases]
     for verdict in verdicts:
         print(f"{'FAIL' if verdict.failed else 'ok  '} rdma {verdict.name}: {verdict.passed} passed"
               + (f", {verdict.failed} failed" if verdict.failed else "")
-              + (f", {verdict.skipped} skipped" if verdict.skipped else ""), flush=True)
+              + (f", {verdict.skipped} skipped" if verdict.skipped else "")
+              + f" ({verdict.seconds:.1f} s)", flush=True)
         if verdict.failed or options.show:
             print("\n".join("     " + line for line in verdict.text.splitlines()), flush=True)
     if any(verdict.failed for verdict in verdicts):
@@ -116,7 +131,7 @@ def main():
         print("\n".join("     " + line for line in console.splitlines()[-20:]))
     totals = {word: sum(getattr(verdict, word) for verdict in verdicts)
               for word in ("passed", "failed", "skipped")}
-    print(f"rdma: {seconds:.1f} s in the guest, {totals}")
+    print(f"rdma: {' and '.join(f'{took:.1f}' for took in seconds)} s in the guests, {totals}")
     if options.results:
         pathlib.Path(options.results).write_text(json.dumps(totals))
     if options.junit:

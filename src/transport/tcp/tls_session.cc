@@ -21,6 +21,8 @@ namespace {
 
 constexpr uint8_t kTlsHandshakeRecord = 0x16;
 constexpr uint8_t kFaultlineHello = 0x01;  // a Hello's type, the least byte first
+// A record's head, the kind within and the tag, which OpenSSL doesn't see if the kernel makes them.
+constexpr uint64_t kRecordExtraBytes = 5 + 1 + 16;
 
 // What surrounds each piece of work in OpenSSL. The thread's error queue is empty before, because
 // SSL_get_error looks into it, and after. OpenSSL writes to its socket without MSG_NOSIGNAL, so the
@@ -138,6 +140,7 @@ Transfer TlsSession::Send(std::span<iovec> parts) {
     record_pending_ = 0;
     send_need_ = TlsNeed::kWritable;
     sent += taken;
+    if (kernel_sends()) ++kernel_records_;
   }
   return {sent, absl::OkStatus()};
 }
@@ -218,7 +221,8 @@ absl::StatusOr<TlsNeed> TlsSession::Judge(int result, int error_number) {
 }
 
 uint64_t TlsSession::TakeWireBytes() {
-  const uint64_t all = BIO_number_read(SSL_get_rbio(ssl_)) + BIO_number_written(SSL_get_wbio(ssl_));
+  const uint64_t all = BIO_number_read(SSL_get_rbio(ssl_)) +
+                       BIO_number_written(SSL_get_wbio(ssl_)) + kernel_records_ * kRecordExtraBytes;
   return all - std::exchange(wire_bytes_told_, all);
 }
 

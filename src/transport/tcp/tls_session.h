@@ -91,7 +91,8 @@ class TlsSession {
   size_t record_pending_ = 0;  // bytes of a record that the socket did not take whole
   uint64_t records_left_;      // with the present key
   absl::Status receive_error_;
-  std::string refused_name_;  // of a certificate; written by OpenSSL's callback
+  std::string refused_name_;     // of a certificate; written by OpenSSL's callback
+  uint64_t kernel_records_ = 0;  // that the kernel has made
   uint64_t wire_bytes_told_ = 0;
   std::vector<std::byte> gathered_;  // a record out of several parts; empty until there is one
 };

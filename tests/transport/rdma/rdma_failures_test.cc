@@ -6,12 +6,48 @@
 
 #include "contract/demand_lane_fixture.h"
 #include "transport/rdma/rdma_dialer.h"
+#include "transport/rdma/rdma_greeting.h"
 #include "transport/rdma/rdma_world.h"
 #include "transport/rdma/readable_frame.h"
 #include "transport/rdma/registered_memory.h"
 
 namespace faultline::contract {
 namespace {
+
+// Calls a destination and shows it what the test says. Control thread of the source.
+class Caller : public RdmaEventListener {
+ public:
+  Caller(RdmaEvents* events, SocketAddress peer, const RdmaGreeting& shown)
+      : shown_(shown), id_(events->MakeId(this).value()) {
+    EXPECT_EQ(rdma_resolve_addr(id_.get(), nullptr, reinterpret_cast<sockaddr*>(&peer.storage),
+                                kTimeoutMs),
+              0);
+  }
+  // How it ended, if it has.
+  std::optional<rdma_cm_event_type> answer() const { return answer_; }
+
+ private:
+  static constexpr int kTimeoutMs = 5000;
+
+  void OnRdmaEvent(const RdmaEvent& event) override {
+    if (event.type == RDMA_CM_EVENT_ADDR_RESOLVED) {
+      EXPECT_EQ(rdma_resolve_route(id_.get(), kTimeoutMs), 0);
+    } else if (event.type == RDMA_CM_EVENT_ROUTE_RESOLVED) {
+      rdma_conn_param parameters{};
+      parameters.private_data = shown_.data();
+      parameters.private_data_len = static_cast<uint8_t>(shown_.size());
+      parameters.responder_resources = 1;
+      parameters.qp_num = 1;  // nobody gets as far as using it
+      EXPECT_EQ(rdma_connect(id_.get(), &parameters), 0);
+    } else {
+      answer_ = event.type;
+    }
+  }
+
+  const RdmaGreeting shown_;
+  std::optional<rdma_cm_event_type> answer_;
+  RdmaId id_;
+};
 
 // A source of the test's own: raw connections beside, and queue pairs that are real.
 class RdmaFailuresTest : public TransportContract {
@@ -60,6 +96,23 @@ class RdmaFailuresTest : public TransportContract {
       return outcome.has_value();
     }));
     return *outcome;
+  }
+
+  // What the destination answers to somebody who shows this.
+  rdma_cm_event_type AnswerTo(const RdmaGreeting& shown) {
+    std::unique_ptr<Caller> caller;
+    std::optional<rdma_cm_event_type> answer;
+    world_->RunOn(Place::kSourceControl, [&] {
+      const TcpUri uri{RdmaHost(), world().port()};
+      caller = std::make_unique<Caller>(
+          events_.get(), ResolveTcp(uri, /*numeric_only=*/true).value().front(), shown);
+    });
+    EXPECT_TRUE(world_->WaitUntil([&] {
+      world_->RunOn(Place::kSourceControl, [&] { answer = caller->answer(); });
+      return answer.has_value();
+    }));
+    world_->RunOn(Place::kSourceControl, [&] { caller.reset(); });
+    return *answer;
   }
 
   // The demand lane's queue pair, and the memory registered.
@@ -139,6 +192,20 @@ TEST_P(RdmaFailuresTest, WhoCannotShowTheTokenIsRefusedAndDisturbsNobody) {
   EXPECT_FALSE(Connect(ConnectionRole::kBulk, token).ok()) << "another lane's";
   EXPECT_TRUE(Connect(ConnectionRole::kDemand, token).ok());
   EXPECT_FALSE(Connect(ConnectionRole::kDemand, token).ok()) << "it serves once";
+  EXPECT_FALSE(notes_.failure().has_value());
+}
+
+TEST_P(RdmaFailuresTest, AGreetingOfAnotherVersionIsRefusedAndDisturbsNobody) {
+  Open();
+  const SessionToken token = TokenOf(*raw_demand_);
+  const RdmaGreeting good = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kDemand, token);
+  RdmaGreeting newer = good;
+  newer[4] = static_cast<std::byte>(kRdmaVersion + 1);
+  EXPECT_EQ(AnswerTo(newer), RDMA_CM_EVENT_REJECTED);
+  RdmaGreeting foreign = good;
+  foreign[0] ^= std::byte{1};
+  EXPECT_EQ(AnswerTo(foreign), RDMA_CM_EVENT_REJECTED);
+  EXPECT_TRUE(Connect(ConnectionRole::kDemand, token).ok()) << "the lane still waits for its own";
   EXPECT_FALSE(notes_.failure().has_value());
 }
 

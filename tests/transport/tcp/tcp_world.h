@@ -4,6 +4,7 @@
 
 #include <arpa/inet.h>
 #include <gtest/gtest.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 
@@ -32,6 +33,14 @@ inline FileDescriptor ConnectTo(uint16_t port, const std::string& host = "127.0.
   EXPECT_EQ(inet_pton(AF_INET, host.c_str(), &address.sin_addr), 1);
   EXPECT_EQ(connect(fd.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)), 0);
   return fd;
+}
+
+// Whether this kernel has TLS of its own (tests/rdma has one).
+inline bool KernelHasTls() {
+  const FileDescriptor listener = ListenTcp({"127.0.0.1", 0}).value();
+  const TcpUri uri = ParseTcpUri("tcp://" + LocalAddressOf(listener.get()).text()).value();
+  const FileDescriptor calling = ConnectTo(uri.port);
+  return setsockopt(calling.get(), IPPROTO_TCP, TCP_ULP, "tls", sizeof("tls") - 1) == 0;
 }
 
 // A plain blocking socket.

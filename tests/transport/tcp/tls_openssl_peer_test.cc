@@ -109,6 +109,7 @@ TEST_P(TlsOpenSslClientTest, WithACertificateOfAnotherAuthorityItIsRefused) {
 // A peer may change its key at any time and ask for the same: the answer goes out while this side
 // reads, and what follows comes under the new keys.
 TEST_P(TlsOpenSslClientTest, ItMayAskForNewKeysAtAnyTime) {
+  if (KernelHasTls()) GTEST_SKIP() << "the kernel keeps the keys that it was given";
   client_.Show("client");
   ASSERT_TRUE(client_.Shake(SSL_connect));
   const std::vector<std::byte> hello = BytesOf(HelloFor(ConnectionRole::kControl));
@@ -127,6 +128,25 @@ TEST_P(TlsOpenSslClientTest, ItMayAskForNewKeysAtAnyTime) {
     EXPECT_EQ(client_.Read(wanted.size()), wanted);
   }
   EXPECT_FALSE(notes.closed().has_value());
+  world_->RunOn(Place::kControl, [&] { channel_.reset(); });
+}
+
+// Which no side of ours does. Nothing is sent that somebody else could read: the connection ends.
+TEST_P(TlsOpenSslClientTest, AskingForNewKeysEndsAConnectionWhoseRecordsTheKernelMakes) {
+  if (!KernelHasTls()) GTEST_SKIP() << "this kernel has no TLS";
+  client_.Show("client");
+  ASSERT_TRUE(client_.Shake(SSL_connect));
+  client_.Send(BytesOf(HelloFor(ConnectionRole::kControl)));
+  TakeArrived();
+  ChannelNotes notes;
+  world_->RunOn(Place::kControl, [&] { channel_->Start(&notes); });
+  EXPECT_EQ(SSL_key_update(client_.ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+  client_.Send(BytesOf(Progress{1, 0, 0}));
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes.messages().size() == 1; }));
+  world_->RunOn(Place::kControl, [&] { channel_->Send(Progress{1, 1, 1}); });
+  EXPECT_TRUE(client_.Read(1).empty());
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes.closed().has_value(); }));
+  EXPECT_TRUE(absl::IsUnavailable(*notes.closed())) << *notes.closed();
   world_->RunOn(Place::kControl, [&] { channel_.reset(); });
 }
 
