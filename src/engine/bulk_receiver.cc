@@ -62,11 +62,14 @@ InstallResult BulkReceiver::InstallMissing(PageRun run, std::span<const std::byt
   return InstallResult{};
 }
 
-// Who waits for one of the pages is woken by the source's answer, or when the fault handler sees
-// what it did not ask for.
+// Who waits for one of the pages faults again, and is given zeros by its state.
 void BulkReceiver::NoteZeros(PageRun run) {
   const uint64_t zeros = memory_->table().ChangeMissing(run, PageState::kAbsent);
   counters_->pages_pushed.fetch_add(zeros, std::memory_order_relaxed);
+  if (zeros == 0) return;
+  if (absl::Status woken = memory_->Wake(run); !woken.ok()) {
+    listener_->OnTransferFailed(Annotate(woken, "wake who waits for pages of zeros"));
+  }
 }
 
 // The VM does not run here, nor is it loaded: nobody looks at the pages meanwhile.

@@ -207,7 +207,11 @@ void FaultHandler::Fetch(PageId page) {
 
 bool FaultHandler::Await(PageId page) {
   const uint64_t page_bytes = memory_->table().layout()[page.region].page_size_bytes;
-  if (!counters_->push_front.IsNext(page, around_.OnTheWayPages(page_bytes))) return false;
+  const uint64_t position = counters_->push_front.position();
+  const uint64_t away = PushFront::PagesAway(position, page, around_.OnTheWayPages(page_bytes));
+  // The push may stand, or be held back at the source: then what comes next is not on its way.
+  if (away == 0 || position == missed_position_) return false;
+  if (around_.CarryNs(away * page_bytes) > answer_ns_) return false;
   awaited_.push_back({page, executor_->NowNanos() + around_.AwaitNs()});
   if (await_timer_ == nullptr) {
     await_timer_ = executor_->RunAfter(around_.AwaitNs() / 1000, [this] { LookAtAwaited(); });
@@ -235,6 +239,7 @@ void FaultHandler::EndAwait(PageId page) {
   if (entry == in_flight_.end()) return;
   switch (memory_->table().Get(page)) {
     case PageState::kMissing:
+      missed_position_ = counters_->push_front.position();
       wanted_.push_back(page);
       break;
     case PageState::kInstalled:  // whoever waited was woken by that
@@ -276,6 +281,10 @@ void FaultHandler::OnPage(PageId page, std::span<const std::byte> bytes,
   // A second answer to one question is the peer's mistake, and must not pile up here.
   if (entry == in_flight_.end() || IsDeferredAnswer(page)) return;
   entry->second.answered_ns = executor_->NowNanos();
+  if (const Request& request = entry->second; request.sent_ns != 0) {
+    const int64_t took_ns = request.answered_ns - request.sent_ns;
+    answer_ns_ = answer_ns_ == 0 ? took_ns : (7 * answer_ns_ + took_ns) / 8;
+  }
   if (entry->second.read_ns == kNobodyWaits && memory_->table().Get(page) != PageState::kMissing) {
     in_flight_.erase(entry);
   } else if (!Install(page, bytes)) {

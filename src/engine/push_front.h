@@ -13,7 +13,7 @@ namespace faultline {
 // A guest that goes through its memory in order, on a slow link, stands still at every page until
 // the push brings it, and that page is under way already. To ask for it would only send it twice.
 //
-// Thread safety: Note and Clear on one thread, IsNext on any.
+// Thread safety: Note and Clear on one thread, position on any.
 class PushFront {
  public:
   // The bulk lane has brought `run`.
@@ -24,12 +24,16 @@ class PushFront {
   // It brings nothing more for now.
   void Clear() { next_.store(kNothing, std::memory_order_relaxed); }
 
-  // Whether `page` is among the `window_pages` that come next if the push goes on in order.
-  bool IsNext(PageId page, uint64_t window_pages) const {
-    const uint64_t next = next_.load(std::memory_order_relaxed);
-    if (next == kNothing || page.region != next >> kIndexBits) return false;
-    const uint64_t first = next & kIndexMask;
-    return page.index >= first && page.index - first < window_pages;
+  // Where it is; another value as soon as something more has come.
+  uint64_t position() const { return next_.load(std::memory_order_relaxed); }
+
+  // The how manieth of the pages that come next `page` is, if the push goes on in order from
+  // `position`: 1 is the very next one. 0: none of the first `window_pages`.
+  static uint64_t PagesAway(uint64_t position, PageId page, uint64_t window_pages) {
+    if (position == kNothing || page.region != position >> kIndexBits) return 0;
+    const uint64_t first = position & kIndexMask;
+    if (page.index < first || page.index - first >= window_pages) return 0;
+    return page.index - first + 1;
   }
 
  private:

@@ -62,11 +62,12 @@ class ReadAround {
   uint64_t OnTheWayPages(uint64_t page_bytes) const {
     return is_slow() ? OnTheWayBytes() / page_bytes : 0;
   }
-  // By when they have come if they do come: in twice their time.
-  int64_t AwaitNs() const {
-    const double ns = 2 * static_cast<double>(OnTheWayBytes()) * kExtraNs / extra_bytes_;
-    return std::min(kAwaitNsMax, static_cast<int64_t>(ns));
+  // On a slow link: how long it takes to carry so much.
+  int64_t CarryNs(uint64_t bytes) const {
+    return static_cast<int64_t>(static_cast<double>(bytes) * kExtraNs / extra_bytes_);
   }
+  // By when what is on its way has come if it does come: in twice its time.
+  int64_t AwaitNs() const { return std::min(kAwaitNsMax, 2 * CarryNs(OnTheWayBytes())); }
 
  private:
   // Less than this in kExtraNs and a touched page comes alone; less than that and nothing comes.

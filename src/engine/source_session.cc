@@ -205,10 +205,9 @@ void SourceSession::Freeze() {
   step_ = Step::kFreezing;
   EnterPhase(Phase::kFreezing);
   watch_->SetSilenceMax(options_.limits.silence_frozen_us);
-  // Over other transports memory is read when the destination loads devices, which were saved then.
-  const bool reads_at_once = pre_copy_ != nullptr || parts_.transport->one_sided();
+  const bool looks_at_memory = pre_copy_ != nullptr || parts_.transport->one_sided();
   parts_.vmm->Freeze(
-      reads_at_once ? FreezePoint::kDrained : FreezePoint::kStopped,
+      looks_at_memory ? FreezePoint::kDrained : FreezePoint::kSaved,
       guard_.Wrap([this](std::span<const std::byte> bytes) { OnDeviceState(bytes); }),
       guard_.Wrap([this](auto vm) { OnFrozen(std::move(vm)); }));
 }

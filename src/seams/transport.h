@@ -58,7 +58,7 @@ class SourceTransport {
   virtual PackedBytes bytes_packed() const { return {}; }
   virtual std::string name() const = 0;  // "tcp", "tcp+tls"
   // Whether the peer reads memory by itself. What it may read is found out when the exporter is
-  // started: nothing may write memory any more by then.
+  // started, beside the save of the devices.
   virtual bool one_sided() const { return false; }
 };
 

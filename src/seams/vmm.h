@@ -24,13 +24,10 @@ using VmmDescribed = std::function<void(absl::StatusOr<VmDescription>)>;
 // Receives device state in order, on the control executor. The bytes are valid during the call.
 using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
 
-// What stands still when a VM is frozen.
+// When a VM counts as frozen. Nothing writes its memory any more at either.
 enum class FreezePoint : uint8_t {
-  // Its CPUs. Devices may end what they were doing until its devices are saved: enough where memory
-  // is read only once the destination has begun to load them.
-  kStopped,
-  // Its devices too: nothing writes its memory any more. May take a millisecond of downtime more.
-  kDrained,
+  kDrained,  // at once, before its devices are saved: for whoever has to look at its memory then
+  kSaved,  // its devices may be saved by then: whoever has nothing to do in between saves downtime
 };
 
 // The VM that goes away.

@@ -32,6 +32,8 @@ class VmmWorld {
   // Control thread.
   virtual SourceVmm& source() = 0;
   virtual DestinationVmm& destination() = 0;
+  // What the suite asks for.
+  virtual FreezePoint freeze_point() const { return FreezePoint::kDrained; }
   // Destroys the driver, not the VM; control thread.
   virtual void DropSource() = 0;
   virtual void DropDestination() = 0;
@@ -152,7 +154,8 @@ class VmmContract : public ::testing::TestWithParam<VmmWorldFactory> {
   Operation SourcePrepare() {
     return {"Prepare", [this](auto done) { world_->source().Prepare(done); }};
   }
-  Operation Freeze(FreezePoint point = FreezePoint::kStopped) {
+  Operation Freeze() { return Freeze(world_->freeze_point()); }
+  Operation Freeze(FreezePoint point) {
     return {"Freeze", [this, point](auto done) {
               state_.clear();
               rolling_back_ = false;

@@ -48,6 +48,34 @@ TEST_F(BulkReceiverTest, ZeroPagesTakeNoMemory) {
   EXPECT_EQ(listener_.all_present, 1);
 }
 
+TEST_F(BulkReceiverTest, WhoWaitsForAZeroPageFaultsAgain) {
+  memory_.Touch({0, 12});
+  MemoryEvents events;
+  ASSERT_TRUE(memory_.ReadEvents(&events).ok());
+  ASSERT_EQ(events.faults, (std::vector<PageId>{{0, 12}}));
+  events.Clear();
+  receiver_.Push({0, 10, 6}, {});
+  ASSERT_TRUE(memory_.ReadEvents(&events).ok());
+  EXPECT_EQ(events.faults, (std::vector<PageId>{{0, 12}}));
+}
+
+TEST_F(BulkReceiverTest, SaysWhereThePushIs) {
+  const auto pages_away = [this](uint64_t page) {
+    return PushFront::PagesAway(counters_.push_front.position(), {0, page}, 8);
+  };
+  EXPECT_EQ(pages_away(16), 0u);
+  receiver_.Push({0, 10, 6}, Filled(6, 7));
+  EXPECT_EQ(pages_away(16), 1u);
+  receiver_.Push({0, 16, 4}, {});
+  EXPECT_EQ(pages_away(20), 1u);
+  receiver_.Finish();
+  EXPECT_EQ(pages_away(20), 0u);
+  receiver_.Push({0, 20, 2}, Filled(2, 7));
+  EXPECT_EQ(pages_away(22), 1u);
+  bulk_.Stop();
+  EXPECT_EQ(pages_away(22), 0u);
+}
+
 TEST_F(BulkReceiverTest, LeavesAloneWhatIsNotMissing) {
   SetState(11, PageState::kDiscarded);
   SetState(12, PageState::kAbsent);

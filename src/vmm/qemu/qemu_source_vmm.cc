@@ -16,6 +16,9 @@ constexpr int64_t kFreezeTimeoutMs = 60000;
 constexpr int64_t kSaveTimeoutMs = 60000;
 constexpr int64_t kRetireTimeoutMs = 10000;
 
+// In place of a migration's status.
+constexpr const char* kRunsAgain = "the VM runs again";
+
 bool EndedBadly(const std::string& status) { return status == "failed" || status == "cancelled"; }
 
 }  // namespace
@@ -185,8 +188,13 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze(FreezePoint point) {
   if (!paused_) stopped_at_ns_ = 0;
   RETURN_IF_ERROR(
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
-  RETURN_IF_ERROR(pauses_before_switch_ ? WaitForMigration("pre-switchover", kFreezeTimeoutMs)
-                                        : WaitForStop());
+  RETURN_IF_ERROR(
+      WaitForMigration(pauses_before_switch_ ? "pre-switchover" : "completed", kFreezeTimeoutMs));
+  if (!pauses_before_switch_ && stopped_at_ns_ == 0) {
+    // Its operator stopped it just before QEMU would have: it stays so, wherever it is.
+    description.running = false;
+    RETURN_IF_ERROR(PlanToRun(false));
+  }
   description.stopped_at_ns = stopped_at_ns_;
   blocks_ = vm->facts.blocks;
   return description;
@@ -210,7 +218,8 @@ absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout
   absl::StatusOr<QmpEvent> event = qmp_->WaitForEvent(
       [&](const QmpEvent& candidate) {
         if (candidate.name == "STOP") stopped_at_ns_ = candidate.read_at_ns;
-        if (candidate.name != "MIGRATION") return false;
+        if (candidate.name == "RESUME") reached = kRunsAgain;
+        if (candidate.name != "MIGRATION") return candidate.name == "RESUME";
         reached = JsonText(candidate.data, "status");
         return reached == wanted || reached == "completed" || EndedBadly(reached);
       },
@@ -219,30 +228,19 @@ absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout
   return reached == wanted ? absl::OkStatus() : MigrationError(reached);
 }
 
-// QEMU goes on to its devices by itself.
-absl::Status QemuSourceVmm::WaitForStop() {
-  ASSIGN_OR_RETURN(QmpEvent event, qmp_->WaitForEvent(
-                                       [](const QmpEvent& candidate) {
-                                         const std::string status =
-                                             JsonText(candidate.data, "status");
-                                         return candidate.name == "STOP" ||
-                                                (candidate.name == "MIGRATION" &&
-                                                 (status == "completed" || EndedBadly(status)));
-                                       },
-                                       kFreezeTimeoutMs, "QEMU to stop the VM"));
-  stopped_at_ns_ = event.read_at_ns;
-  const std::string status = JsonText(event.data, "status");
-  if (event.name == "STOP") return absl::OkStatus();
-  if (status != "completed") return MigrationError(status);
-  return absl::AbortedError(
-      "somebody else stopped the VM ('stop') at the moment of the freeze: "
-      "migrate again");
-}
-
-absl::Status QemuSourceVmm::MigrationError(const std::string& status) {
+absl::Status QemuSourceVmm::MigrationError(std::string status) {
   std::string reason;
   if (absl::StatusOr<Json> migration = qmp_->Execute("query-migrate"); migration.ok()) {
     reason = JsonText(*migration, "error-desc");
+    const std::string now = JsonText(*migration, "status");
+    // A migration that is cancelled lets the VM run before it says so.
+    if (status == kRunsAgain && now == "cancelling") status = "cancelled";
+    if (status == kRunsAgain && EndedBadly(now)) status = now;
+  }
+  if (status == kRunsAgain) {
+    return absl::AbortedError(
+        "somebody else let the VM run ('cont') while it was being handed over: migrate again, and "
+        "leave the VM's monitor alone meanwhile");
   }
   if (status == "cancelled") reason = "somebody else ran migrate_cancel in its monitor";
   return absl::AbortedError(
@@ -263,9 +261,16 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
         "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
         "again when that is done");
   }
-  RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
+  if (pauses_before_switch_) RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
+  RETURN_IF_ERROR(CheckStandsStill());
   RETURN_IF_ERROR(stream_->WaitForEnd(worker_.cancel(), kSaveTimeoutMs));
   return CheckGuardian();
+}
+
+// QEMU lets somebody else's 'cont' through once the devices are saved.
+absl::Status QemuSourceVmm::CheckStandsStill() {
+  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
+  return JsonFlag(status, "running") ? MigrationError(kRunsAgain) : absl::OkStatus();
 }
 
 absl::Status QemuSourceVmm::DoRollback() {

@@ -64,9 +64,9 @@ class QemuSourceVmm : public SourceVmm {
   absl::Status PlanToRun(bool run);
   absl::Status StartStream();
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
-  absl::Status WaitForStop();
+  absl::Status CheckStandsStill();
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
-  absl::Status MigrationError(const std::string& status);
+  absl::Status MigrationError(std::string status);
   // Sends `quit`. Ok when QEMU is ending.
   absl::Status Quit();
   // On a new connection if this one was lost; Unavailable if QEMU has ended.

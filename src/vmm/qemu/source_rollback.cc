@@ -11,6 +11,7 @@ namespace faultline {
 namespace {
 
 constexpr int64_t kCancelTimeoutMs = 15000;
+constexpr int64_t kFlushTimeoutMs = 60000;
 constexpr int64_t kDeviceStateTimeoutMs = 500;
 // How long the image lock may still be held by a destination that is about to end.
 constexpr int64_t kStartTimeoutMs = 10000;
@@ -28,7 +29,9 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
   Deadline patience = Deadline::After(kDeviceStateTimeoutMs);
   bool cancelled = false;
   while (true) {
-    ASSIGN_OR_RETURN(Json migration, qmp->Execute("query-migrate"));
+    // QEMU answers nothing while it flushes a disk.
+    ASSIGN_OR_RETURN(Json migration,
+                     qmp->Execute("query-migrate", Json::object(), kFlushTimeoutMs));
     std::string status = JsonText(migration, "status");
     if (IsOver(status)) return status;
     // Not while the devices are being saved, which ends by itself in a moment: a cancel then makes

@@ -65,7 +65,7 @@ class SourceHandle {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->SetPaused(paused, done); });
   }
   absl::Status SetPaused(bool paused) { return BeginSetPaused(paused).get(); }
-  std::future<Described> BeginFreeze(FreezePoint point = FreezePoint::kStopped) {
+  std::future<Described> BeginFreeze(FreezePoint point = FreezePoint::kDrained) {
     return Begin<Described>(loop_, [&](auto done) {
       vmm_->Freeze(
           point,
@@ -75,7 +75,7 @@ class SourceHandle {
           done);
     });
   }
-  Described Freeze(FreezePoint point = FreezePoint::kStopped) { return BeginFreeze(point).get(); }
+  Described Freeze(FreezePoint point = FreezePoint::kDrained) { return BeginFreeze(point).get(); }
   std::future<absl::Status> BeginSaveDevices() {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->SaveDevices(done); });
   }

@@ -14,7 +14,8 @@ namespace {
 
 class QemuVmmWorld : public LoopVmmWorld {
  public:
-  explicit QemuVmmWorld(std::string binary) : binary_(std::move(binary)) {}
+  QemuVmmWorld(std::string binary, FreezePoint point)
+      : binary_(std::move(binary)), freeze_point_(point) {}
   ~QemuVmmWorld() override {
     RunOnControl([&] {
       source_.reset();
@@ -46,6 +47,7 @@ class QemuVmmWorld : public LoopVmmWorld {
   }
   SourceVmm& source() override { return *source_; }
   DestinationVmm& destination() override { return *destination_; }
+  FreezePoint freeze_point() const override { return freeze_point_; }
   void DropSource() override { source_.reset(); }
   void DropDestination() override { destination_.reset(); }
 
@@ -89,6 +91,7 @@ class QemuVmmWorld : public LoopVmmWorld {
   }
 
   const std::string binary_;
+  const FreezePoint freeze_point_;
   std::unique_ptr<QemuProcess> from_;
   std::unique_ptr<QemuProcess> to_;
   std::unique_ptr<Inspector> from_monitor_;
@@ -98,20 +101,29 @@ class QemuVmmWorld : public LoopVmmWorld {
   std::unique_ptr<QemuDestinationVmm> destination_;
 };
 
-std::vector<VmmWorldFactory> Worlds() {
+std::vector<VmmWorldFactory> Worlds(std::initializer_list<FreezePoint> points) {
   std::vector<VmmWorldFactory> worlds;
-  for (const std::string& binary : QemuBinaries()) {
-    worlds.emplace_back([binary] { return std::make_unique<QemuVmmWorld>(binary); });
+  for (FreezePoint point : points) {
+    for (const std::string& binary : QemuBinaries()) {
+      worlds.emplace_back([=] { return std::make_unique<QemuVmmWorld>(binary, point); });
+    }
   }
   return worlds;
 }
 std::string NameOf(const testing::TestParamInfo<VmmWorldFactory>& info) {
-  return info.index == 0 ? "System" : "Newer";
+  const size_t binaries = QemuBinaries().size();
+  return std::string(info.index % binaries == 0 ? "System" : "Newer") +
+         (info.index < binaries ? "" : "SavedAtOnce");
 }
 
-INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmContract, ::testing::ValuesIn(Worlds()), NameOf);
-INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmPauseContract, ::testing::ValuesIn(Worlds()), NameOf);
-INSTANTIATE_TEST_SUITE_P(Qemu, DestinationVmmContract, ::testing::ValuesIn(Worlds()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmContract,
+                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaved})),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmPauseContract,
+                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaved})),
+                         NameOf);
+INSTANTIATE_TEST_SUITE_P(Qemu, DestinationVmmContract,
+                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained})), NameOf);
 
 }  // namespace
 }  // namespace faultline::contract
