@@ -148,10 +148,17 @@ CASES = [
          "&& exit 1; exit 0", [EXAMPLE_VMM],
          must_print=[r"RDMA pins .* this process may pin 1 MiB .*ulimit -l unlimited",
                      r"^source [A-Z_]+ owner=source .*wrong=0$"]),
+    # CAP_IPC_LOCK alone permits what the limit does not.
+    Case("memory_lock_right",
+         "ulimit -l 1024; setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource "
+         "/tests/example-vmm both rdma://10.9.0.1:4444 --insecure", [EXAMPLE_VMM],
+         must_print=[r"^source OK owner=destination .*wrong=0$"]),
     example_vmm("move_rdma_cut", "rdma://10.9.0.1:4444", cut="cut",
                 # Whoever hears of it first closes the other's connections.
                 must_print=[r"notice: lost the (source|destination) .* lane broke: ",
                             "notice: connected again"]),
+    example_vmm("move_rdma_fall_back", "rdma://10.9.0.1:4444", cut="down",
+                must_print=["notice: no RDMA to .*goes over TCP", "notice: connected again"]),
     Case("no_device", "ip link add no-rdma type dummy; ip address add 10.9.7.1/24 dev no-rdma; "
          "/tests/example-vmm destination rdma://10.9.7.1:4444 --insecure && exit 1; exit 0", [EXAMPLE_VMM],
          must_print=["no RDMA device has that address: `rdma link` and `ip address` show which have one"]),

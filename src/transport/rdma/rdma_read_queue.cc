@@ -83,6 +83,10 @@ void RdmaReadQueue::OnChannelReadable() {
   while (ibv_get_cq_event(connection_->channel(), &queue, &context) == 0) {
     ++events_unacknowledged_;
   }
+  // A channel that is broken stays readable.
+  if (errno != EAGAIN && errno != EINTR) {
+    return Fail(ErrnoStatus(errno, "read the events of RDMA completions"));
+  }
   if (events_unacknowledged_ >= kEventsPerAcknowledgement) {
     ibv_ack_cq_events(connection_->queue(), std::exchange(events_unacknowledged_, 0));
   }

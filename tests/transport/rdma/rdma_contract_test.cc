@@ -43,7 +43,7 @@ TEST_P(RdmaDemandTest, WhatIsRegisteredIsReadWithoutTheSource) {
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   faultline::Loop loop("probe");
-  auto events = faultline::RdmaEvents::Make(&loop);
+  auto events = faultline::RdmaEvents::Make(&loop, [](const absl::Status&) {});
   int devices = 0;
   if (events.ok()) rdma_free_devices(rdma_get_devices(&devices));
   if (devices == 0) {
