@@ -1,7 +1,7 @@
 # move.sh URI whole|cut|down OPTION...: a whole post-copy of the example VMM between two processes, every page
 # checked. With `cut` the device's port goes down and up again once the VM runs at the destination; with
-# `down` it stays down, which TCP between this guest's own addresses does without. The last lines say how many packets came to rxe0 meanwhile, and for how many ends of connections the
-# kernel has made TLS records.
+# `down` it stays down, which TCP between this guest's own addresses does without. The last lines say how
+# many packets came to rxe0 meanwhile, and for how many ends of connections the kernel has made TLS records.
 uri=$1 cut=$2
 shift 2
 cd /tmp && rm -f destination.out

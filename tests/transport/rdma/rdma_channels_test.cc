@@ -7,6 +7,7 @@
 #include <csignal>
 
 #include "base/file_descriptor.h"
+#include "transport/rdma/pin_access.h"
 #include "transport/rdma/rdma_domain.h"
 #include "transport/rdma/rdma_events.h"
 #include "transport/rdma/rdma_read_queue.h"
@@ -121,6 +122,16 @@ TEST_F(RdmaChannelsTest, CompletionsThatCannotBeHeardOfFailTheReadsOnce) {
   loop.Run();
   ASSERT_EQ(notes.failures.size(), 1u);
   EXPECT_FALSE(reads.attached());
+}
+
+// On every kernel; since 6.2 it takes the right to write.
+TEST_F(RdmaChannelsTest, PinningMapsWhatIsPinnedAndNothingAround) {
+  BindAndMakeDomain();
+  const FileDescriptor page_tables(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const absl::StatusOr<int> access = ChoosePinAccess(domain_->pd(), page_tables.get());
+  ASSERT_TRUE(access.ok()) << access.status();
+  EXPECT_EQ(*access & ~IBV_ACCESS_LOCAL_WRITE, IBV_ACCESS_REMOTE_READ);
+  RecordProperty("access", *access);
 }
 
 }  // namespace
