@@ -55,10 +55,10 @@ absl::Status RdmaReadQueue::Post(uint32_t slot, size_t bytes, const RemotePlace&
   return absl::OkStatus();
 }
 
-// By a post: a timer would wait for the loop's next whole millisecond.
+// A timer would wait for the loop's next whole millisecond, and a post for a wake-up.
 void RdmaReadQueue::AwaitSoon() {
   if (under_way_ == 0 || std::exchange(awaited_soon_, true)) return;
-  loop_->Post([this, attachment = std::weak_ptr(attachment_)] {
+  loop_->PostAfterThis([this, attachment = std::weak_ptr(attachment_)] {
     if (attachment.expired()) return;  // detached or destroyed meanwhile
     awaited_soon_ = false;
     AwaitCompletions();
