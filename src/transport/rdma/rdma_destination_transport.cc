@@ -47,12 +47,13 @@ absl::Status RdmaDestinationTransport::Listen(Arrived arrived) {
   ASSIGN_OR_RETURN(const TcpUri beside, ParseTcpUri(TcpDestinationTransport::address()));
   ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses,
                    RdmaAddressesOf(*rdma_options_.uri, beside));
+  rdma_address_ = addresses.front().text();
   return acceptor_.Listen(addresses.front());
 }
 
 std::string RdmaDestinationTransport::address() const {
   const std::string beside = TcpDestinationTransport::address();
-  if (rdma_options_.uri.has_value()) return "rdma://" + rdma_options_.uri->host_port();
+  if (rdma_options_.uri.has_value()) return "rdma://" + rdma_address_;
   return "rdma" + beside.substr(std::string("tcp").size());
 }
 

@@ -80,6 +80,7 @@ class RdmaLanesAgainTest : public TransportContract {
 };
 
 class RdmaLanesNeverWithoutTest : public RdmaLanesAgainTest {};
+class RdmaBesideTest : public RdmaLanesAgainTest {};
 
 INSTANTIATE_TEST_SUITE_P(Rdma, RdmaLanesAgainTest,
                          ::testing::Values([] { return std::make_unique<RdmaWorld>(); }));
@@ -87,6 +88,18 @@ INSTANTIATE_TEST_SUITE_P(Rdma, RdmaLanesNeverWithoutTest, ::testing::Values([] {
                            return std::make_unique<RdmaWorld>(
                                RdmaOptions{.tuning = {.fall_back = false}});
                          }));
+
+INSTANTIATE_TEST_SUITE_P(
+    Rdma, RdmaBesideTest, ::testing::Values([] {
+      return std::make_unique<RdmaWorld>(RdmaOptions{.uri = TcpUri{RdmaHost(), 0}});
+    }));
+
+TEST_P(RdmaBesideTest, PagesAreReadAtAnotherAddressThanTheConnections) {
+  Open(/*handed_over=*/false);
+  EXPECT_FALSE(SourceIsAsked());
+  const uint16_t port = static_cast<RdmaWorld&>(*world_).port();
+  EXPECT_EQ(world_->destination().address(), "rdma://" + RdmaHost() + ":" + std::to_string(port));
+}
 
 TEST_P(RdmaLanesAgainTest, MemoryIsRegisteredOnceAlsoIfLanesAreLostWhileTheyAreDialled) {
   Open(/*handed_over=*/false);
