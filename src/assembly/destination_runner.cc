@@ -38,7 +38,11 @@ class DestinationRunner : public Session {
       transport_ = std::make_unique<TcpDestinationTransport>(std::move(options), loops);
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(transport_, MakeRdmaDestinationTransport({.tcp = std::move(options)}, loops));
+    ASSIGN_OR_RETURN(transport_,
+                     MakeRdmaDestinationTransport({.tcp = std::move(options),
+                                                   .uri = std::move(endpoint.rdma_uri),
+                                                   .tuning = std::move(endpoint.tuning)},
+                                                  loops));
     return absl::OkStatus();
   }
 
@@ -89,8 +93,8 @@ class DestinationRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeDestinationSession(DestinationParts parts) {
-  ASSIGN_OR_RETURN(Endpoint endpoint,
-                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kDestination));
+  ASSIGN_OR_RETURN(Endpoint endpoint, SecureEndpoint(parts.uri, parts.insecure, parts.tls,
+                                                     TlsRole::kDestination, parts.rdma));
   SessionToken token;
   if (parts.resume.has_value()) {
     token = parts.resume->token;

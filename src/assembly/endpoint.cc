@@ -34,6 +34,25 @@ absl::StatusOr<TcpUri> ParseUri(const std::string& uri) {
   return parsed.ok() ? parsed : Annotate(parsed.status(), uri);
 }
 
+absl::Status ChooseRdma(const RdmaChoice& rdma, const std::string& uri, Endpoint* endpoint) {
+  if (!endpoint->rdma && rdma != RdmaChoice{}) {
+    return absl::InvalidArgumentError(
+        fmt::format("--control and --rdma are for rdma:// addresses, and '{}' is none", uri));
+  }
+  absl::StatusOr<RdmaTuning> tuning = ParseRdmaTuning(rdma.tuning);
+  if (!tuning.ok()) return Annotate(tuning.status(), "--rdma");
+  endpoint->tuning = *std::move(tuning);
+  if (rdma.control.empty()) return absl::OkStatus();
+  absl::StatusOr<TcpUri> control = ParseTcpUri(rdma.control);
+  if (!control.ok()) return Annotate(control.status(), "--control");
+  if (control->port == 0) {
+    return absl::InvalidArgumentError(
+        "--control: give a port, which the other side has to know beside RDMA's");
+  }
+  endpoint->rdma_uri = std::exchange(endpoint->uri, *std::move(control));
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 bool IsRdmaUri(const std::string& uri) { return uri.starts_with(kRdma); }
@@ -62,20 +81,22 @@ absl::Status FitForRdma(IntegrityWish* integrity, Compression compression, Migra
 }
 
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
-                                        const TlsChoice& choice, TlsRole role) {
-  ASSIGN_OR_RETURN(TcpUri tcp, ParseUri(uri));
+                                        const TlsChoice& choice, TlsRole role,
+                                        const RdmaChoice& rdma) {
+  Endpoint endpoint{.rdma = IsRdmaUri(uri)};
+  ASSIGN_OR_RETURN(endpoint.uri, ParseUri(uri));
+  RETURN_IF_ERROR(ChooseRdma(rdma, uri, &endpoint));
   RETURN_IF_ERROR(CheckChoice(insecure, choice));
-  const bool rdma = IsRdmaUri(uri);
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();
-  if (!has_secrets && (insecure || IsLoopback(tcp))) {
-    if (choice.hostname.empty()) return Endpoint{std::move(tcp), nullptr, rdma};
+  if (!has_secrets && (insecure || IsLoopback(endpoint.uri))) {
+    if (choice.hostname.empty()) return endpoint;
     return absl::InvalidArgumentError(
         fmt::format("--tls-hostname: connections to '{}' are plain; give --tls-dir as well", uri));
   }
   TlsOptions options;
   options.role = role;
   options.secrets = {choice.directory, choice.psk_path};
-  options.peer_host = choice.hostname.empty() ? tcp.host : choice.hostname;
+  options.peer_host = choice.hostname.empty() ? endpoint.uri.host : choice.hostname;
   if (!has_secrets) {
     absl::StatusOr<std::string> found = FindCertificates();
     if (!found.ok()) {
@@ -86,8 +107,8 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
     }
     options.secrets.directory = *found;
   }
-  ASSIGN_OR_RETURN(std::shared_ptr<const TlsContext> tls, TlsContext::Make(std::move(options)));
-  return Endpoint{std::move(tcp), std::move(tls), rdma};
+  ASSIGN_OR_RETURN(endpoint.tls, TlsContext::Make(std::move(options)));
+  return endpoint;
 }
 
 }  // namespace faultline

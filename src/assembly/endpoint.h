@@ -3,19 +3,23 @@
 #define FAULTLINE_ASSEMBLY_ENDPOINT_H_
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "assembly/sessions.h"
 #include "base/status.h"
+#include "transport/rdma/rdma_tuning.h"
 #include "transport/tcp/tcp_uri.h"
 #include "transport/tcp/tls_context.h"
 
 namespace faultline {
 
 struct Endpoint {
-  TcpUri uri;
+  TcpUri uri;                             // of the TCP connections
   std::shared_ptr<const TlsContext> tls;  // null: plain TCP
   bool rdma = false;                      // pages are read by RDMA beside it
+  std::optional<TcpUri> rdma_uri;         // at another address than `uri`
+  RdmaTuning tuning;
 };
 
 bool IsRdmaUri(const std::string& uri);
@@ -23,9 +27,11 @@ bool IsRdmaUri(const std::string& uri);
 // `uri` (tcp:// or rdma://) for that side of a migration. With a choice of secrets its connections
 // are in TLS; without one they are plain on loopback or if `insecure`, and in TLS with the
 // certificates of FindCertificates everywhere else. InvalidArgument: another scheme, choices that
-// exclude each other, or no certificates beyond loopback. Other errors are about the secrets.
+// exclude each other, or no certificates beyond loopback. Other errors are about the secrets. With
+// rdma.control the connections are secured as for that address.
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
-                                        const TlsChoice& choice, TlsRole role);
+                                        const TlsChoice& choice, TlsRole role,
+                                        const RdmaChoice& rdma = {});
 
 // Settles what RDMA decides: pages that are read one-sidedly have no check sum of the source's, and
 // are not packed. InvalidArgument: the user asks for one of the two.

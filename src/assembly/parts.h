@@ -27,6 +27,7 @@ struct SourceParts {
   std::string uri;
   bool insecure = false;
   TlsChoice tls;
+  RdmaChoice rdma;
   MigrationId id{};
   uint64_t bandwidth = 0;  // bytes a second, bulk only; 0: no limit
   Compression compression = Compression::kAuto;
@@ -52,6 +53,7 @@ struct DestinationParts {
   std::string uri;
   bool insecure = false;
   TlsChoice tls;
+  RdmaChoice rdma;
   int64_t poll_us = 0;                  // as above
   int64_t recovery_timeout_us = 0;      // 0: no limit
   std::optional<KeptMigration> resume;  // as in SourceParts

@@ -79,6 +79,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeMigrateSession(const MigrateOptions
   parts.uri = options.to_uri;
   parts.insecure = options.insecure;
   parts.tls = options.tls;
+  parts.rdma = options.rdma;
   parts.bandwidth = options.bandwidth_bytes_per_second;
   parts.compression = options.compression;
   parts.quit_source = options.quit_source;
@@ -127,6 +128,7 @@ absl::StatusOr<std::unique_ptr<Session>> MakeReceiveSession(const ReceiveOptions
   parts.huge_pages = options.huge_pages;
   parts.integrity = options.integrity;
   parts.tls = options.tls;
+  parts.rdma = options.rdma;
   parts.recovery_timeout_us = options.recovery_timeout_us;
   parts.journal = journal;
   parts.confine = options.confine;

@@ -27,8 +27,16 @@ struct TlsChoice {
   friend bool operator==(const TlsChoice&, const TlsChoice&) = default;
 };
 
+// What of rdma:// is not left to the system.
+struct RdmaChoice {
+  std::string control;  // tcp://HOST:PORT of everything but pages; empty: RDMA's address
+  std::string tuning;   // "device=mlx5_0,mtu=2048" (transport/rdma/rdma_tuning.h)
+
+  friend bool operator==(const RdmaChoice&, const RdmaChoice&) = default;
+};
+
 struct MigrateOptions {
-  std::string to_uri;        // tcp://HOST:PORT
+  std::string to_uri;        // tcp://HOST:PORT, rdma://HOST:PORT
   std::string qmp_path;      // the source QEMU's monitor socket
   std::string migration_id;  // 32 hexadecimal digits
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
@@ -37,6 +45,7 @@ struct MigrateOptions {
   std::string push_order;  // a name (prefetch/push_orders.h); empty: the default
   bool insecure = false;   // plain TCP beyond loopback
   TlsChoice tls;
+  RdmaChoice rdma;
   bool quit_source = false;
   int64_t connect_timeout_ms = 10000;
   int64_t poll_us = 0;  // how long the demand thread looks for more before it sleeps
@@ -54,12 +63,13 @@ struct MigrateOptions {
 };
 
 struct ReceiveOptions {
-  std::string listen_uri;  // tcp://HOST:PORT, port 0 for any
+  std::string listen_uri;  // tcp://HOST:PORT, rdma://HOST:PORT, port 0 for any
   std::string qmp_path;
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
   bool insecure = false;     // plain TCP beyond loopback
   TlsChoice tls;
+  RdmaChoice rdma;
   int64_t poll_us = 0;                  // as in MigrateOptions
   int64_t recovery_timeout_us = 0;      // as in MigrateOptions
   std::optional<KeptMigration> resume;  // as in MigrateOptions

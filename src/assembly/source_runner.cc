@@ -37,7 +37,10 @@ class SourceRunner : public Session {
       transport_ = std::make_unique<TcpSourceTransport>(std::move(options), loops);
       return absl::OkStatus();
     }
-    ASSIGN_OR_RETURN(transport_, MakeRdmaSourceTransport({.tcp = std::move(options)}, loops));
+    ASSIGN_OR_RETURN(transport_, MakeRdmaSourceTransport({.tcp = std::move(options),
+                                                          .uri = std::move(endpoint.rdma_uri),
+                                                          .tuning = std::move(endpoint.tuning)},
+                                                         loops));
     return absl::OkStatus();
   }
 
@@ -93,8 +96,8 @@ class SourceRunner : public Session {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Session>> MakeSourceSession(SourceParts parts) {
-  ASSIGN_OR_RETURN(Endpoint endpoint,
-                   SecureEndpoint(parts.uri, parts.insecure, parts.tls, TlsRole::kSource));
+  ASSIGN_OR_RETURN(Endpoint endpoint, SecureEndpoint(parts.uri, parts.insecure, parts.tls,
+                                                     TlsRole::kSource, parts.rdma));
   ASSIGN_OR_RETURN(std::unique_ptr<PushOrder> order, MakePushOrder(parts.push_order));
   if (endpoint.rdma) RETURN_IF_ERROR(FitForRdma(&parts.integrity, parts.compression, parts.mode));
   auto runner = std::make_unique<SourceRunner>(std::move(parts), endpoint, std::move(order));

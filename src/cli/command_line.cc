@@ -52,6 +52,7 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
   command->add_option("--hook", options->hook, "the socket of the hook in that QEMU")
       ->type_name("unix:PATH");
   AddPoll(command, &options->common.poll_us);
+  AddRdma(command, &options->common.rdma);
   AddIntegrity(command, &options->common.integrity);
   AddTls(command, &options->tls);
   command->add_flag("--insecure", options->insecure,

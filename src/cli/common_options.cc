@@ -49,6 +49,21 @@ void AddTls(CLI::App* command, TlsChoice* choice) {
       ->type_name("FILE");
 }
 
+void AddRdma(CLI::App* command, RdmaChoice* choice) {
+  command
+      ->add_option("--rdma", choice->tuning,
+                   "rdma://: what is not left to the system, with commas between: device=NAME, "
+                   "port=, gid=INDEX, sl=, tos=, mtu=BYTES, retries=, timeout=, and at the source "
+                   "fallback=off (on by default: after the handover memory goes over TCP where "
+                   "RDMA keeps failing)")
+      ->type_name("NAME=VALUE,...");
+  command
+      ->add_option("--control", choice->control,
+                   "rdma://: where everything but the pages that are read goes (default: to the "
+                   "same address), on both sides")
+      ->type_name("tcp://HOST:PORT");
+}
+
 void AddSandbox(CLI::App* command, std::string* value) {
   command
       ->add_option("--sandbox", *value,

@@ -19,6 +19,7 @@ void AddRunDirectory(CLI::App* command, std::string* value);
 void AddPoll(CLI::App* command, std::optional<int64_t>* value);
 void AddHookLibrary(CLI::App* command, std::string* value);
 void AddTls(CLI::App* command, TlsChoice* choice);
+void AddRdma(CLI::App* command, RdmaChoice* choice);
 void AddSandbox(CLI::App* command, std::string* value);
 void AddIntegrity(CLI::App* command, std::string* value);
 void AddRecoveryTimeout(CLI::App* command, std::string* value);

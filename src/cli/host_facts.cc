@@ -3,6 +3,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 #include <sys/resource.h>
@@ -29,6 +30,14 @@ namespace {
 
 constexpr int kQemuTimeoutMs = 10'000;
 constexpr const char* kShm = "/dev/shm";
+
+// By a right that goes beyond RLIMIT_MEMLOCK, or one to raise it.
+bool MayPinAnything() {
+  constexpr uint32_t kRights = uint32_t{1} << CAP_IPC_LOCK | uint32_t{1} << CAP_SYS_RESOURCE;
+  __user_cap_header_struct header{_LINUX_CAPABILITY_VERSION_3, 0};
+  __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = {};
+  return syscall(SYS_capget, &header, data) == 0 && (data[0].permitted & kRights) != 0;
+}
 
 // All features of the kernel; the descriptor is of no other use afterwards.
 uint64_t FeaturesOf(const FileDescriptor& userfaultfd) {
@@ -155,7 +164,9 @@ HostFacts GatherHostFacts(const std::string& qemu, const std::string& hook_libra
   facts.sandbox_error = MessageOf(CheckSyscallFilter());
   rlimit limit{};
   if (getrlimit(RLIMIT_MEMLOCK, &limit) == 0) {
-    facts.memlock_bytes = limit.rlim_cur == RLIM_INFINITY ? UINT64_MAX : limit.rlim_cur;
+    // The commands raise it as far as they may.
+    const bool unlimited = limit.rlim_max == RLIM_INFINITY || MayPinAnything();
+    facts.memlock_bytes = unlimited ? UINT64_MAX : limit.rlim_max;
   }
   return facts;
 }

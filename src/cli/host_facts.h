@@ -41,7 +41,7 @@ struct HostFacts {
   bool qemu_has_plugins = false;
 
   std::string sandbox_error;   // why the kernel takes no filter of system calls; empty: it does
-  uint64_t memlock_bytes = 0;  // UINT64_MAX: no limit
+  uint64_t memlock_bytes = 0;  // that this user may pin; UINT64_MAX: no limit
 };
 
 // Looks; changes nothing. `qemu` and `hook_library` may be empty: the usual ones. Takes some tenths

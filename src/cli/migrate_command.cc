@@ -100,6 +100,7 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command, const Se
   ASSIGN_OR_RETURN(options.integrity, ParseIntegrity(command.common.integrity, kept));
   options.insecure = record.insecure;
   options.tls = record.tls;
+  options.rdma = record.rdma;
   options.quit_source = record.quit_source;
   options.confine = record.confine;
   options.recovery_timeout_us = record.recovery_timeout_us;

@@ -63,6 +63,7 @@ CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
                    "the latter) or plain (from the first page to the last)")
       ->type_name("NAME");
   AddPoll(command, &options->common.poll_us);
+  AddRdma(command, &options->common.rdma);
   AddIntegrity(command, &options->common.integrity);
   AddTls(command, &options->tls);
   command

@@ -72,6 +72,7 @@ absl::StatusOr<ReceiveOptions> ToOptions(const ReceiveCommand& command, const Se
   ASSIGN_OR_RETURN(options.integrity, ParseIntegrity(command.common.integrity, kept));
   options.insecure = record.insecure;
   options.tls = record.tls;
+  options.rdma = record.rdma;
   options.recovery_timeout_us = record.recovery_timeout_us;
   if (resume != nullptr) {
     options.resume = resume->journal.kept;

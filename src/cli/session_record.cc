@@ -58,6 +58,8 @@ std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
 
 absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record) {
   if (given.poll_us.has_value()) record->poll_us = *given.poll_us;
+  if (!given.rdma.control.empty()) record->rdma.control = given.rdma.control;
+  if (!given.rdma.tuning.empty()) record->rdma.tuning = given.rdma.tuning;
   if (!given.sandbox.empty()) record->confine = given.sandbox == "on";
   if (!given.recovery_timeout.empty()) {
     ASSIGN_OR_RETURN(record->recovery_timeout_us, ParseRecoveryTimeout(given.recovery_timeout));
@@ -88,6 +90,8 @@ std::string RecordLine(const SessionRecord& record) {
                  {"tls_dir", record.tls.directory},
                  {"tls_psk", record.tls.psk_path},
                  {"tls_hostname", record.tls.hostname},
+                 {"control", record.rdma.control},
+                 {"rdma", record.rdma.tuning},
                  {"no_sandbox", !record.confine},
                  {"insecure", record.insecure},
                  {"quit_source", record.quit_source}});
@@ -124,6 +128,7 @@ absl::StatusOr<SessionRecord> ParseRecord(const std::string& text) {
   record.recovery_timeout_us = time_of("recovery_timeout_us");
   record.push_order = text_of("push_order", "");
   record.tls = {text_of("tls_dir", ""), text_of("tls_psk", ""), text_of("tls_hostname", "")};
+  record.rdma = {text_of("control", ""), text_of("rdma", "")};
   record.read_around = !flag_of("no_read_around");
   record.huge_pages = flag_of("huge_pages");
   record.confine = !flag_of("no_sandbox");

@@ -23,6 +23,7 @@ struct SessionRecord {
   std::string compress = "auto";
   std::string push_order;  // empty: the default
   TlsChoice tls;           // with absolute paths
+  RdmaChoice rdma;
   uint64_t bandwidth_bytes_per_second = 0;
   int64_t poll_us = 0;
   int64_t recovery_timeout_us = 0;  // 0: no limit
@@ -38,6 +39,7 @@ struct SessionRecord {
 // names the option.
 struct CommonOptions {
   std::optional<int64_t> poll_us;
+  RdmaChoice rdma;               // each, empty: left out
   std::string recovery_timeout;  // empty: left out
   std::string sandbox;           // "on", "off"; empty: left out
   std::string integrity;         // not in the record: the journal keeps what was agreed on

@@ -137,8 +137,10 @@ void SourceSession::OnMissingKnown(const StillMissingEnd& end) {
   // is the same page again and again, the others can wait.
   if (end.missing_pages < missing_before_ && !mismatches_.repeats()) back_off_.Reset();
   missing_before_ = end.missing_pages;
+  LaneTerms terms = Terms();
+  terms.handed_over = true;
   parts_.transport->OpenLanes(
-      Terms(), options_.limits.connect_timeout_us,
+      terms, options_.limits.connect_timeout_us,
       guard_.Wrap([this](auto lanes) { OnLanesReopened(std::move(lanes)); }));
 }
 

@@ -101,6 +101,9 @@ Loop::Loop(std::string name, int64_t poll_us)
   FAULTLINE_CHECK(uv_async_init(&loop_, &wake_, [](uv_async_t* uv) {
                     static_cast<Loop*>(uv->data)->RunPosted();
                   }) == 0);
+  served_.data = this;
+  FAULTLINE_CHECK(uv_idle_init(&loop_, &awake_) == 0);
+  FAULTLINE_CHECK(uv_check_init(&loop_, &served_) == 0);
 }
 
 Loop::~Loop() {
@@ -175,6 +178,28 @@ void Loop::Post(Task task) {
   // One wake-up serves all that is posted until the loop swaps the queue out.
   if (posted_.empty()) uv_async_send(&wake_);
   posted_.push_back(std::move(task));
+}
+
+void Loop::PostAfterThis(Task task) {
+  FAULTLINE_CHECK(IsOwnThread());
+  if (closed_) return;
+  if (after_this_.empty()) {
+    uv_idle_start(&awake_, [](uv_idle_t*) {});
+    uv_check_start(&served_, [](uv_check_t* uv) { static_cast<Loop*>(uv->data)->RunAfterThis(); });
+  }
+  after_this_.push_back(std::move(task));
+}
+
+void Loop::RunAfterThis() {
+  std::vector<Task> tasks;
+  tasks.swap(after_this_);
+  uv_idle_stop(&awake_);
+  uv_check_stop(&served_);
+  ++events_seen_;
+  for (Task& task : tasks) {
+    task();
+    task = nullptr;
+  }
 }
 
 void Loop::RunPosted() {
@@ -259,6 +284,9 @@ void Loop::CloseHandles() {
   closed_ = true;
   while (!timers_.empty()) CloseTimer(*timers_.begin());
   while (!polls_.empty()) ClosePoll(*polls_.begin());
+  after_this_.clear();
+  uv_close(reinterpret_cast<uv_handle_t*>(&awake_), nullptr);
+  uv_close(reinterpret_cast<uv_handle_t*>(&served_), nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
   uv_run(&loop_, UV_RUN_DEFAULT);
 }

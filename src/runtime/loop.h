@@ -68,6 +68,9 @@ class Loop : public Executor, public FdPoller {
   bool IsOwnThread() const;
 
   void Post(Task task) override;
+  // As Post, without its wake-up: `task` runs when what has happened by now has been served, before
+  // the loop waits again. Own thread only; dropped if the loop ends first.
+  void PostAfterThis(Task task);
   // Resolution 1 ms, rounded up.
   std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) override;
   int64_t NowNanos() const override;
@@ -86,6 +89,7 @@ class Loop : public Executor, public FdPoller {
 
   void RunPolling();
   void RunPosted();
+  void RunAfterThis();
   void CloseHandles();
   void CloseTimer(TimerHandle* handle);
   void ClosePoll(PollHandle* handle);
@@ -100,6 +104,9 @@ class Loop : public Executor, public FdPoller {
   bool stopped_ = false;
   uv_loop_t loop_;
   uv_async_t wake_;
+  uv_idle_t awake_;    // started while after_this_ holds something: the loop does not sleep
+  uv_check_t served_;  // comes after what has happened
+  std::vector<Task> after_this_;
   std::unordered_set<TimerHandle*> timers_;
   std::unordered_set<PollHandle*> polls_;
   bool closed_ = false;

@@ -35,6 +35,8 @@ struct LaneTerms {
   // Source only, and it outlives the lanes: what a transport makes readable before the VM stands
   // still. Null: nothing.
   SourceMemory* memory = nullptr;
+  // Source only: the VM is the destination's by now, and waits for pages.
+  bool handed_over = false;
 };
 
 // The source's end: it connects.

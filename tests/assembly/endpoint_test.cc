@@ -71,6 +71,33 @@ TEST(EndpointTest, ChoicesThatMakeNoSense) {
   }
 }
 
+TEST(EndpointTest, RdmaMayHaveItsOwnAddressAndItsTuning) {
+  const auto endpoint =
+      SecureEndpoint("rdma://192.0.2.7:5", /*insecure=*/true, {}, TlsRole::kSource,
+                     {.control = "tcp://198.51.100.7:6", .tuning = "device=mlx5_0,fallback=off"});
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  EXPECT_TRUE(endpoint->rdma);
+  EXPECT_EQ(endpoint->uri, (TcpUri{"198.51.100.7", 6}));
+  EXPECT_EQ(endpoint->rdma_uri, (TcpUri{"192.0.2.7", 5}));
+  EXPECT_EQ(endpoint->tuning.device, "mlx5_0");
+  EXPECT_FALSE(endpoint->tuning.fall_back);
+}
+
+TEST(EndpointTest, RdmasChoicesThatMakeNoSense) {
+  const std::vector<std::tuple<const char*, RdmaChoice, const char*>> cases = {
+      {"tcp://192.0.2.7:5", {.control = "tcp://192.0.2.7:6"}, "rdma://"},
+      {"tcp://192.0.2.7:5", {.tuning = "mtu=1024"}, "rdma://"},
+      {"rdma://192.0.2.7:5", {.control = "rdma://192.0.2.7:6"}, "--control"},
+      {"rdma://192.0.2.7:5", {.control = "tcp://192.0.2.7:0"}, "port"},
+      {"rdma://192.0.2.7:5", {.tuning = "mtu=1000"}, "--rdma: 'mtu=1000'"},
+  };
+  for (const auto& [uri, rdma, word] : cases) {
+    const auto endpoint = SecureEndpoint(uri, true, {}, TlsRole::kSource, rdma);
+    EXPECT_TRUE(absl::IsInvalidArgument(endpoint.status())) << endpoint.status();
+    EXPECT_THAT(MessageOf(endpoint.status()), HasSubstr(word));
+  }
+}
+
 TEST(EndpointTest, BeyondLoopbackTheHostsCertificatesAreLookedFor) {
   if (FindCertificates().ok()) GTEST_SKIP() << "this host has certificates of its own";
   const absl::Status status = Secure(kThere, false, {}).status();

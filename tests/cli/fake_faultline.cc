@@ -160,18 +160,21 @@ void WriteOptions(const std::string& text) {
 absl::StatusOr<std::unique_ptr<Session>> MakeMigrate(const MigrateOptions& options,
                                                      Journal* journal) {
   WriteOptions(fmt::format(
-      "to={} bandwidth={} compress={} order={} poll={} limit={} quit={} sandbox={}", options.to_uri,
-      options.bandwidth_bytes_per_second, static_cast<int>(options.compression), options.push_order,
-      options.poll_us, options.recovery_timeout_us, options.quit_source, options.confine));
+      "to={} bandwidth={} compress={} order={} poll={} limit={} quit={} sandbox={} rdma={} "
+      "control={}",
+      options.to_uri, options.bandwidth_bytes_per_second, static_cast<int>(options.compression),
+      options.push_order, options.poll_us, options.recovery_timeout_us, options.quit_source,
+      options.confine, options.rdma.tuning, options.rdma.control));
   if (Script() == "refuse") return absl::InvalidArgumentError("plain TCP needs --insecure");
   return std::make_unique<ScriptedSession>(Role::kSource, options.migration_id, journal);
 }
 
 absl::StatusOr<std::unique_ptr<Session>> MakeReceive(const ReceiveOptions& options,
                                                      Journal* journal) {
-  WriteOptions(fmt::format("hook={} poll={} limit={} around={} huge={} sandbox={}",
-                           options.hook_path, options.poll_us, options.recovery_timeout_us,
-                           options.read_around, options.huge_pages, options.confine));
+  WriteOptions(fmt::format(
+      "hook={} poll={} limit={} around={} huge={} sandbox={} rdma={} control={}", options.hook_path,
+      options.poll_us, options.recovery_timeout_us, options.read_around, options.huge_pages,
+      options.confine, options.rdma.tuning, options.rdma.control));
   if (Script() == "refuse") return absl::InvalidArgumentError("plain TCP needs --insecure");
   const char* id = getenv("FAKE_ID");
   return std::make_unique<ScriptedSession>(Role::kDestination, id == nullptr ? kArrivingId : id,

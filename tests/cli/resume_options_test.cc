@@ -45,20 +45,28 @@ class ResumeOptionsTest : public ::testing::Test {
 };
 
 TEST_F(ResumeOptionsTest, OfMigrate) {
-  const std::string told = Run({"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--bandwidth", "5M",
-                                "--compress", "lz4", "--push-order", "plain", "--poll-us", "30",
-                                "--recovery-timeout", "90s", "--quit-source", "--sandbox", "off"});
+  const std::string told = Run({"migrate",   "--to",
+                                "tcp://h:1", "--qmp",
+                                "/q",        "--bandwidth",
+                                "5M",        "--compress",
+                                "lz4",       "--push-order",
+                                "plain",     "--poll-us",
+                                "30",        "--recovery-timeout",
+                                "90s",       "--quit-source",
+                                "--sandbox", "off",
+                                "--rdma",    "mtu=1024",
+                                "--control", "tcp://h:2"});
   EXPECT_EQ(told,
             "to=tcp://h:1 bandwidth=5000000 compress=2 order=plain poll=30 limit=90000000 "
-            "quit=true sandbox=false");
+            "quit=true sandbox=false rdma=mtu=1024 control=tcp://h:2");
   WriteJournals("source");
   EXPECT_EQ(Run({"migrate", "--resume"}), told);
   const std::string anew =
       "to=tcp://g:2 bandwidth=6000000 compress=1 order=fault-around poll=0 limit=0 quit=true "
-      "sandbox=true";
+      "sandbox=true rdma=fallback=off control=tcp://h:2";
   EXPECT_EQ(Run({"migrate", "--resume", "--to", "tcp://g:2", "--bandwidth", "6M", "--compress",
                  "off", "--push-order", "fault-around", "--poll-us", "0", "--recovery-timeout",
-                 "none", "--sandbox", "on"}),
+                 "none", "--sandbox", "on", "--rdma", "fallback=off"}),
             anew);
   EXPECT_EQ(Run({"migrate", "--resume"}), anew) << "what was given anew is kept in its turn";
 }
@@ -67,12 +75,13 @@ TEST_F(ResumeOptionsTest, OfReceive) {
   const std::string told =
       Run({"receive", "--listen", "tcp://127.0.0.1:0", "--qmp", "/q", "--hook", "/h", "--poll-us",
            "30", "--recovery-timeout", "2h", "--read-around", "off", "--huge-pages"});
-  EXPECT_EQ(told, "hook=/h poll=30 limit=7200000000 around=false huge=true sandbox=true");
+  EXPECT_EQ(told,
+            "hook=/h poll=30 limit=7200000000 around=false huge=true sandbox=true rdma= control=");
   WriteJournals("destination");
   EXPECT_EQ(Run({"receive", "--resume"}), told);
   EXPECT_EQ(Run({"receive", "--resume", "--poll-us", "7", "--recovery-timeout", "1min",
                  "--read-around", "on"}),
-            "hook=/h poll=7 limit=60000000 around=true huge=true sandbox=true");
+            "hook=/h poll=7 limit=60000000 around=true huge=true sandbox=true rdma= control=");
 }
 
 }  // namespace

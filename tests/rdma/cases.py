@@ -1,6 +1,10 @@
 """What runs in the RDMA guest, in this order. tests/rdma/init.sh makes the devices rxe0 and rxe1."""
 
 import re
+import statistics
+
+
+FIGURE_TURNS = 5
 
 
 def nothing_else(text):
@@ -103,17 +107,27 @@ def between_guests(name, uri, options):
 
 
 def figures(text):
-    """Faultline's figures beside perftest's, from one run on one device."""
-    latency = re.search(r"^ *4096 +\d+ +[\d.]+ +[\d.]+ +([\d.]+)", text, re.M)
-    rate = re.search(r"^ *65536 +\d+ +[\d.]+ +([\d.]+)", text, re.M)
-    demand = re.search(r"^demand_p50_us=([\d.]+)", text, re.M)
-    bulk = re.search(r"^bulk_mib_per_second=([\d.]+)", text, re.M)
-    if not (latency and rate and demand and bulk):
+    """Medians of Faultline's figures beside perftest's and TCP's, turn by turn on one device."""
+    def median(pattern):
+        values = [float(value) for value in re.findall(pattern, text, re.M)]
+        return statistics.median(values) if len(values) == FIGURE_TURNS else None
+
+    latency = median(r"^ *4096 +\d+ +[\d.]+ +[\d.]+ +([\d.]+)")
+    rate = median(r"^ *65536 +\d+ +[\d.]+ +([\d.]+)")
+    mine = {name: median(rf"^{name}=([\d.]+)") for name in (
+        "tcp_source_cpu_us", "demand_source_cpu_us", "demand_p50_us", "demand_p99_us",
+        "pushed_p99_us", "bulk_mib_per_second")}
+    if None in (latency, rate, *mine.values()):
         return "a figure is missing"
-    ratios = float(demand[1]) / float(latency[1]), float(bulk[1]) / float(rate[1])
-    print(f"     demand p50 / ib_read_lat {ratios[0]:.2f}, bulk / ib_read_bw {ratios[1]:.2f}")
-    # Far off what they are (docs/performance.md): an emulated machine is no place for a close look.
-    return None if ratios[0] < 4 and ratios[1] > 0.2 else f"the ratios are {ratios}"
+    # The most that each may be is far off what they are (docs/performance.md): an emulated machine
+    # is no place for a close look. None of it is the source's work, which is hardly any.
+    ratios = [("demand p50 / ib_read_lat", mine["demand_p50_us"] / latency, 4),
+              ("ib_read_bw / bulk", rate / mine["bulk_mib_per_second"], 5),
+              ("demand p99 under push / idle", mine["pushed_p99_us"] / mine["demand_p99_us"], 30),
+              ("source CPU of a page / TCP's",
+               mine["demand_source_cpu_us"] / mine["tcp_source_cpu_us"], 0.2)]
+    print("     " + ", ".join(f"{name} {ratio:.2f}" for name, ratio, _ in ratios))
+    return next((f"{name} is {ratio:.2f}" for name, ratio, most in ratios if ratio > most), None)
 
 
 CASES = [
@@ -124,10 +138,12 @@ CASES = [
                      r"rxe1 port 1: active"]),
     perftest("read_lat", "ib_read_lat", "-s 4096 -n 500"),
     perftest("read_bw", "ib_read_bw", "-s 65536 -n 300"),
-    Case("figures", "for test in 'ib_read_lat -s 4096 -n 1000' 'ib_read_bw -s 65536 -n 500'; do "
+    Case("figures", f"for turn in {' '.join('x' * FIGURE_TURNS)}; do "
+         "for test in 'ib_read_lat -s 4096 -n 1000' 'ib_read_bw -s 65536 -n 500'; do "
          "$test -d rxe0 > /dev/null & sleep 0.5; $test -d rxe0 127.0.0.1; wait; done; "
-         "/tests/rdma_figures",
-         ["ib_read_lat", "ib_read_bw", "tests/transport/rdma/rdma_figures"], limit_s=60, check=figures),
+         "/tests/rdma_figures; done",
+         ["ib_read_lat", "ib_read_bw", "tests/transport/rdma/rdma_figures"], limit_s=120,
+         check=figures),
     # The kernel makes the records of what is sent: it has counted the connections that asked it to.
     # With certificates and with a key (tests/transport/tcp/tcp_contract_test.cc numbers them).
     suite("kernel_tls_contract", "tests/transport/tcp/tcp_contract_test", limit_s=120,
@@ -148,10 +164,17 @@ CASES = [
          "&& exit 1; exit 0", [EXAMPLE_VMM],
          must_print=[r"RDMA pins .* this process may pin 1 MiB .*ulimit -l unlimited",
                      r"^source [A-Z_]+ owner=source .*wrong=0$"]),
+    # CAP_IPC_LOCK alone permits what the limit does not.
+    Case("memory_lock_right",
+         "ulimit -l 1024; setpriv --bounding-set=-sys_resource --inh-caps=-sys_resource "
+         "/tests/example-vmm both rdma://10.9.0.1:4444 --insecure", [EXAMPLE_VMM],
+         must_print=[r"^source OK owner=destination .*wrong=0$"]),
     example_vmm("move_rdma_cut", "rdma://10.9.0.1:4444", cut="cut",
                 # Whoever hears of it first closes the other's connections.
                 must_print=[r"notice: lost the (source|destination) .* lane broke: ",
                             "notice: connected again"]),
+    example_vmm("move_rdma_fall_back", "rdma://10.9.0.1:4444", cut="down",
+                must_print=["notice: no RDMA to .*goes over TCP", "notice: connected again"]),
     Case("no_device", "ip link add no-rdma type dummy; ip address add 10.9.7.1/24 dev no-rdma; "
          "/tests/example-vmm destination rdma://10.9.7.1:4444 --insecure && exit 1; exit 0", [EXAMPLE_VMM],
          must_print=["no RDMA device has that address: `rdma link` and `ip address` show which have one"]),

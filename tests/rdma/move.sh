@@ -1,7 +1,7 @@
-# move.sh URI cut|whole OPTION...: a whole post-copy of the example VMM between two processes, every page
-# checked. With `cut` the device's port goes down and up again once the VM runs at the destination. The
-# last lines say how many packets came to rxe0 meanwhile, and for how many ends of connections the
-# kernel has made TLS records.
+# move.sh URI whole|cut|down OPTION...: a whole post-copy of the example VMM between two processes, every page
+# checked. With `cut` the device's port goes down and up again once the VM runs at the destination; with
+# `down` it stays down, which TCP between this guest's own addresses does without. The last lines say how
+# many packets came to rxe0 meanwhile, and for how many ends of connections the kernel has made TLS records.
 uri=$1 cut=$2
 shift 2
 cd /tmp && rm -f destination.out
@@ -19,6 +19,9 @@ if [[ $cut == cut ]]; then
   # At once, since rxe's connection manager is dead for good if it has to speak while its port is down.
   (until grep -q post-copy destination.out; do :; done
    echo -e 'link set dummy0 down\nlink set dummy0 up' | ip -batch -) &
+elif [[ $cut == down ]]; then
+  (until grep -q post-copy destination.out; do :; done; ip link set dummy0 down) &
+  trap 'ip link set dummy0 up' EXIT
 fi
 /tests/example-vmm source "$uri" "$@"
 status=$?

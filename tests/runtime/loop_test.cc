@@ -83,6 +83,35 @@ TEST(LoopTest, StopRunsWhatWasPostedBeforeAndDropsWhatComesAfter) {
   EXPECT_EQ(ran, 10);
 }
 
+TEST(LoopTest, WhatIsPostedForAfterThisRunsAfterItAndBeforeTheLoopSleeps) {
+  Loop loop("test");
+  std::vector<int> order;
+  int again = 0;
+  std::function<void()> once_more = [&] {
+    order.push_back(3);
+    // From there too, where nothing else happens any more.
+    if (++again < 3) return loop.PostAfterThis(once_more);
+    loop.Stop();
+  };
+  loop.Post([&] {
+    loop.PostAfterThis(once_more);
+    order.push_back(1);
+  });
+  loop.Post([&] { order.push_back(2); });
+  loop.Run();
+  EXPECT_EQ(order, (std::vector<int>{1, 2, 3, 3, 3}));
+}
+
+TEST(LoopTest, WhatIsPostedForAfterThisGoesWithALoopThatNeverRan) {
+  const auto held = std::make_shared<int>(0);
+  {
+    Loop loop("test");
+    loop.PostAfterThis([held] { FAIL(); });
+    EXPECT_EQ(held.use_count(), 2);
+  }
+  EXPECT_EQ(held.use_count(), 1);
+}
+
 TEST(LoopTest, LoopThatNeverRanCloses) {
   Loop loop("test");
   auto timer = loop.RunAfter(1000, [] {});

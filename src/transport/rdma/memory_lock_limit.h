@@ -9,7 +9,9 @@
 
 namespace faultline {
 
-// Raises RLIMIT_MEMLOCK as far as this process may. Before rights are given up.
+// Raises RLIMIT_MEMLOCK as far as this process may, and takes CAP_IPC_LOCK, which permits to pin
+// anything, into effect where this thread may: threads that it starts have it then. Before rights
+// are given up.
 void RaiseMemoryLockLimit();
 
 // FailedPrecondition if `bytes` are more than this process may pin (CAP_IPC_LOCK permits any): the

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "transport/rdma/rdma_greeting.h"
+#include "transport/rdma/rdma_place.h"
 
 namespace faultline {
 namespace {
@@ -16,7 +17,10 @@ constexpr int kBacklog = 8;
 }  // namespace
 
 absl::Status RdmaAcceptor::Listen(const SocketAddress& address) {
-  ASSIGN_OR_RETURN(events_, RdmaEvents::Make(control_));
+  ASSIGN_OR_RETURN(events_, RdmaEvents::Make(control_, [this](const absl::Status& status) {
+                     notice_(MessageOf(status));
+                     OnTrouble(status);
+                   }));
   ASSIGN_OR_RETURN(listener_, events_->MakeId(this));
   SocketAddress bound = address;  // the library takes it without const
   if (rdma_bind_addr(listener_.get(), reinterpret_cast<sockaddr*>(&bound.storage)) != 0) {
@@ -27,6 +31,7 @@ absl::Status RdmaAcceptor::Listen(const SocketAddress& address) {
                     "no RDMA device has that address: `rdma link` and `ip address` show "
                     "which have one");
   }
+  RETURN_IF_ERROR(CheckPlace(*listener_, tuning_));
   if (rdma_listen(listener_.get(), kBacklog) != 0) {
     return ErrnoStatus(errno, fmt::format("listen for RDMA on {}", address.text()));
   }
@@ -71,39 +76,54 @@ void RdmaAcceptor::OnRequest(const RdmaEvent& request) {
 absl::Status RdmaAcceptor::Accept(const RdmaEvent& request, RdmaId id, AwaitedLane awaited) {
   auto lane = std::make_unique<Lane>();
   lane->terms = std::move(awaited);
-  rdma_cm_id* const raw = id.get();
-  auto refuse = [&](const absl::Status& status) {
-    rdma_reject(raw, nullptr, 0);
-    return status;
-  };
-  auto domain = DomainOf(*raw);
-  if (!domain.ok()) return refuse(domain.status());
-  const ibv_device_attr& limits = (*domain)->limits();
-  const uint32_t reads_max =
-      std::min({lane->terms.reads_max, static_cast<uint32_t>(limits.max_qp_init_rd_atom),
-                static_cast<uint32_t>(request.initiator_depth)});
-  if (reads_max == 0) {
-    return refuse(absl::FailedPreconditionError(fmt::format(
-        "{} and the source's device agree on no RDMA READs at a time", (*domain)->device_name())));
-  }
-  // Refused by hand from here on: the identifier goes with the connection.
-  auto connection = RdmaConnection::Make(std::move(id), *domain, reads_max);
-  if (!connection.ok()) return connection.status();
-  // While one is being put into the VM, another is read into.
-  absl::Status status = (*connection)->MakeSlots(2 * reads_max, lane->terms.slot_bytes);
-  if (!status.ok()) return refuse(status);
-  const RdmaGreeting answer =
-      MakeRdmaGreeting(RdmaEnd::kDestination, lane->terms.role, lane->terms.token);
-  rdma_conn_param parameters{};
+  auto connected = Connect(request, std::move(id), lane->terms);
+  if (!connected.ok()) return connected.status();
+  RdmaConnection* const connection = connected->get();
+  const RdmaGreeting answer = MakeRdmaGreeting(RdmaEnd::kDestination, lane->terms.role,
+                                               lane->terms.token, connection->mtu_bytes());
+  rdma_conn_param parameters = connection->parameters();
   parameters.private_data = answer.data();
   parameters.private_data_len = answer.size();
-  parameters.initiator_depth = static_cast<uint8_t>(reads_max);
-  parameters.rnr_retry_count = 7;
-  raw->context = static_cast<RdmaEventListener*>(lane.get());
-  if (rdma_accept(raw, &parameters) != 0) return ErrnoStatus(errno, "accept a queue pair");
-  lane->terms.link->Establish(std::move(*connection));
+  connection->id()->context = static_cast<RdmaEventListener*>(lane.get());
+  // First, since the source names pages as soon as it hears of it; if it cannot, it never does.
+  lane->terms.link->Establish(std::move(*connected));
   lanes_.push_back(std::move(lane));
-  return absl::OkStatus();
+  if (rdma_accept(connection->id(), &parameters) == 0) return absl::OkStatus();
+  const absl::Status status = ErrnoStatus(errno, "accept a queue pair");
+  rdma_reject(connection->id(), nullptr, 0);
+  return status;
+}
+
+absl::StatusOr<std::unique_ptr<RdmaConnection>> RdmaAcceptor::Connect(const RdmaEvent& request,
+                                                                      RdmaId id,
+                                                                      const AwaitedLane& terms) {
+  std::unique_ptr<RdmaConnection> connection;
+  const auto connect = [&]() -> absl::Status {
+    RETURN_IF_ERROR(CheckPlace(*id, tuning_));
+    ASSIGN_OR_RETURN(std::shared_ptr<RdmaDomain> domain, DomainOf(*id));
+    const uint32_t reads_max =
+        std::min({terms.reads_max, static_cast<uint32_t>(domain->limits().max_qp_init_rd_atom),
+                  static_cast<uint32_t>(request.initiator_depth)});
+    if (reads_max == 0) {
+      return absl::FailedPreconditionError(fmt::format(
+          "{} and the source's device agree on no RDMA READs at a time", domain->device_name()));
+    }
+    const auto head = ReadRdmaGreeting({request.private_data.data(), request.private_bytes});
+    const RdmaTerms wanted{.reads_max = reads_max,
+                           .mtu_bytes_max = head.has_value() ? head->mtu_bytes : 0};
+    ASSIGN_OR_RETURN(connection,
+                     RdmaConnection::Make(std::move(id), std::move(domain), wanted, tuning_));
+    // While one is being put into the VM, another is read into.
+    RETURN_IF_ERROR(connection->MakeSlots(size_t{2} * reads_max, terms.slot_bytes));
+    return connection->BringUp();
+  };
+  if (absl::Status status = connect(); !status.ok()) {
+    // One whose queue pair could not be made is gone, which refuses it.
+    rdma_cm_id* const refused = connection != nullptr ? connection->id() : id.get();
+    if (refused != nullptr) rdma_reject(refused, nullptr, 0);
+    return status;
+  }
+  return connection;
 }
 
 // The device stays open while an identifier is bound to it: the domain has one of its own.

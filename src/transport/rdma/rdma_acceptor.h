@@ -33,12 +33,14 @@ struct AwaitedLane {
 class RdmaAcceptor : public RdmaEventListener {
  public:
   // `notice` hears, in sentences for people, why a queue pair could not be had.
-  RdmaAcceptor(FdPoller* control, std::function<void(const std::string&)> notice)
-      : control_(control), notice_(std::move(notice)) {}
+  RdmaAcceptor(FdPoller* control, const RdmaTuning& tuning,
+               std::function<void(const std::string&)> notice)
+      : control_(control), tuning_(tuning), notice_(std::move(notice)) {}
 
   ~RdmaAcceptor() override { Clear(); }
 
-  // AlreadyExists if the port is taken among RDMA's.
+  // AlreadyExists if the port is taken among RDMA's; FailedPrecondition if the address is not the
+  // tuning's device's.
   absl::Status Listen(const SocketAddress& address);
   void Await(AwaitedLane lane) { awaited_.push_back(std::move(lane)); }
   // Ends every queue pair; no end of a lane uses one any more.
@@ -54,10 +56,14 @@ class RdmaAcceptor : public RdmaEventListener {
   void OnRdmaEvent(const RdmaEvent& event) override;
   void OnRequest(const RdmaEvent& request);
   absl::Status Accept(const RdmaEvent& request, RdmaId id, AwaitedLane awaited);
+  // The queue pair of `request`, brought up, with its slots.
+  absl::StatusOr<std::unique_ptr<RdmaConnection>> Connect(const RdmaEvent& request, RdmaId id,
+                                                          const AwaitedLane& terms);
   absl::StatusOr<std::shared_ptr<RdmaDomain>> DomainOf(const rdma_cm_id& id);
   void OnTrouble(const absl::Status& status);
 
   FdPoller* const control_;
+  const RdmaTuning tuning_;
   const std::function<void(const std::string&)> notice_;
   std::unique_ptr<RdmaEvents> events_;
   RdmaId listener_;

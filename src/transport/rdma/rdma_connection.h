@@ -12,26 +12,44 @@
 #include "pages/memory_layout.h"
 #include "transport/rdma/rdma_domain.h"
 #include "transport/rdma/rdma_slots.h"
+#include "transport/rdma/rdma_tuning.h"
 #include "transport/rdma/verbs_handles.h"
 
 namespace faultline {
 
+// What a queue pair is made for.
+struct RdmaTerms {
+  uint32_t reads_max = 0;      // RDMA READs that this end will have under way
+  uint8_t reads_served = 0;    // and the peer's
+  uint32_t mtu_bytes_max = 0;  // as the peer wants it; 0: as it comes
+};
+
 // Made and destroyed on the control thread; in between the lane's thread uses what it needs of it.
 // A queue pair that has failed stays failed: a new connection is made.
+//
+// The queue pair is brought up by hand and not by librdmacm, so that what RdmaTuning says holds.
 class RdmaConnection {
  public:
-  // `id` is bound to `domain`'s device. `reads_max`: RDMA READs that this end will have under way
-  // (0 at the source, whose end posts nothing).
+  // `id` is bound to `domain`'s device; its queue pair is made, and not connected.
   static absl::StatusOr<std::unique_ptr<RdmaConnection>> Make(RdmaId id,
                                                               std::shared_ptr<RdmaDomain> domain,
-                                                              uint32_t reads_max);
+                                                              const RdmaTerms& terms,
+                                                              const RdmaTuning& tuning);
+
+  // Once the peer's word is there (its request, or its answer): sends and receives from now on.
+  absl::Status BringUp();
+  // What rdma_connect and rdma_accept are to be told of the queue pair.
+  rdma_conn_param parameters() const;
+  // Of a packet; after BringUp.
+  uint32_t mtu_bytes() const { return mtu_bytes_; }
+  void set_mtu_bytes_max(uint32_t bytes) { terms_.mtu_bytes_max = bytes; }
 
   rdma_cm_id* id() const { return id_.get(); }
   RdmaDomain& domain() const { return *domain_; }
-  uint32_t reads_max() const { return reads_max_; }
+  uint32_t reads_max() const { return terms_.reads_max; }
   ibv_cq* queue() const { return queue_.get(); }
   ibv_comp_channel* channel() const { return channel_.get(); }
-  ibv_qp* queue_pair() const { return id_->qp; }
+  ibv_qp* queue_pair() const { return pair_.get(); }
 
   // Where READs land; before the connection is used.
   absl::Status MakeSlots(size_t count, size_t bytes_each);
@@ -42,16 +60,24 @@ class RdmaConnection {
   void Break();
 
  private:
-  RdmaConnection(std::shared_ptr<RdmaDomain> domain, uint32_t reads_max)
-      : domain_(std::move(domain)), reads_max_(reads_max) {}
+  RdmaConnection(std::shared_ptr<RdmaDomain> domain, const RdmaTerms& terms,
+                 const RdmaTuning& tuning)
+      : domain_(std::move(domain)), tuning_(tuning), terms_(terms) {}
+  absl::Status MakePair();
+  // Into a state, with what the connection manager and the tuning say of it.
+  absl::Status Enter(ibv_qp_state state);
+  void Tune(ibv_qp_attr* attributes, int mask);
 
   // In the order in which they may go, the last first.
   const std::shared_ptr<RdmaDomain> domain_;
-  const uint32_t reads_max_;
+  const RdmaTuning tuning_;
+  RdmaTerms terms_;
+  uint32_t mtu_bytes_ = 0;
   std::unique_ptr<RdmaSlots> slots_;
   VerbsChannel channel_;
   VerbsQueue queue_;
   RdmaId id_;
+  VerbsPair pair_;
 };
 
 }  // namespace faultline

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "transport/rdma/rdma_page_reader.h"
+#include "transport/rdma/rdma_place.h"
 #include "transport/rdma/rdma_push_lane.h"
 #include "transport/rdma/rdma_push_receiver.h"
 
@@ -34,7 +35,7 @@ size_t PageBytes(const MemoryLayout& layout) {
 RdmaDestinationTransport::RdmaDestinationTransport(RdmaOptions options, TcpLoops loops)
     : TcpDestinationTransport(options.tcp, loops),
       rdma_options_(std::move(options)),
-      acceptor_(loops.control, [this](const std::string& text) {
+      acceptor_(loops.control, rdma_options_.tuning, [this](const std::string& text) {
         if (rdma_options_.tcp.on_notice) rdma_options_.tcp.on_notice(text);
       }) {}
 
@@ -42,11 +43,18 @@ RdmaDestinationTransport::~RdmaDestinationTransport() { DropLanes(); }
 
 absl::Status RdmaDestinationTransport::Listen(Arrived arrived) {
   RETURN_IF_ERROR(TcpDestinationTransport::Listen(std::move(arrived)));
-  return acceptor_.Listen(listening_address());
+  if (!rdma_options_.uri.has_value()) return acceptor_.Listen(listening_address());
+  ASSIGN_OR_RETURN(const TcpUri beside, ParseTcpUri(TcpDestinationTransport::address()));
+  ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses,
+                   RdmaAddressesOf(*rdma_options_.uri, beside));
+  rdma_address_ = addresses.front().text();
+  return acceptor_.Listen(addresses.front());
 }
 
 std::string RdmaDestinationTransport::address() const {
-  return "rdma" + TcpDestinationTransport::address().substr(std::string("tcp").size());
+  const std::string beside = TcpDestinationTransport::address();
+  if (rdma_options_.uri.has_value()) return "rdma://" + rdma_address_;
+  return "rdma" + beside.substr(std::string("tcp").size());
 }
 
 void RdmaDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,

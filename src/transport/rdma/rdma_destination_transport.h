@@ -32,6 +32,7 @@ class RdmaDestinationTransport : public TcpDestinationTransport {
 
   const RdmaOptions rdma_options_;
   RdmaAcceptor acceptor_;
+  std::string rdma_address_;   // if it is another one than the connections'
   SessionToken lane_token_{};  // of the lane that joins just now
 };
 

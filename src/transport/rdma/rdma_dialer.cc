@@ -8,15 +8,22 @@
 #include <utility>
 
 #include "transport/rdma/rdma_greeting.h"
+#include "transport/rdma/rdma_place.h"
 
 namespace faultline {
 namespace {
 
 // The peer's READs that this end's device serves at a time.
 constexpr int kReadsServedMax = 64;
-// 4.096 us * 2^16: about 0.27 s for each of the retries.
-constexpr uint8_t kAckTimeout = 16;
-constexpr uint8_t kRetriesMax = 7;
+
+SocketAddress WithoutPort(SocketAddress address) {
+  if (address.storage.ss_family == AF_INET6) {
+    reinterpret_cast<sockaddr_in6*>(&address.storage)->sin6_port = 0;
+  } else {
+    reinterpret_cast<sockaddr_in*>(&address.storage)->sin_port = 0;
+  }
+  return address;
+}
 
 }  // namespace
 
@@ -31,22 +38,28 @@ RdmaDialer::RdmaDialer(RdmaEvents* events, Target target, DomainOf domain_of, Do
 absl::Status RdmaDialer::Start(int timeout_ms) {
   timeout_ms_ = timeout_ms;
   ASSIGN_OR_RETURN(id_, events_->MakeId(this));
-  uint8_t ack_timeout = kAckTimeout;
-  rdma_set_option(id_.get(), RDMA_OPTION_ID, RDMA_OPTION_ID_ACK_TIMEOUT, &ack_timeout,
-                  sizeof(ack_timeout));                      // older kernels have their own
-  SocketAddress local = target_.local, peer = target_.peer;  // the library takes them without const
-  if (local.storage.ss_family == AF_INET6) {
-    reinterpret_cast<sockaddr_in6*>(&local.storage)->sin6_port = 0;
-  } else {
-    reinterpret_cast<sockaddr_in*>(&local.storage)->sin_port = 0;
-  }
-  if (rdma_resolve_addr(id_.get(), reinterpret_cast<sockaddr*>(&local.storage),
+  RETURN_IF_ERROR(SetOptions());
+  SocketAddress peer = target_.peer;  // the library takes them without const
+  std::optional<SocketAddress> local;
+  if (target_.local.has_value()) local = WithoutPort(*target_.local);
+  if (rdma_resolve_addr(id_.get(),
+                        local.has_value() ? reinterpret_cast<sockaddr*>(&local->storage) : nullptr,
                         reinterpret_cast<sockaddr*>(&peer.storage), timeout_ms) != 0) {
-    return Annotate(ErrnoStatus(errno, fmt::format("find an RDMA device for {}", local.text())),
+    const std::string what = local.has_value() ? local->text() : "the way to " + peer.text();
+    return Annotate(ErrnoStatus(errno, fmt::format("find an RDMA device for {}", what)),
                     "no RDMA device has that address; `rdma link` and `ip address` show which have "
                     "one");
   }
   return absl::OkStatus();
+}
+
+absl::Status RdmaDialer::SetOptions() {
+  if (!target_.tuning.type_of_service.has_value()) return absl::OkStatus();
+  uint8_t tos = *target_.tuning.type_of_service;
+  if (rdma_set_option(id_.get(), RDMA_OPTION_ID, RDMA_OPTION_ID_TOS, &tos, sizeof(tos)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoStatus(errno, fmt::format("set RDMA's type of service to {}", tos));
 }
 
 void RdmaDialer::OnRdmaEvent(const RdmaEvent& event) {
@@ -63,8 +76,9 @@ void RdmaDialer::OnRdmaEvent(const RdmaEvent& event) {
     }
   } else if (event.type == RDMA_CM_EVENT_ROUTE_RESOLVED) {
     status = Connect();
-  } else if (event.type == RDMA_CM_EVENT_ESTABLISHED) {
-    status = CheckAnswer(event);
+  } else if (event.type == RDMA_CM_EVENT_CONNECT_RESPONSE ||
+             event.type == RDMA_CM_EVENT_ESTABLISHED) {  // iWARP says the latter only
+    status = TakeAnswer(event);
     if (status.ok()) return std::exchange(done_, nullptr)(std::move(connection_));
   } else {
     status = absl::UnavailableError(event.text());
@@ -73,31 +87,35 @@ void RdmaDialer::OnRdmaEvent(const RdmaEvent& event) {
 }
 
 absl::Status RdmaDialer::Connect() {
+  RETURN_IF_ERROR(CheckPlace(*id_, target_.tuning));
   ASSIGN_OR_RETURN(std::shared_ptr<RdmaDomain> domain, domain_of_(*id_));
-  const int reads_served = std::min(domain->limits().max_qp_rd_atom, kReadsServedMax);
+  const RdmaTerms terms{.reads_served = static_cast<uint8_t>(
+                            std::min(domain->limits().max_qp_rd_atom, kReadsServedMax))};
   ASSIGN_OR_RETURN(connection_,
-                   RdmaConnection::Make(std::move(id_), std::move(domain), /*reads_max=*/0));
-  const RdmaGreeting greeting = MakeRdmaGreeting(RdmaEnd::kSource, target_.role, target_.token);
-  rdma_conn_param parameters{};
+                   RdmaConnection::Make(std::move(id_), std::move(domain), terms, target_.tuning));
+  const RdmaGreeting greeting =
+      MakeRdmaGreeting(RdmaEnd::kSource, target_.role, target_.token, target_.tuning.mtu_bytes);
+  rdma_conn_param parameters = connection_->parameters();
   parameters.private_data = greeting.data();
   parameters.private_data_len = greeting.size();
-  parameters.responder_resources = static_cast<uint8_t>(reads_served);
-  parameters.retry_count = kRetriesMax;
-  parameters.rnr_retry_count = kRetriesMax;
   if (rdma_connect(connection_->id(), &parameters) != 0) {
     return ErrnoStatus(errno, "connect a queue pair");
   }
   return absl::OkStatus();
 }
 
-absl::Status RdmaDialer::CheckAnswer(const RdmaEvent& event) const {
+absl::Status RdmaDialer::TakeAnswer(const RdmaEvent& event) {
   const std::span<const std::byte> shown(event.private_data.data(), event.private_bytes);
-  if (ReadRdmaGreeting(shown).has_value() &&
-      ProvesToken(shown, RdmaEnd::kDestination, target_.token)) {
-    return absl::OkStatus();
+  const auto head = ReadRdmaGreeting(shown);
+  if (!head.has_value() || !ProvesToken(shown, RdmaEnd::kDestination, target_.token)) {
+    return absl::PermissionDeniedError(
+        "whoever answered on RDMA is not the destination of this migration");
   }
-  return absl::PermissionDeniedError(
-      "whoever answered on RDMA is not the destination of this migration");
+  if (event.type == RDMA_CM_EVENT_ESTABLISHED) return absl::OkStatus();
+  connection_->set_mtu_bytes_max(head->mtu_bytes);
+  RETURN_IF_ERROR(connection_->BringUp());
+  if (rdma_establish(connection_->id()) != 0) return ErrnoStatus(errno, "connect a queue pair");
+  return absl::OkStatus();
 }
 
 void RdmaDialer::Fail(const absl::Status& status) {

@@ -4,12 +4,14 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 
 #include "base/status.h"
 #include "protocol/messages.h"
 #include "transport/rdma/rdma_connection.h"
 #include "transport/rdma/rdma_domain.h"
 #include "transport/rdma/rdma_events.h"
+#include "transport/rdma/rdma_tuning.h"
 #include "transport/tcp/tcp_socket.h"
 
 namespace faultline {
@@ -19,10 +21,11 @@ namespace faultline {
 class RdmaDialer : public RdmaEventListener {
  public:
   struct Target {
-    SocketAddress local;  // where the lane's own connection comes from and goes to
+    std::optional<SocketAddress> local;  // none: as the route to the peer has it
     SocketAddress peer;
     ConnectionRole role = ConnectionRole::kDemand;
     SessionToken token{};
+    RdmaTuning tuning;
   };
   // The domain of the device that the address led to.
   using DomainOf = std::function<absl::StatusOr<std::shared_ptr<RdmaDomain>>(const rdma_cm_id&)>;
@@ -37,8 +40,10 @@ class RdmaDialer : public RdmaEventListener {
 
  private:
   void OnRdmaEvent(const RdmaEvent& event) override;
+  absl::Status SetOptions();
   absl::Status Connect();
-  absl::Status CheckAnswer(const RdmaEvent& event) const;
+  // The peer has accepted: the queue pair is brought up if it is the right one.
+  absl::Status TakeAnswer(const RdmaEvent& event);
   void Fail(const absl::Status& status);
 
   RdmaEvents* const events_;

@@ -45,6 +45,7 @@ absl::StatusOr<std::unique_ptr<RdmaDomain>> RdmaDomain::MakeBeside(const rdma_cm
 void RdmaDomain::ReadEvents() {
   ibv_async_event event;
   absl::Status status;
+  errno = 0;
   while (ibv_get_async_event(context(), &event) == 0) {
     const ibv_event_type type = event.event_type;
     const int port = event.element.port_num;
@@ -57,6 +58,12 @@ void RdmaDomain::ReadEvents() {
       status = absl::UnavailableError(
           fmt::format("the RDMA device {} reports '{}'", device_name(), ibv_event_type_str(type)));
     }
+  }
+  if (errno != EAGAIN && errno != EINTR) {
+    const int error = errno;
+    watch_.reset();  // a device that is gone stays readable
+    status = Annotate(ErrnoStatus(error, "read the device's events"),
+                      fmt::format("the RDMA device {} is gone", device_name()));
   }
   if (!status.ok()) trouble_(status);
 }

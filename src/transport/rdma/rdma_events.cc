@@ -17,7 +17,7 @@ std::string RdmaEvent::text() const {
   return MessageOf(ErrnoStatus(status < 0 ? -status : status, rdma_event_str(type)));
 }
 
-absl::StatusOr<std::unique_ptr<RdmaEvents>> RdmaEvents::Make(FdPoller* control) {
+absl::StatusOr<std::unique_ptr<RdmaEvents>> RdmaEvents::Make(FdPoller* control, Trouble trouble) {
   RdmaEventChannel channel(rdma_create_event_channel());
   if (channel == nullptr) {
     return absl::FailedPreconditionError(fmt::format(
@@ -27,7 +27,7 @@ absl::StatusOr<std::unique_ptr<RdmaEvents>> RdmaEvents::Make(FdPoller* control) 
         std::strerror(errno)));
   }
   RETURN_IF_ERROR(SetNonBlocking(channel->fd, true));
-  std::unique_ptr<RdmaEvents> events(new RdmaEvents(std::move(channel)));
+  std::unique_ptr<RdmaEvents> events(new RdmaEvents(std::move(channel), std::move(trouble)));
   events->watch_ =
       control->WatchReadable(events->channel_->fd, [self = events.get()] { self->ReadAll(); });
   return events;
@@ -45,7 +45,7 @@ void RdmaEvents::ReadAll() {
   std::weak_ptr<bool> alive = alive_;
   while (!alive.expired()) {
     rdma_cm_event* event = nullptr;
-    if (rdma_get_cm_event(channel_.get(), &event) != 0) return;
+    if (rdma_get_cm_event(channel_.get(), &event) != 0) return OnReadFailed(errno);
     RdmaEvent copy;
     copy.type = event->event;
     copy.id = event->id;
@@ -63,6 +63,13 @@ void RdmaEvents::ReadAll() {
     rdma_ack_cm_event(event);
     if (listener != nullptr) listener->OnRdmaEvent(copy);
   }
+}
+
+void RdmaEvents::OnReadFailed(int error_number) {
+  if (error_number == EAGAIN || error_number == EINTR) return;
+  watch_.reset();  // a channel that is broken stays readable
+  trouble_(Annotate(ErrnoStatus(error_number, "read the events of RDMA connections"),
+                    "RDMA's connection manager is gone"));
 }
 
 }  // namespace faultline

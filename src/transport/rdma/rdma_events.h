@@ -5,6 +5,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -39,16 +40,22 @@ class RdmaEventListener {
 // Control thread. Outlives the identifiers that are made with it.
 class RdmaEvents {
  public:
-  // FailedPrecondition where this host has no RDMA: the sentence says what mends it.
-  static absl::StatusOr<std::unique_ptr<RdmaEvents>> Make(FdPoller* control);
+  using Trouble = std::function<void(absl::Status)>;
+  // FailedPrecondition where this host has no RDMA: the sentence says what mends it. `trouble`
+  // hears once, later, that no events come any more; it does not destroy this.
+  static absl::StatusOr<std::unique_ptr<RdmaEvents>> Make(FdPoller* control, Trouble trouble);
 
   // A new identifier whose events go to `listener`.
   absl::StatusOr<RdmaId> MakeId(RdmaEventListener* listener);
 
  private:
-  explicit RdmaEvents(RdmaEventChannel channel) : channel_(std::move(channel)) {}
+  RdmaEvents(RdmaEventChannel channel, Trouble trouble)
+      : trouble_(std::move(trouble)), channel_(std::move(channel)) {}
   void ReadAll();
+  // The next one could not be read; that there is none now is no failure.
+  void OnReadFailed(int error_number);
 
+  const Trouble trouble_;
   RdmaEventChannel channel_;
   std::unique_ptr<FdWatch> watch_;  // goes before channel_
   std::shared_ptr<bool> alive_ = std::make_shared<bool>(true);

@@ -1,5 +1,6 @@
 #include "transport/rdma/rdma_greeting.h"
 
+#include <bit>
 #include <cstring>
 
 #include "protocol/wire_bytes.h"
@@ -9,6 +10,8 @@ namespace {
 
 constexpr uint32_t kMagic = 0x52'4c'54'46;  // "FTLR"
 constexpr size_t kHalfBytes = 8;
+constexpr uint64_t kMtuMin = 8;
+constexpr uint64_t kMtuMax = 12;
 
 std::span<const uint8_t> HalfOf(RdmaEnd end, const SessionToken& token) {
   return std::span(token).subspan(end == RdmaEnd::kSource ? 0 : kHalfBytes, kHalfBytes);
@@ -16,12 +19,15 @@ std::span<const uint8_t> HalfOf(RdmaEnd end, const SessionToken& token) {
 
 }  // namespace
 
-RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token) {
+RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token,
+                              uint32_t mtu_bytes) {
   RdmaGreeting greeting{};
   std::span<std::byte> bytes(greeting);
   StoreLittleEndian(kMagic, bytes.subspan(0, 4));
   StoreLittleEndian(kRdmaVersion, bytes.subspan(4, 2));
   StoreLittleEndian(static_cast<uint8_t>(role), bytes.subspan(6, 1));
+  const auto mtu = static_cast<uint8_t>(mtu_bytes == 0 ? 0 : std::countr_zero(mtu_bytes));
+  StoreLittleEndian(mtu, bytes.subspan(7, 1));
   std::memcpy(greeting.data() + 8, HalfOf(end, token).data(), kHalfBytes);
   return greeting;
 }
@@ -31,9 +37,10 @@ std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> priv
       LoadLittleEndian(private_data.subspan(0, 4)) != kMagic) {
     return std::nullopt;
   }
-  return RdmaGreetingHead{
-      static_cast<uint16_t>(LoadLittleEndian(private_data.subspan(4, 2))),
-      static_cast<ConnectionRole>(LoadLittleEndian(private_data.subspan(6, 1)))};
+  const uint64_t mtu = LoadLittleEndian(private_data.subspan(7, 1));
+  return RdmaGreetingHead{static_cast<uint16_t>(LoadLittleEndian(private_data.subspan(4, 2))),
+                          static_cast<ConnectionRole>(LoadLittleEndian(private_data.subspan(6, 1))),
+                          mtu >= kMtuMin && mtu <= kMtuMax ? uint32_t{1} << mtu : 0};
 }
 
 bool ProvesToken(std::span<const std::byte> private_data, RdmaEnd end, const SessionToken& token) {

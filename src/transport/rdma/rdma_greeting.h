@@ -12,7 +12,9 @@
 
 namespace faultline {
 
-// The private data of both ends' connecting: {u32 magic, u16 version, u8 role, u8 zero, 8 bytes}.
+// The private data of both ends' connecting: {u32 magic, u16 version, u8 role, u8 mtu, 8 bytes}.
+// `mtu` is 8 to 12, for packets of at most two to its power bytes, or 0: as the path has it; the
+// destination answers with what holds.
 // The lane's token came over the lane's own, authenticated connection and serves once: the source
 // shows its first half, the destination answers with the second.
 inline constexpr size_t kRdmaGreetingBytes = 16;
@@ -22,12 +24,14 @@ enum class RdmaEnd : uint8_t { kSource, kDestination };
 
 using RdmaGreeting = std::array<std::byte, kRdmaGreetingBytes>;
 
-RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token);
+RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token,
+                              uint32_t mtu_bytes = 0);
 
 // What a peer's private data says, which may be padded; nullopt: that is no greeting.
 struct RdmaGreetingHead {
   uint16_t version = 0;
   ConnectionRole role = ConnectionRole::kDemand;
+  uint32_t mtu_bytes = 0;  // what is no MTU is read as 0
 };
 std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> private_data);
 

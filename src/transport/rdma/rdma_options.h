@@ -3,19 +3,22 @@
 #define FAULTLINE_TRANSPORT_RDMA_RDMA_OPTIONS_H_
 
 #include <cstdint>
-#include <functional>
-#include <string>
+#include <optional>
 
+#include "transport/rdma/rdma_tuning.h"
 #include "transport/tcp/tcp_options.h"
 
 namespace faultline {
 
 struct RdmaOptions {
-  // Of the connections beside: address, secrets. RDMA connects to the same address and port.
+  // Of the connections beside: address, secrets.
   TcpOptions tcp;
+  // Where RDMA connects to, or listens; none: the same address and port. Port 0: the same port.
+  std::optional<TcpUri> uri;
   // The demand thread looks for a READ's completion before it sleeps, if READs are faster than
   // that.
   int64_t poll_us = 100;
+  RdmaTuning tuning;
 };
 
 }  // namespace faultline

@@ -9,6 +9,12 @@
 #include "transport/tcp/zero_stretches.h"
 
 namespace faultline {
+namespace {
+
+// A shorter stretch among pages that are sent is sent with them.
+constexpr uint64_t kReadBytesMin = 16 * 1024;
+
+}  // namespace
 
 RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
                            std::shared_ptr<RegisteredMemory> registered, WireCounter counter,
@@ -40,7 +46,7 @@ void RdmaPushLane::Stop() {
 
 bool RdmaPushLane::HasRoom() {
   if (!stream_.open() || failure_ != nullptr) return false;
-  if (!busy() && named_ < kRdmaRunsNamedMax) return true;
+  if (has_room()) return true;
   room_wanted_ = true;
   UpdateInterest();
   return false;
@@ -64,33 +70,66 @@ bool RdmaPushLane::TryPush(PageRun run) {
     pace_ = loop_->RunAfter((wait_ns + 999) / 1000, [this] { OfferRoom(); });
     return false;
   }
-  absl::Status status = Compose(run);
-  if (!status.ok()) {
-    FailSoon(std::move(status));
-    return false;
+  rest_ = run;
+  return GoOn();
+}
+
+bool RdmaPushLane::GoOn() {
+  while (!busy() && !rest_.empty() && named_ < kRdmaRunsNamedMax) {
+    if (absl::Status status = Compose(); !status.ok()) {
+      FailSoon(std::move(status));
+      return false;
+    }
+    if (!Send()) return false;
   }
-  if (Send()) UpdateInterest();
+  if (finish_wanted_ && !finish_composed_ && rest_.empty()) {
+    finish_composed_ = true;
+    AppendFrame({PageFrameKind::kFinished, {}});
+    bytes_sent_.fetch_add(kPageFrameBytes, std::memory_order_relaxed);
+    if (!Send()) return false;
+  }
+  UpdateInterest();
   return true;
 }
 
-absl::Status RdmaPushLane::Compose(const PageRun& run) {
+RdmaPushLane::Piece RdmaPushLane::FirstPiece(const PageRun& run) const {
   const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
-  if (registered_ != nullptr && !integrity_ && page_bytes <= kRdmaPageBytesMax) {
-    if (auto place = registered_->Readable().Find(run)) {
-      Append(EncodeReadableFrame(run, *place));
-      const uint64_t bytes = run.count * page_bytes;
-      bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);  // the destination fetches them
-      bucket_.Take(bytes);
-      ++named_;
-      return absl::OkStatus();
+  if (registered_ == nullptr || integrity_ || page_bytes > kRdmaPageBytesMax) return {run, {}};
+  PageRun unread{run.region, run.first, 0};
+  for (PageRun rest = run; !rest.empty();) {
+    const ReadablePages::Beginning next = registered_->Readable().BeginningOf(rest);
+    const bool is_worth_it = next.pages * page_bytes >= kReadBytesMin || next.pages == run.count;
+    if (next.place.has_value() && is_worth_it) {
+      if (unread.empty()) return {{run.region, run.first, next.pages}, next.place};
+      break;
     }
+    unread.count += next.pages;
+    rest = {rest.region, rest.first + next.pages, rest.count - next.pages};
   }
-  return ComposeData(run);
+  return {unread, {}};
+}
+
+absl::Status RdmaPushLane::Compose() {
+  while (!rest_.empty() && named_ < kRdmaRunsNamedMax) {
+    const Piece piece = FirstPiece(rest_);
+    rest_ = {rest_.region, rest_.first + piece.run.count, rest_.count - piece.run.count};
+    if (!piece.place.has_value()) {
+      RETURN_IF_ERROR(ComposeData(piece.run));
+      continue;
+    }
+    Append(EncodeReadableFrame(piece.run, *piece.place));
+    const uint64_t bytes = piece.run.count * memory_->layout()[piece.run.region].page_size_bytes;
+    bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);  // the destination fetches them
+    bucket_.Take(bytes);
+    ++named_;
+  }
+  return absl::OkStatus();
 }
 
 absl::Status RdmaPushLane::ComposeData(const PageRun& run) {
   const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
   const size_t bytes = run.count * page_bytes;
+  const size_t unsent_before = unsent_.size();
   if (!buffer_.Reserve(std::max<size_t>(bytes, kRdmaRunBytesMax))) {
     return absl::ResourceExhaustedError("no memory for a buffer of outgoing pages");
   }
@@ -112,8 +151,9 @@ absl::Status RdmaPushLane::ComposeData(const PageRun& run) {
     }
     rest = {rest.region, rest.first + stretch.pages, rest.count - stretch.pages};
   }
-  bytes_sent_.fetch_add(unsent_.size(), std::memory_order_relaxed);
-  bucket_.Take(unsent_.size());
+  const size_t composed = unsent_.size() - unsent_before;
+  bytes_sent_.fetch_add(composed, std::memory_order_relaxed);
+  bucket_.Take(composed);
   return absl::OkStatus();
 }
 
@@ -130,10 +170,7 @@ void RdmaPushLane::AppendFrame(const PageFrame& frame) {
 void RdmaPushLane::Finish() {
   FAULTLINE_CHECK(loop_->IsOwnThread() && !finish_wanted_);
   finish_wanted_ = true;
-  if (!stream_.open() || failure_ != nullptr) return;
-  AppendFrame({PageFrameKind::kFinished, {}});
-  bytes_sent_.fetch_add(kPageFrameBytes, std::memory_order_relaxed);
-  if (Send()) UpdateInterest();
+  if (stream_.open() && failure_ == nullptr) GoOn();
 }
 
 // Sends what the socket takes; false: it failed, which the listener hears afterwards.
@@ -159,6 +196,7 @@ void RdmaPushLane::OnReady(FdReadiness ready) {
     if (!stream_.open()) return;
   }
   if (ready.writable && busy() && !Send()) return;
+  if (failure_ != nullptr || !GoOn()) return;
   OfferRoom();
   if (stream_.open()) UpdateInterest();
 }
@@ -168,7 +206,7 @@ void RdmaPushLane::ReadTaken() {
   iovec part{taken.data(), taken.size()};
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) {
-    if (finish_wanted_ && !busy() && named_ == 0) return stream_.Close();  // it has all it wanted
+    if (finish_composed_ && !busy() && named_ == 0) return stream_.Close();  // it has all it wanted
     return Fail(transfer.status);
   }
   if (transfer.bytes > named_) {
@@ -181,7 +219,7 @@ void RdmaPushLane::UpdateInterest() { stream_.SetInterest(true, busy()); }
 
 void RdmaPushLane::OfferRoom() {
   pace_.reset();
-  if (listener_ == nullptr || !stream_.open() || busy() || named_ == kRdmaRunsNamedMax) return;
+  if (listener_ == nullptr || !stream_.open() || !has_room()) return;
   if (std::exchange(room_wanted_, false)) listener_->OnLaneWritable();
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "runtime/loop.h"
@@ -29,9 +30,10 @@ inline constexpr uint64_t kRdmaPageBytesMax = 2 * 1024 * 1024;
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
 //
-// A run that lies registered is named only, and the destination reads it when it has room; it says
-// so by one byte for each run that it took. What is not registered is sent on the lane's
-// connection, in the same order. After Finish the peer may close: that is no failure then.
+// What of a run lies registered is named only, one frame for each registration that it lies in, and
+// the destination reads it when it has room; it says so by one byte for each frame. What is not
+// registered, or only a few pages among such, is sent on the lane's connection, in the same order.
+// After Finish the peer may close: that is no failure then.
 class RdmaPushLane : public PushLane {
  public:
   struct Settings {
@@ -55,9 +57,17 @@ class RdmaPushLane : public PushLane {
   // False: there is none now, and OfferRoom will tell.
   bool HasRoom();
   void AppendFrame(const PageFrame& frame);
-  // Puts the run's frames into unsent_.
-  absl::Status Compose(const PageRun& run);
+  // The first pages of a run that go in one way; without a place: as bytes.
+  struct Piece {
+    PageRun run;
+    std::optional<RemotePlace> place;
+  };
+  Piece FirstPiece(const PageRun& run) const;
+  // Puts frames of rest_ into unsent_, as many as may be named.
+  absl::Status Compose();
   absl::Status ComposeData(const PageRun& run);
+  // Composes and sends what there is; false: it failed.
+  bool GoOn();
   void Append(std::span<const std::byte> bytes);
   bool Send();
   void ReadTaken();
@@ -67,6 +77,7 @@ class RdmaPushLane : public PushLane {
   void Fail(absl::Status status);
 
   bool busy() const { return unsent_begin_ < unsent_.size(); }
+  bool has_room() const { return !busy() && rest_.empty() && named_ < kRdmaRunsNamedMax; }
 
   // Constant after construction.
   Loop* const loop_;
@@ -81,9 +92,11 @@ class RdmaPushLane : public PushLane {
   PageBuffer buffer_;
   std::vector<std::byte> unsent_;
   size_t unsent_begin_ = 0;
+  PageRun rest_;        // of the run that was taken last: not composed yet
   uint32_t named_ = 0;  // and not taken yet
   bool room_wanted_ = false;
   bool finish_wanted_ = false;
+  bool finish_composed_ = false;
   std::unique_ptr<Timer> pace_;
   std::unique_ptr<Timer> failure_;  // on its way to the listener
   std::atomic<uint64_t> bytes_sent_{0};

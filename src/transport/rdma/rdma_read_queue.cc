@@ -55,10 +55,10 @@ absl::Status RdmaReadQueue::Post(uint32_t slot, size_t bytes, const RemotePlace&
   return absl::OkStatus();
 }
 
-// By a post: a timer would wait for the loop's next whole millisecond.
+// A timer would wait for the loop's next whole millisecond, and a post for a wake-up.
 void RdmaReadQueue::AwaitSoon() {
   if (under_way_ == 0 || std::exchange(awaited_soon_, true)) return;
-  loop_->Post([this, attachment = std::weak_ptr(attachment_)] {
+  loop_->PostAfterThis([this, attachment = std::weak_ptr(attachment_)] {
     if (attachment.expired()) return;  // detached or destroyed meanwhile
     awaited_soon_ = false;
     AwaitCompletions();
@@ -82,6 +82,10 @@ void RdmaReadQueue::OnChannelReadable() {
   void* context = nullptr;
   while (ibv_get_cq_event(connection_->channel(), &queue, &context) == 0) {
     ++events_unacknowledged_;
+  }
+  // A channel that is broken stays readable.
+  if (errno != EAGAIN && errno != EINTR) {
+    return Fail(ErrnoStatus(errno, "read the events of RDMA completions"));
   }
   if (events_unacknowledged_ >= kEventsPerAcknowledgement) {
     ibv_ack_cq_events(connection_->queue(), std::exchange(events_unacknowledged_, 0));

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <iterator>
 #include <limits>
 
@@ -32,13 +33,23 @@ absl::Status ReadablePages::Add(const PageRun& run, const RemotePlace& place) {
 }
 
 std::optional<RemotePlace> ReadablePages::Find(const PageRun& run) const {
+  const Beginning beginning = BeginningOf(run);
+  return beginning.pages == run.count ? beginning.place : std::nullopt;
+}
+
+ReadablePages::Beginning ReadablePages::BeginningOf(const PageRun& run) const {
   const auto& known = runs_[run.region];
-  auto after = known.upper_bound(run.first);
-  if (after == known.begin()) return std::nullopt;
-  const ReadableRun& found = std::prev(after)->second;
-  if (run.end() > found.run.end()) return std::nullopt;
-  const uint64_t offset = (run.first - found.run.first) * layout_[run.region].page_size_bytes;
-  return RemotePlace{found.place.address + offset, found.place.key};
+  const auto after = known.upper_bound(run.first);
+  if (after != known.begin()) {
+    const ReadableRun& found = std::prev(after)->second;
+    if (found.run.end() > run.first) {
+      const uint64_t offset = (run.first - found.run.first) * layout_[run.region].page_size_bytes;
+      return {std::min(run.end(), found.run.end()) - run.first,
+              RemotePlace{found.place.address + offset, found.place.key}};
+    }
+  }
+  const uint64_t end = after == known.end() ? run.end() : std::min(run.end(), after->first);
+  return {end - run.first, std::nullopt};
 }
 
 std::vector<ReadableRun> ReadablePages::all() const {

@@ -29,6 +29,13 @@ class ReadablePages {
   absl::Status Add(const PageRun& run, const RemotePlace& place);
   // Where `run` begins, if all of it lies in one stretch.
   std::optional<RemotePlace> Find(const PageRun& run) const;
+  // How many of the first pages of `run` lie in one stretch, and where; without a place: how many
+  // are in none.
+  struct Beginning {
+    uint64_t pages = 0;
+    std::optional<RemotePlace> place;
+  };
+  Beginning BeginningOf(const PageRun& run) const;
   std::vector<ReadableRun> all() const;
   uint64_t page_count() const { return page_count_; }
 

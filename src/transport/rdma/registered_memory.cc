@@ -4,11 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <functional>
 
 #include "transport/rdma/memory_lock_limit.h"
+#include "transport/rdma/page_tables.h"
+#include "transport/rdma/pin_access.h"
 
 namespace faultline {
 namespace {
@@ -16,17 +17,14 @@ namespace {
 constexpr uint64_t kPieceBytesMax = 64 * 1024 * 1024;
 // Beyond them the shortest are left out: their pages are sent.
 constexpr size_t kPiecesMax = 16384;
-// Nobody writes through it. Without the right to write kernels from 6.2 on pin by read faults,
-// which map the pages around as well: what stands in the page tables would not be what is pinned.
-constexpr int kAccess = IBV_ACCESS_LOCAL_WRITE | IBV_ACCESS_REMOTE_READ;
-constexpr uint64_t kPresent = uint64_t{1} << 63;  // Documentation/admin-guide/mm/pagemap.rst
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RegisteredMemory>> RegisteredMemory::Make(
     std::shared_ptr<RdmaDomain> domain, SourceMemory* memory, int page_tables) {
+  ASSIGN_OR_RETURN(const int access, ChoosePinAccess(domain->pd(), page_tables));
   std::unique_ptr<RegisteredMemory> made(
-      new RegisteredMemory(std::move(domain), memory, page_tables));
+      new RegisteredMemory(std::move(domain), memory, page_tables, access));
   ASSIGN_OR_RETURN(const AllocationMap map, memory->ReadAllocationMap());
   for (RegionIndex region = 0; region < map.size(); ++region) {
     ASSIGN_OR_RETURN(std::span<std::byte> bytes, memory->Map(region));
@@ -65,7 +63,7 @@ absl::StatusOr<bool> RegisteredMemory::RegisterSome() {
     Piece& piece = pieces_[next_];
     bytes += piece.bytes.size();
     if (bytes > kPieceBytesMax && bytes > piece.bytes.size()) return true;  // one at least
-    piece.region.reset(ibv_reg_mr(domain_->pd(), piece.bytes.data(), piece.bytes.size(), kAccess));
+    piece.region.reset(ibv_reg_mr(domain_->pd(), piece.bytes.data(), piece.bytes.size(), access_));
     if (piece.region == nullptr) {
       return RegistrationError(errno, piece.bytes.size(), "the VM's memory");
     }
@@ -90,16 +88,12 @@ absl::Status RegisteredMemory::AddPresent(const Piece& piece, ReadablePages* rea
   const uint64_t page_bytes = memory_->layout()[piece.run.region].page_size_bytes;
   const uint64_t host_pages_each = page_bytes / host_page_bytes;
   const auto begin = reinterpret_cast<uint64_t>(piece.bytes.data());
-  std::vector<uint64_t> entries(piece.run.count * host_pages_each);
-  const size_t bytes = entries.size() * sizeof(uint64_t);
-  const auto offset = static_cast<off_t>(begin / host_page_bytes * sizeof(uint64_t));
-  if (pread(page_tables_, entries.data(), bytes, offset) != static_cast<ssize_t>(bytes)) {
-    return ErrnoStatus(errno, "read this process's page tables");
-  }
+  ASSIGN_OR_RETURN(const std::vector<bool> present, ReadPresent(page_tables_, piece.bytes));
   const auto is_present = [&](uint64_t page) {
-    return std::all_of(entries.begin() + static_cast<ptrdiff_t>(page * host_pages_each),
-                       entries.begin() + static_cast<ptrdiff_t>((page + 1) * host_pages_each),
-                       [](uint64_t entry) { return (entry & kPresent) != 0; });
+    for (uint64_t i = page * host_pages_each; i < (page + 1) * host_pages_each; ++i) {
+      if (!present[i]) return false;
+    }
+    return true;
   };
   for (uint64_t page = 0; page < piece.run.count;) {
     uint64_t end = page;

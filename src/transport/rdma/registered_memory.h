@@ -52,9 +52,9 @@ class RegisteredMemory {
     VerbsRegion region;
   };
 
-  explicit RegisteredMemory(std::shared_ptr<RdmaDomain> domain, const SourceMemory* memory,
-                            int page_tables)
-      : domain_(std::move(domain)), memory_(memory), page_tables_(page_tables) {}
+  RegisteredMemory(std::shared_ptr<RdmaDomain> domain, const SourceMemory* memory, int page_tables,
+                   int access)
+      : domain_(std::move(domain)), memory_(memory), page_tables_(page_tables), access_(access) {}
   void Plan(RegionIndex region, const PageRangeSet& pages, std::span<std::byte> bytes);
   void KeepLongest();
   // Adds the stretches of `piece` that stand in the page tables.
@@ -63,6 +63,7 @@ class RegisteredMemory {
   const std::shared_ptr<RdmaDomain> domain_;  // goes after the pieces
   const SourceMemory* const memory_;
   const int page_tables_;
+  const int access_;  // with which it is registered
   std::vector<Piece> pieces_;
   size_t next_ = 0;  // not registered yet
   uint64_t bytes_wanted_ = 0;

@@ -37,13 +37,32 @@ TEST_P(RdmaDemandTest, WhatIsRegisteredIsReadWithoutTheSource) {
   EXPECT_EQ(exporter_notes_.demand_count(), 2u);
 }
 
+class RdmaBulkTest : public BulkLaneFixture {};
+INSTANTIATE_TEST_SUITE_P(Rdma, RdmaBulkTest, kWorlds);
+
+TEST_P(RdmaBulkTest, WhatOfARunLiesRegisteredIsReadAndTheRestIsSent) {
+  OpenLanes();
+  StartReceiver();
+  MakePusher({{0, 980, 60}});  // pages 1000 to 1499 hold nothing
+  StartPusher();
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.finished(); }));
+  const std::vector<PageRun> runs = notes_.runs();
+  ASSERT_EQ(runs.size(), 2u);
+  EXPECT_EQ(runs[0].first, 980u);
+  EXPECT_EQ(runs[0].count, 20u);
+  EXPECT_EQ(runs[1].first, 1000u);
+  EXPECT_EQ(runs[1].count, 40u);
+  // The pages themselves, without a frame's header: they were not sent. Zeros, and the end.
+  EXPECT_EQ(push_->bytes_sent(), 20 * 4096 + 2 * kPageFrameBytes);
+}
+
 }  // namespace
 }  // namespace faultline::contract
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
   faultline::Loop loop("probe");
-  auto events = faultline::RdmaEvents::Make(&loop);
+  auto events = faultline::RdmaEvents::Make(&loop, [](const absl::Status&) {});
   int devices = 0;
   if (events.ok()) rdma_free_devices(rdma_get_devices(&devices));
   if (devices == 0) {

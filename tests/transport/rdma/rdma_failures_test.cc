@@ -58,7 +58,11 @@ class RdmaFailuresTest : public TransportContract {
     OpenRawLanes();
     world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
     world_->RunOn(Place::kSourceControl, [&] {
-      events_ = RdmaEvents::Make(&world().loop(Place::kSourceControl)).value();
+      events_ =
+          RdmaEvents::Make(&world().loop(Place::kSourceControl), [this](
+                                                                     const absl::Status& status) {
+            events_troubles_.push_back(status);
+          }).value();
     });
   }
 
@@ -67,7 +71,8 @@ class RdmaFailuresTest : public TransportContract {
   }
 
   // Connects a queue pair to the destination, showing `token`.
-  absl::Status Connect(ConnectionRole role, const SessionToken& token) {
+  absl::Status Connect(ConnectionRole role, const SessionToken& token,
+                       const RdmaTuning& tuning = {}) {
     std::mutex mutex;
     std::optional<absl::Status> outcome;
     world_->RunOn(Place::kSourceControl, [&] {
@@ -80,7 +85,8 @@ class RdmaFailuresTest : public TransportContract {
       };
       dialers_.push_back(std::make_unique<RdmaDialer>(
           events_.get(),
-          RdmaDialer::Target{.local = peer, .peer = peer, .role = role, .token = token},
+          RdmaDialer::Target{
+              .local = peer, .peer = peer, .role = role, .token = token, .tuning = tuning},
           [this](const rdma_cm_id& id) -> absl::StatusOr<std::shared_ptr<RdmaDomain>> {
             if (domain_ != nullptr) return domain_;
             auto made = RdmaDomain::MakeBeside(id, events_.get(),
@@ -144,6 +150,7 @@ class RdmaFailuresTest : public TransportContract {
 
   ReaderNotes notes_{&memory_, &map_};
   const FileDescriptor page_tables_{open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
+  std::vector<absl::Status> events_troubles_;
   std::unique_ptr<RdmaEvents> events_;
   std::shared_ptr<RdmaDomain> domain_;
   std::shared_ptr<RegisteredMemory> registered_;
@@ -152,6 +159,12 @@ class RdmaFailuresTest : public TransportContract {
   RemotePlace place_;
 };
 
+class RdmaSmallPacketsTest : public RdmaFailuresTest {};
+
+INSTANTIATE_TEST_SUITE_P(Rdma, RdmaSmallPacketsTest, ::testing::Values([] {
+                           return std::make_unique<RdmaWorld>(
+                               RdmaOptions{.tuning = {.mtu_bytes = 1024}});
+                         }));
 INSTANTIATE_TEST_SUITE_P(Rdma, RdmaFailuresTest,
                          ::testing::Values([] { return std::make_unique<RdmaWorld>(); }));
 
@@ -224,6 +237,52 @@ TEST_P(RdmaFailuresTest, AQueuePairThatEndsFailsTheLane) {
   world_->RunOn(Place::kSourceControl, [&] { rdma_disconnect(connections_.front()->id()); });
   ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
   EXPECT_TRUE(absl::IsUnavailable(*notes_.failure())) << *notes_.failure();
+}
+
+TEST_P(RdmaFailuresTest, WhatTheSourceChoosesHoldsOnItsQueuePair) {
+  Open();
+  const RdmaTuning tuning{.device = "rxe0",
+                          .port = 1,
+                          .gid_index = 1,
+                          .type_of_service = 104,
+                          .mtu_bytes = 512,
+                          .retries = 3,
+                          .ack_timeout = 14};
+  ASSERT_TRUE(Connect(ConnectionRole::kDemand, TokenOf(*raw_demand_), tuning).ok());
+  ibv_qp_attr attributes{};
+  ibv_qp_init_attr made{};
+  ASSERT_EQ(ibv_query_qp(connections_.front()->queue_pair(), &attributes,
+                         IBV_QP_PATH_MTU | IBV_QP_TIMEOUT | IBV_QP_RETRY_CNT | IBV_QP_AV, &made),
+            0);
+  EXPECT_EQ(attributes.path_mtu, IBV_MTU_512);
+  EXPECT_EQ(attributes.timeout, 14);
+  EXPECT_EQ(attributes.retry_cnt, 3);
+  EXPECT_EQ(attributes.ah_attr.grh.sgid_index, 1);
+  EXPECT_EQ(attributes.ah_attr.grh.traffic_class, 104);
+}
+
+// Packets of 4 KiB to a queue pair that takes 1 KiB at a time would be dropped.
+TEST_P(RdmaSmallPacketsTest, TheDestinationsPacketsAreTheSourcesToo) {
+  Open();
+  ConnectDemand();
+  EXPECT_EQ(connections_.front()->mtu_bytes(), 1024u);
+  NameAndRead(place_);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.page_count() == 1; }));
+}
+
+TEST_P(RdmaFailuresTest, AnAddressOfAnotherDeviceIsRefused) {
+  Open();
+  const absl::Status status =
+      Connect(ConnectionRole::kDemand, TokenOf(*raw_demand_), {.device = "rxe1"});
+  EXPECT_TRUE(absl::IsFailedPrecondition(status)) << status;
+  EXPECT_NE(MessageOf(status).find("leads to port 1 of the RDMA device rxe0"), std::string::npos)
+      << status;
+  world_->RunOn(Place::kControl, [&] {
+    RdmaAcceptor acceptor(&world().loop(Place::kControl), {.device = "rxe1"}, [](auto) {});
+    const SocketAddress address =
+        ResolveTcp({RdmaHost(), 0}, /*numeric_only=*/true).value().front();
+    EXPECT_TRUE(absl::IsFailedPrecondition(acceptor.Listen(address)));
+  });
 }
 
 // What the guest gave up and used again lies elsewhere than what is pinned.

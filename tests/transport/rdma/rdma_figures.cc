@@ -1,4 +1,9 @@
-// Prints how long one page takes on an idle demand lane, and how fast the bulk lane is.
+// Prints what tests/rdma sets beside perftest's figures and beside TCP: how long one page takes on
+// a demand lane, idle and under a full push, how fast the bulk lane is, and what the source's
+// threads work for a page that is demanded.
+#include <pthread.h>
+#include <time.h>
+
 #include <algorithm>
 #include <cstdio>
 
@@ -11,8 +16,9 @@ namespace {
 constexpr MigrationId kId = {1};
 constexpr SessionToken kToken = {2};
 constexpr int64_t kTimeoutUs = 10'000'000;
-constexpr size_t kPages = 3000;
-constexpr uint64_t kBulkRounds = 8;
+constexpr uint64_t kFirst = 1500;  // pages that hold data follow
+constexpr uint64_t kPageCount = 2500;
+constexpr uint64_t kRunPages = kRdmaRunBytesMax / 4096;
 
 struct SilentExporter : PageExporter::Listener {
   void OnDemand(PageId) override { ++demands; }
@@ -20,11 +26,23 @@ struct SilentExporter : PageExporter::Listener {
   std::atomic<size_t> demands = 0;
 };
 
-// Reads one page after the other.
+// Takes runs without a look at them.
+struct Sink : PushReceiver::Listener {
+  bool OnRun(PageRun, std::span<const std::byte>, std::optional<uint64_t>) override { return true; }
+  void OnRoundMark(PageFrameKind, uint32_t) override {}
+  void OnPushFinished() override { finished = true; }
+  void OnReceiverFailed(absl::Status status) override {
+    std::printf("failed: %s\n", MessageOf(status).c_str());
+    finished = true;
+  }
+  std::atomic<bool> finished = false;
+};
+
+// Reads one page after the other, until there are as many as wanted or `enough` holds.
 struct OneByOne : PageReader::Listener {
   void OnPage(PageId, std::span<const std::byte>, std::optional<uint64_t>) override {
     took_ns.push_back(loop->NowNanos() - began_ns);
-    if (took_ns.size() == kPages) {
+    if (took_ns.size() == wanted || (enough != nullptr && *enough)) {
       done = true;
       return;
     }
@@ -36,11 +54,13 @@ struct OneByOne : PageReader::Listener {
   }
   void Next() {
     began_ns = loop->NowNanos();
-    const PageId page{0, 1500 + took_ns.size() % 2500};
+    const PageId page{0, kFirst + took_ns.size() % kPageCount};
     reader->Read({&page, 1});
   }
   PageReader* reader = nullptr;
   Loop* loop = nullptr;
+  size_t wanted = 0;
+  const std::atomic<bool>* enough = nullptr;
   int64_t began_ns = 0;
   std::vector<int64_t> took_ns;
   std::atomic<bool> done = false;
@@ -52,7 +72,7 @@ struct Lanes {
   std::atomic<int> open = 0;
 };
 
-void OpenLanes(RdmaWorld& world, Lanes* lanes) {
+void OpenLanes(TransportWorld& world, Lanes* lanes) {
   const LaneTerms terms{
       .id = kId, .token = kToken, .layout = TestLayout(), .memory = &SharedTestMemory()};
   world.RunOn(Place::kControl, [&] {
@@ -70,62 +90,125 @@ void OpenLanes(RdmaWorld& world, Lanes* lanes) {
   world.WaitUntil([&] { return lanes->open == 2; });
 }
 
-void MeasureDemand(RdmaWorld& world, const Lanes& lanes) {
-  SilentExporter exporter;
-  OneByOne reader;
-  reader.reader = lanes.destination.reader;
-  reader.loop = &world.loop(Place::kDemand);
-  world.RunOn(Place::kSourceDemand,
-              [&] { lanes.source.exporter->Start(&SharedTestMemory(), &exporter); });
-  world.RunOn(Place::kDemand, [&] { lanes.destination.reader->Start(&reader); });
-  world.Settle();
-  world.RunOn(Place::kDemand, [&] { reader.Next(); });
-  world.WaitUntil([&] { return reader.done.load(); });
-  std::ranges::sort(reader.took_ns);
-  const auto at = [&](double part) {
-    const auto index = static_cast<size_t>(part * static_cast<double>(reader.took_ns.size()));
-    return static_cast<double>(reader.took_ns.at(index)) / 1e3;
-  };
-  std::printf("demand_p50_us=%.1f\ndemand_p99_us=%.1f\nasked_for=%zu\n", at(0.5), at(0.99),
-              exporter.demands.load());
-  world.RunOn(Place::kDemand, [&] { lanes.destination.reader->Stop(); });
-  world.RunOn(Place::kSourceDemand, [&] { lanes.source.exporter->Stop(); });
+// What the source's threads have worked so far, in the kernel too.
+int64_t SourceCpuNs(TransportWorld& world) {
+  int64_t sum_ns = 0;
+  for (const Place place : {Place::kSourceControl, Place::kSourceDemand, Place::kSourceBulk}) {
+    world.RunOn(place, [&] {
+      timespec worked{};
+      clock_gettime(CLOCK_THREAD_CPUTIME_ID, &worked);
+      sum_ns += worked.tv_sec * 1'000'000'000 + worked.tv_nsec;
+    });
+  }
+  return sum_ns;
 }
 
-void MeasureBulk(RdmaWorld& world, const Lanes& lanes) {
-  const uint64_t run_pages = kRdmaRunBytesMax / 4096;
-  std::vector<PageRun> runs;
-  for (uint64_t round = 0; round < kBulkRounds; ++round) {
-    for (uint64_t first = 1500; first + run_pages <= 4096; first += run_pages) {
-      runs.push_back({0, first, run_pages});
-    }
-  }
-  RunNotes notes(&SharedTestMemory());
-  Pusher pusher(runs);
-  world.RunOn(Place::kBulk, [&] { lanes.destination.push->Start(&notes); });
-  const int64_t began_ns = world.loop(Place::kBulk).NowNanos();
-  world.RunOn(Place::kSourceBulk, [&] { pusher.Start(lanes.source.push, &SharedTestMemory()); });
-  world.WaitUntil([&] { return notes.finished(); });
-  const double seconds = static_cast<double>(world.loop(Place::kBulk).NowNanos() - began_ns) / 1e9;
-  std::printf("bulk_mib_per_second=%.1f\n",
-              static_cast<double>(runs.size() * kRdmaRunBytesMax >> 20) / seconds);
-  world.RunOn(Place::kBulk, [&] { lanes.destination.push->Stop(); });
-  world.RunOn(Place::kSourceBulk, [&] { lanes.source.push->Stop(); });
+double PartUs(std::vector<int64_t>& took_ns, double part) {
+  if (took_ns.empty()) return 0;
+  std::ranges::sort(took_ns);
+  const auto index = static_cast<size_t>(part * static_cast<double>(took_ns.size()));
+  return static_cast<double>(took_ns.at(index)) / 1e3;
 }
+
+// One side by side of what a page takes, with both ends started.
+template <typename World>
+class Figures {
+ public:
+  explicit Figures(World* world) : world_(*world) { OpenLanes(world_, &lanes_); }
+  bool open() const {
+    return lanes_.source.exporter != nullptr && lanes_.destination.reader != nullptr;
+  }
+
+  void Start() {
+    world_.RunOn(Place::kSourceDemand,
+                 [&] { lanes_.source.exporter->Start(&SharedTestMemory(), &exporter_); });
+    world_.RunOn(Place::kDemand, [&] { lanes_.destination.reader->Start(&reader_); });
+    world_.RunOn(Place::kBulk, [&] { lanes_.destination.push->Start(&sink_); });
+    world_.Settle();
+  }
+
+  void MeasureDemand(const char* name, size_t pages) {
+    const int64_t before_ns = SourceCpuNs(world_);
+    Demand(pages, nullptr);
+    const double worked_us = static_cast<double>(SourceCpuNs(world_) - before_ns) / 1e3;
+    std::printf("%s_p50_us=%.1f\n%s_p99_us=%.1f\n%s_source_cpu_us=%.2f\n%s_asked_for=%zu\n", name,
+                PartUs(reader_.took_ns, 0.5), name, PartUs(reader_.took_ns, 0.99), name,
+                worked_us / static_cast<double>(pages), name, exporter_.demands.load());
+  }
+
+  // The bulk lane alone, then with somebody who waits for pages.
+  void MeasureBulk(uint64_t rounds, bool with_demand) {
+    std::vector<PageRun> runs;
+    for (uint64_t round = 0; round < rounds; ++round) {
+      for (uint64_t first = kFirst; first + kRunPages <= 4096; first += kRunPages) {
+        runs.push_back({0, first, kRunPages});
+      }
+    }
+    const size_t run_count = runs.size();
+    Pusher pusher(std::move(runs));
+    const int64_t began_ns = world_.loop(Place::kBulk).NowNanos();
+    world_.RunOn(Place::kSourceBulk,
+                 [&] { pusher.Start(lanes_.source.push, &SharedTestMemory()); });
+    if (with_demand) {
+      Demand(SIZE_MAX, &sink_.finished);
+      std::printf("pushed_p50_us=%.1f\npushed_p99_us=%.1f\npushed_pages=%zu\n",
+                  PartUs(reader_.took_ns, 0.5), PartUs(reader_.took_ns, 0.99),
+                  reader_.took_ns.size());
+    } else {
+      world_.WaitUntil([&] { return sink_.finished.load(); });
+      const auto ns = static_cast<double>(world_.loop(Place::kBulk).NowNanos() - began_ns);
+      std::printf("bulk_mib_per_second=%.1f\n",
+                  static_cast<double>(run_count * kRdmaRunBytesMax >> 20) / (ns / 1e9));
+    }
+    world_.RunOn(Place::kSourceBulk, [&] { lanes_.source.push->Stop(); });
+  }
+
+  void Stop() {
+    world_.RunOn(Place::kBulk, [&] { lanes_.destination.push->Stop(); });
+    world_.RunOn(Place::kDemand, [&] { lanes_.destination.reader->Stop(); });
+    world_.RunOn(Place::kSourceDemand, [&] { lanes_.source.exporter->Stop(); });
+  }
+
+ private:
+  void Demand(size_t pages, const std::atomic<bool>* enough) {
+    reader_.reader = lanes_.destination.reader;
+    reader_.loop = &world_.loop(Place::kDemand);
+    reader_.wanted = pages;
+    reader_.enough = enough;
+    reader_.took_ns.clear();
+    reader_.done = false;
+    world_.RunOn(Place::kDemand, [&] { reader_.Next(); });
+    world_.WaitUntil([&] { return reader_.done.load(); });
+  }
+
+  World& world_;
+  Lanes lanes_;
+  SilentExporter exporter_;
+  OneByOne reader_;
+  Sink sink_;
+};
 
 }  // namespace
 }  // namespace faultline::contract
 
 int main() {
   using namespace faultline::contract;
-  RdmaWorld world;
-  Lanes lanes;
-  OpenLanes(world, &lanes);
-  if (lanes.source.exporter == nullptr || lanes.destination.reader == nullptr) {
-    std::printf("no lanes\n");
-    return 1;
+  {
+    TcpWorld world;
+    Figures figures(&world);
+    if (!figures.open()) return 1;
+    figures.Start();
+    figures.MeasureDemand("tcp", 2000);
+    figures.Stop();
   }
-  MeasureDemand(world, lanes);
-  MeasureBulk(world, lanes);
+  for (const bool with_demand : {false, true}) {
+    RdmaWorld world;
+    Figures figures(&world);
+    if (!figures.open()) return 1;
+    figures.Start();
+    if (!with_demand) figures.MeasureDemand("demand", 3000);
+    figures.MeasureBulk(with_demand ? 24 : 8, with_demand);
+    figures.Stop();
+  }
   return 0;
 }

@@ -7,6 +7,19 @@ namespace {
 
 constexpr SessionToken kToken = {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16};
 
+TEST(RdmaGreetingTest, ThePacketsOfOneEndAreKnownToTheOther) {
+  for (const uint32_t mtu : {0u, 256u, 1024u, 4096u}) {
+    const RdmaGreeting greeting =
+        MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, SessionToken{}, mtu);
+    EXPECT_EQ(ReadRdmaGreeting(greeting)->mtu_bytes, mtu);
+  }
+  RdmaGreeting greeting = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, {});
+  for (const int power : {1, 7, 13, 32, 255}) {
+    greeting[7] = static_cast<std::byte>(power);
+    EXPECT_EQ(ReadRdmaGreeting(greeting)->mtu_bytes, 0u) << power;
+  }
+}
+
 TEST(RdmaGreetingTest, EachEndShowsItsHalf) {
   const RdmaGreeting source = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, kToken);
   const RdmaGreeting answer =

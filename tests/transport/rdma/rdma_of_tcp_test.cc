@@ -1,40 +1,92 @@
 // A source of RDMA whose destination listens on tcp://. Needs no device.
 #include <gtest/gtest.h>
 
+#include "contract/bulk_lane_fixture.h"
+#include "contract/demand_lane_fixture.h"
 #include "transport/rdma/rdma_source_transport.h"
 #include "transport/tcp/tcp_world.h"
 
 namespace faultline::contract {
 namespace {
 
-class RdmaSourceOfTcpTest : public TransportContract {};
+class RdmaSourceOfTcpTest : public TransportContract {
+ protected:
+  TcpWorld& world() { return static_cast<TcpWorld&>(*world_); }
+
+  absl::Status Open(const LaneTerms& terms, bool fall_back) {
+    ExpectLanes();
+    std::mutex mutex;
+    std::optional<absl::Status> outcome;
+    world_->RunOn(Place::kSourceControl, [&] {
+      const RdmaOptions options{
+          .tcp = {.uri = {"127.0.0.1", world().port()},
+                  .on_notice = [this](const std::string& text) { notices_.push_back(text); }},
+          .tuning = {.fall_back = fall_back}};
+      source_ = std::make_unique<RdmaSourceTransport>(
+          options,
+          TcpLoops{&world().loop(Place::kSourceControl), &world().loop(Place::kSourceDemand),
+                   &world().loop(Place::kSourceBulk)});
+      source_->OpenLanes(terms, kTimeoutUs, [&](auto lanes) {
+        std::lock_guard lock(mutex);
+        outcome = lanes.status();
+        if (lanes.ok()) lanes_ = *lanes;
+      });
+    });
+    EXPECT_TRUE(world_->WaitUntil([&] {
+      std::lock_guard lock(mutex);
+      return outcome.has_value();
+    }));
+    EXPECT_TRUE(world_->WaitUntil([&] { return lanes_outcome().has_value(); }));
+    return *outcome;
+  }
+
+  void TearDown() override {
+    if (lanes_.exporter != nullptr) {
+      world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Stop(); });
+      world_->RunOn(Place::kSourceBulk, [&] { lanes_.push->Stop(); });
+    }
+    world_->RunOn(Place::kSourceControl, [&] { source_.reset(); });
+    TransportContract::TearDown();
+  }
+
+  std::vector<std::string> notices_;
+  std::unique_ptr<RdmaSourceTransport> source_;
+  SourceTransport::Lanes lanes_;
+};
 INSTANTIATE_TEST_SUITE_P(Tcp, RdmaSourceOfTcpTest,
                          ::testing::Values([] { return std::make_unique<TcpWorld>(); }));
 
 TEST_P(RdmaSourceOfTcpTest, ADestinationOnTcpIsNamedBeforeTheHandover) {
-  auto& world = static_cast<TcpWorld&>(*world_);
-  ExpectLanes();
-  std::mutex mutex;
-  std::optional<absl::Status> outcome;
-  std::unique_ptr<RdmaSourceTransport> source;
-  world.RunOn(Place::kSourceControl, [&] {
-    source = std::make_unique<RdmaSourceTransport>(
-        RdmaOptions{.tcp = {.uri = {"127.0.0.1", world.port()}}},
-        TcpLoops{&world.loop(Place::kSourceControl), &world.loop(Place::kSourceDemand),
-                 &world.loop(Place::kSourceBulk)});
-    source->OpenLanes(TermsWith(kToken), kTimeoutUs, [&](auto lanes) {
-      std::lock_guard lock(mutex);
-      outcome = lanes.status();
-    });
-  });
-  ASSERT_TRUE(world.WaitUntil([&] {
-    std::lock_guard lock(mutex);
-    return outcome.has_value();
-  }));
-  EXPECT_TRUE(absl::IsFailedPrecondition(*outcome)) << *outcome;
-  EXPECT_NE(MessageOf(*outcome).find("the destination listens on tcp://"), std::string::npos)
-      << *outcome;
-  world.RunOn(Place::kSourceControl, [&] { source.reset(); });
+  const absl::Status outcome = Open(TermsWith(kToken), /*fall_back=*/true);
+  EXPECT_TRUE(absl::IsFailedPrecondition(outcome)) << outcome;
+  EXPECT_NE(MessageOf(outcome).find("the destination listens on tcp://"), std::string::npos)
+      << outcome;
+  EXPECT_TRUE(notices_.empty());
+}
+
+TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverItsPagesComeAllTheSame) {
+  LaneTerms terms = TermsWith(kToken);
+  terms.handed_over = true;
+  ASSERT_TRUE(Open(terms, /*fall_back=*/true).ok());
+  ASSERT_EQ(notices_.size(), 1u);
+  EXPECT_NE(notices_[0].find("goes over TCP"), std::string::npos) << notices_[0];
+  ReaderNotes pages(&memory_, &map_);
+  ExporterNotes demands;
+  RunNotes runs(&memory_);
+  Pusher pusher({{0, 990, 20}, {0, 1500, 64}, {1, 0, 1}});
+  world_->RunOn(Place::kDemand, [&] { reader_->Start(&pages); });
+  world_->RunOn(Place::kBulk, [&] { receiver_->Start(&runs); });
+  world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Start(&memory_, &demands); });
+  world_->RunOn(Place::kSourceBulk, [&] { pusher.Start(lanes_.push, &memory_); });
+  world_->RunOn(Place::kDemand, [&] { reader_->Read(std::vector<PageId>{{0, 7}, {1, 2}}); });
+  EXPECT_TRUE(world_->WaitUntil([&] { return pages.page_count() == 2 && runs.finished(); }));
+  EXPECT_EQ(demands.demand_count(), 2u);
+}
+
+TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverWhoForbidsItGetsNoPagesOverTcp) {
+  LaneTerms terms = TermsWith(kToken);
+  terms.handed_over = true;
+  EXPECT_TRUE(absl::IsFailedPrecondition(Open(terms, /*fall_back=*/false)));
 }
 
 }  // namespace

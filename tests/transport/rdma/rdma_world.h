@@ -29,7 +29,7 @@ class RdmaWorld : public TransportWorld {
  public:
   explicit RdmaWorld(RdmaOptions options = {}) {
     for (auto& loop : loops_) loop->StartThread();
-    options.tcp.uri = {RdmaHost(), 0};
+    options.tcp.uri = {options.uri.has_value() ? "127.0.0.1" : RdmaHost(), 0};
     options.tcp.on_notice = [this](const std::string& text) {
       std::lock_guard lock(notices_mutex_);
       notices_.push_back(text);
@@ -42,7 +42,7 @@ class RdmaWorld : public TransportWorld {
             arrived_.emplace_back(hello, std::move(channel));
           });
       EXPECT_TRUE(status.ok()) << status;
-      options.tcp.uri = ParseTcpUri("tcp" + destination_->address().substr(4)).value();
+      options.tcp.uri = ParseTcpUri(destination_->TcpDestinationTransport::address()).value();
     });
     port_ = options.tcp.uri.port;
     RunOn(Place::kSourceControl, [&] {

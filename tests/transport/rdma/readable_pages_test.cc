@@ -31,6 +31,20 @@ TEST_F(ReadablePagesTest, WhatIsNotWhollyInOneStretchIsNotFound) {
   EXPECT_FALSE(pages_.Find({1, 0, 1}).has_value());
 }
 
+TEST_F(ReadablePagesTest, ARunBeginsAsFarAsItsFirstStretchOrHoleGoes) {
+  ASSERT_TRUE(pages_.Add({0, 100, 50}, {0x10000, 7}).ok());
+  ASSERT_TRUE(pages_.Add({0, 150, 50}, {0x90000, 8}).ok());
+  const auto beginning = [&](const PageRun& run) { return pages_.BeginningOf(run); };
+  EXPECT_EQ(beginning({0, 140, 30}).pages, 10u);
+  EXPECT_EQ(beginning({0, 140, 30}).place, (RemotePlace{0x10000 + 40 * 4096, 7}));
+  EXPECT_EQ(beginning({0, 150, 30}).pages, 30u);
+  EXPECT_EQ(beginning({0, 150, 30}).place, (RemotePlace{0x90000, 8}));
+  EXPECT_EQ(beginning({0, 90, 30}).pages, 10u);
+  EXPECT_FALSE(beginning({0, 90, 30}).place.has_value());
+  EXPECT_EQ(beginning({0, 200, 30}).pages, 30u);
+  EXPECT_FALSE(beginning({0, 200, 30}).place.has_value());
+}
+
 TEST_F(ReadablePagesTest, APeerThatNamesPagesTwiceIsRefused) {
   ASSERT_TRUE(pages_.Add({0, 100, 50}, {0x10000, 7}).ok());
   for (const PageRun& run : {PageRun{0, 100, 1}, {0, 149, 1}, {0, 90, 11}, {0, 0, 1000}}) {

@@ -1,0 +1,145 @@
+// Channels of RDMA events that break: a descriptor that stays readable must not keep a loop busy.
+// Runs where rdma_contract_test does.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstdio>
+
+#include "base/file_descriptor.h"
+#include "transport/rdma/pin_access.h"
+#include "transport/rdma/rdma_domain.h"
+#include "transport/rdma/rdma_events.h"
+#include "transport/rdma/rdma_read_queue.h"
+#include "transport/rdma/rdma_world.h"
+
+namespace faultline::contract {
+namespace {
+
+// Keeps the one task that it is given, for the test to run.
+class HeldPoller : public FdPoller {
+ public:
+  std::unique_ptr<FdWatch> WatchReadable(int, Task task) override {
+    task_ = std::move(task);
+    watched_ = true;
+    return std::make_unique<Watch>(this);
+  }
+  void Run() { task_(); }
+  bool watched() const { return watched_; }
+
+ private:
+  struct Watch : FdWatch {
+    explicit Watch(HeldPoller* of) : poller(of) {}
+    ~Watch() override { poller->watched_ = false; }
+    HeldPoller* const poller;
+  };
+  Task task_;
+  bool watched_ = false;
+};
+
+// As long as this lives nothing can be read from `fd`; the library uses it on afterwards.
+class BrokenDescriptor {
+ public:
+  explicit BrokenDescriptor(int fd) : fd_(fd), kept_(fcntl(fd, F_DUPFD_CLOEXEC, 0)) {
+    std::array<int, 2> ends{};
+    EXPECT_EQ(pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC), 0);
+    close(ends[0]);
+    EXPECT_GE(dup2(ends[1], fd), 0);
+    close(ends[1]);
+  }
+  ~BrokenDescriptor() { EXPECT_GE(dup2(kept_.get(), fd_), 0); }
+  BrokenDescriptor(const BrokenDescriptor&) = delete;
+  BrokenDescriptor& operator=(const BrokenDescriptor&) = delete;
+
+ private:
+  const int fd_;
+  const FileDescriptor kept_;
+};
+
+class RdmaChannelsTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    std::signal(SIGPIPE, SIG_IGN);  // from a descriptor that is broken
+    events_ = RdmaEvents::Make(&events_poller_, [this](const absl::Status& status) {
+                troubles_.push_back(status);
+              }).value();
+    id_ = events_->MakeId(nullptr).value();
+  }
+  void BindAndMakeDomain() {
+    SocketAddress address = ResolveTcp({RdmaHost(), 0}, /*numeric_only=*/true).value().front();
+    ASSERT_EQ(rdma_bind_addr(id_.get(), reinterpret_cast<sockaddr*>(&address.storage)), 0);
+    domain_ =
+        RdmaDomain::MakeBeside(*id_, events_.get(), &domain_poller_,
+                               [this](const absl::Status& status) { troubles_.push_back(status); })
+            .value();
+  }
+
+  std::vector<absl::Status> troubles_;
+  HeldPoller events_poller_;
+  HeldPoller domain_poller_;
+  std::unique_ptr<RdmaEvents> events_;
+  RdmaId id_;
+  std::shared_ptr<RdmaDomain> domain_;
+};
+
+TEST_F(RdmaChannelsTest, AConnectionManagerThatIsGoneIsSaidOnceAndNotWatched) {
+  events_poller_.Run();
+  EXPECT_TRUE(events_poller_.watched()) << "there was no event";
+  EXPECT_TRUE(troubles_.empty());
+  const BrokenDescriptor broken(id_->channel->fd);
+  events_poller_.Run();
+  EXPECT_FALSE(events_poller_.watched());
+  ASSERT_EQ(troubles_.size(), 1u);
+  EXPECT_NE(MessageOf(troubles_[0]).find("connection manager is gone"), std::string::npos)
+      << troubles_[0];
+}
+
+TEST_F(RdmaChannelsTest, ADeviceThatIsGoneIsSaidOnceAndNotWatched) {
+  BindAndMakeDomain();
+  domain_poller_.Run();
+  EXPECT_TRUE(domain_poller_.watched()) << "there was no event";
+  EXPECT_TRUE(troubles_.empty());
+  const BrokenDescriptor broken(domain_->context()->async_fd);
+  domain_poller_.Run();
+  EXPECT_FALSE(domain_poller_.watched());
+  ASSERT_EQ(troubles_.size(), 1u);
+  EXPECT_NE(MessageOf(troubles_[0]).find("is gone"), std::string::npos) << troubles_[0];
+}
+
+TEST_F(RdmaChannelsTest, CompletionsThatCannotBeHeardOfFailTheReadsOnce) {
+  struct Notes : RdmaReadQueue::Listener {
+    void OnReadDone(uint32_t) override {}
+    void OnReadsFailed(absl::Status status) override { failures.push_back(std::move(status)); }
+    std::vector<absl::Status> failures;
+  } notes;
+  BindAndMakeDomain();
+  auto connection = RdmaConnection::Make(std::move(id_), domain_, {.reads_max = 1}, {}).value();
+  const BrokenDescriptor broken(connection->channel()->fd);
+  Loop loop("test");
+  RdmaReadQueue reads(&loop, /*poll_ns_max=*/0, &notes);
+  reads.Attach(connection.get());
+  const auto stop = loop.RunAfter(100'000, [&] { loop.Stop(); });
+  loop.Run();
+  ASSERT_EQ(notes.failures.size(), 1u);
+  EXPECT_FALSE(reads.attached());
+}
+
+// On every kernel; since 6.2 it takes the right to write.
+TEST_F(RdmaChannelsTest, PinningMapsWhatIsPinnedAndNothingAround) {
+  BindAndMakeDomain();
+  const FileDescriptor page_tables(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  const absl::StatusOr<int> access = ChoosePinAccess(domain_->pd(), page_tables.get());
+  ASSERT_TRUE(access.ok()) << access.status();
+  utsname kernel{};
+  uname(&kernel);
+  int major = 0;
+  int minor = 0;
+  ASSERT_EQ(std::sscanf(kernel.release, "%d.%d", &major, &minor), 2);
+  const bool pins_by_reads = major > 6 || (major == 6 && minor >= 2);
+  EXPECT_EQ(*access, IBV_ACCESS_REMOTE_READ | (pins_by_reads ? IBV_ACCESS_LOCAL_WRITE : 0));
+}
+
+}  // namespace
+}  // namespace faultline::contract
