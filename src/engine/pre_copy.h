@@ -88,7 +88,7 @@ class PreCopy {
     kPushing,   // waiting for the lane to take a part of a round, then for the destination
     kScanning,  // waiting for the tracker
     kListing,   // waiting for the destination to have taken out what is old
-    kReady,     // the switch is due
+    kReady,     // the switch is under way: what the VM writes meanwhile is named as it is found
     kSettling,  // waiting for the last scan, then for the destination
     kSettled,
   };
@@ -104,8 +104,8 @@ class PreCopy {
   void RunOnBulk(std::function<Scan()> work, std::function<void(Scan)> then);
   // The same with the VM paused around it, if the tracker needs that.
   void RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)> then);
-  Scan ScanAll();         // bulk thread
-  Scan ReadAllocation();  // bulk thread
+  Scan ScanAll(AfterScan after);  // bulk thread
+  Scan ReadAllocation();          // bulk thread
   void BeginScan(std::function<void()> then);
   // Takes a scan's findings in; false: it failed, and `done_` was told.
   bool TakeIn(Scan scan);
@@ -126,8 +126,11 @@ class PreCopy {
   void Switch(SwitchReason reason);
   // Names what is old at the destination to it.
   void SendList();
-  void OnListTaken();
+  void OnListReceived();
   PageSet OldAtDestination() const;
+  void BeReady();
+  void Follow();
+  void FollowLater();
   void Finish(absl::Status status);
 
   const Parts parts_;
@@ -168,6 +171,11 @@ class PreCopy {
   int64_t scanned_ns_ = 0;
   int64_t settle_began_ns_ = 0;
   int lists_ = 0;
+  int64_t ready_ns_ = 0;
+  PageSet followed_;  // found since the switch is under way
+  absl::Status follow_status_;
+  std::unique_ptr<Timer> follow_timer_;
+  bool last_list_sent_ = false;
   LifetimeGuard guard_;
 };
 

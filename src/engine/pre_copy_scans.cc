@@ -1,6 +1,7 @@
 // What pre-copy asks the tracker, and what it makes of the answer.
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "engine/pre_copy.h"
 
@@ -56,16 +57,14 @@ void PreCopy::RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)>
       }));
 }
 
-PreCopy::Scan PreCopy::ScanAll() {
+PreCopy::Scan PreCopy::ScanAll(AfterScan after) {
+  std::vector<PageRun> all;
+  for (RegionIndex region = 0; region < layout_.size(); ++region) {
+    all.push_back({region, 0, layout_[region].page_count()});
+  }
   Scan scan;
   scan.written = PageSet(layout_);
-  for (RegionIndex region = 0; region < layout_.size() && scan.status.ok(); ++region) {
-    PageRangeSet written;
-    scan.status = tracker_->Scan({region, 0, layout_[region].page_count()}, &written);
-    written.ForEach([&](PageRange range) {
-      scan.written.Add({region, range.first, range.count()});
-    });
-  }
+  scan.status = tracker_->Scan(all, after, &scan.written);
   return scan;
 }
 
@@ -79,7 +78,7 @@ PreCopy::Scan PreCopy::ReadAllocation() {
 
 void PreCopy::BeginScan(std::function<void()> then) {
   step_ = Step::kScanning;
-  RunOnStillVm([this] { return ScanAll(); },
+  RunOnStillVm([this] { return ScanAll(AfterScan::kClean); },
                [this, then = std::move(then)](Scan scan) {
                  if (!TakeIn(std::move(scan))) return;
                  if (!options_.guest_may_discard) return then();

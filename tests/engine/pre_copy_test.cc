@@ -130,10 +130,10 @@ TEST_P(PreCopyModes, PagesThatTheGuestGaveUpAreZeroThere) {
   EXPECT_EQ(rig.destination_result->last.pages_absent, 21u);
 }
 
-TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastRoundIsNamedWhileTheVmStandsStill) {
+TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastLookIsNamedWhileTheVmStandsStill) {
   MigrationRig rig(Mode(GetParam()));
   rig.source_vmm.OnCall([&](const std::string& name) {
-    if (name != "Freeze") return;
+    if (name != "SaveDevices") return;
     rig.source_memory->Fill({0, 5}, std::byte{0x77});
     rig.writes.Write({0, 5});
     rig.source_memory->Fill({0, 3}, std::byte{0x78});  // was a hole: never sent
@@ -147,6 +147,53 @@ TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastRoundIsNamedWhileTheVmStandsStill)
   EXPECT_EQ(rig.source_result->pre_copy->pages_old_in_downtime, 1u);
   EXPECT_EQ(rig.destination_result->last.pages_pushed + rig.destination_result->last.pages_demand,
             2u);
+}
+
+// It takes the VMM a while to bring the VM to a stop, and the VM writes all the while.
+TEST_P(PreCopyModes, WhatIsWrittenWhileTheVmIsBroughtToAStopIsNamedMeanwhile) {
+  for (const bool direct_io : {false, true}) {
+    RigOptions options = Mode(GetParam());
+    options.direct_io = direct_io;
+    MigrationRig rig(options);
+    ManualExecutor cpu(&rig.clock, "guest");
+    std::vector<std::unique_ptr<Timer>> writes;
+    const std::vector<PageId> pages = AllPages(options.layout);
+    rig.source_vmm.Script("Freeze", {.delay_us = 40'000});
+    rig.source_vmm.OnCall([&](const std::string& name) {
+      for (int64_t ms = 0; name == "Freeze" && ms < 40; ++ms) {
+        writes.push_back(
+            rig.clock.Schedule(&cpu, rig.clock.now_ns() + ms * 1'000'000, [&rig, &pages, ms] {
+              const PageId page = pages[static_cast<size_t>(ms)];
+              rig.source_memory->Fill(page, static_cast<std::byte>(100 + ms));
+              rig.writes.Write(page);
+            }));
+      }
+    });
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectCompleted();
+    rig.ExpectMemoryEqual();
+    const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+    EXPECT_GT(pre_copy.pages_old, 20u);
+    if (direct_io) {
+      EXPECT_GT(pre_copy.pages_old_in_downtime, 20u);
+    } else {
+      EXPECT_LT(pre_copy.pages_old_in_downtime, 10u);
+    }
+  }
+}
+
+TEST_P(PreCopyModes, ALookThatFailsWhileTheVmIsBroughtToAStopLeavesItAtWork) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.source_vmm.Script("Freeze", {.delay_us = 20'000});
+  rig.source_vmm.OnCall([&](const std::string& name) {
+    if (name == "Freeze") rig.writes.FailWith(absl::InternalError("the scan broke"));
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("the scan broke"));
 }
 
 // The devices read what the VM wrote last: they are not loaded before what is old is out.
