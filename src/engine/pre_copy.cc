@@ -32,6 +32,11 @@ PreCopy::PreCopy(Parts parts, Options options, std::unique_ptr<DirtyTracker> tra
       round_sent_(layout_),
       followed_(layout_) {
   result_.tracker = std::string(tracker_->mechanism());
+  if (!options_.budgets.throttle || options_.mode != MigrationMode::kPreCopy) return;
+  throttle_ = std::make_unique<VcpuThrottle>(
+      parts_.vmm, parts_.control, [this](const absl::Status& status) {
+        Finish(Annotate(status, "slow the VM for the rounds to get ahead of it"));
+      });
 }
 
 void PreCopy::Start(PushLane* lane, Done done) {
@@ -58,6 +63,8 @@ void PreCopy::SwitchNow() { asked_to_switch_ = true; }
 
 void PreCopy::Stop() {
   if (std::exchange(stopped_, true)) return;
+  NoteThrottle();
+  throttle_.reset();  // who rolls back lets the VM go on
   parts_.bulk->Post([this] { StopTracking(); });
 }
 
@@ -183,7 +190,9 @@ RoundFacts PreCopy::Facts(bool ended) const {
           .sent_us = ended ? static_cast<int64_t>(round_report_.elapsed_us)
                            : (now_ns - round_began_ns_) / 1000,
           .again_bytes = again.byte_count(),
-          .left_bytes = WorthSending().byte_count()};
+          .left_bytes = WorthSending().byte_count(),
+          .missing_bytes = pending_.byte_count(),
+          .can_slow = throttle_ != nullptr && !throttle_->at_most()};
 }
 
 void PreCopy::Decide(bool ended) {
@@ -191,6 +200,7 @@ void PreCopy::Decide(bool ended) {
       asked_to_switch_ ? SwitchReason::kAsked : policy_.Decide(Facts(ended));
   if (ended) {
     if (reason.has_value()) return Switch(*reason);
+    if (policy_.wants_slower()) Tighten();
     return BeginRound(WorthSending());
   }
   reason_ = reason;

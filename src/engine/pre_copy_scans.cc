@@ -1,4 +1,6 @@
 // What pre-copy asks the tracker, and what it makes of the answer.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
 #include <vector>
@@ -36,6 +38,10 @@ void PreCopy::RunOnBulk(std::function<Scan()> work, std::function<void(Scan)> th
 // The VM goes on whatever was found: its state is nothing that can be wrong.
 void PreCopy::RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)> then) {
   if (!tracker_->needs_paused_vm()) return RunOnBulk(std::move(work), std::move(then));
+  Unthrottled([this, work = std::move(work), then = std::move(then)] { RunInPause(work, then); });
+}
+
+void PreCopy::RunInPause(const std::function<Scan()>& work, const std::function<void(Scan)>& then) {
   const int64_t began_ns = parts_.control->NowNanos();
   auto go_on = [this, began_ns, then](Scan found) {
     parts_.vmm->SetPaused(false, guard_.Wrap([this, began_ns, then, found](absl::Status status) {
@@ -44,17 +50,45 @@ void PreCopy::RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)>
             &result_.pause_us, &result_.pause_us_max);
       Scan judged = found;
       if (judged.status.ok()) judged.status = Annotate(status, "let the VM go on after a scan");
+      if (judged.status.ok() && throttle_ != nullptr) throttle_->GoOn();
       then(std::move(judged));
     }));
   };
-  parts_.vmm->SetPaused(
-      true, guard_.Wrap([this, work = std::move(work), then, go_on](absl::Status status) {
-        if (stopped_) return;
-        if (!status.ok()) {
-          return then(Scan{.status = Annotate(status, "pause the VM for a scan")});
-        }
-        RunOnBulk(work, go_on);
-      }));
+  parts_.vmm->SetPaused(true, guard_.Wrap([this, work, then, go_on](absl::Status status) {
+    if (stopped_) return;
+    if (!status.ok()) {
+      return then(Scan{.status = Annotate(status, "pause the VM for a scan")});
+    }
+    RunOnBulk(work, go_on);
+  }));
+}
+
+void PreCopy::Unthrottled(std::function<void()> then) {
+  if (throttle_ == nullptr) return then();
+  throttle_->Stop(guard_.Wrap([this, then = std::move(then)](const absl::Status& status) {
+    if (stopped_) return;
+    NoteThrottle();
+    if (!status.ok()) return Finish(Annotate(status, "let the VM run unslowed"));
+    then();
+  }));
+}
+
+void PreCopy::Tighten() {
+  throttle_->Tighten();
+  NoteThrottle();
+  parts_.notice(fmt::format(
+      "what is left does not shrink: from here on the VM stands still for {}% of the time",
+      ThrottlePercent()));
+}
+
+void PreCopy::NoteThrottle() {
+  if (throttle_ == nullptr) return;
+  result_.throttle_percent = ThrottlePercent();
+  result_.throttled_us = static_cast<uint64_t>(throttle_->paused_us());
+}
+
+uint64_t PreCopy::ThrottlePercent() const {
+  return static_cast<uint64_t>(throttle_->share() * 100 + 0.5);
 }
 
 PreCopy::Scan PreCopy::ScanAll(AfterScan after) {

@@ -79,10 +79,12 @@ void PreCopy::OnListReceived() {
 }
 
 void PreCopy::BeReady() {
-  step_ = Step::kReady;
-  ready_ns_ = parts_.control->NowNanos();
-  Finish(absl::OkStatus());
-  if (!tracker_->needs_paused_vm()) Follow();
+  Unthrottled([this] {
+    step_ = Step::kReady;
+    ready_ns_ = parts_.control->NowNanos();
+    Finish(absl::OkStatus());
+    if (!tracker_->needs_paused_vm()) Follow();
+  });
 }
 
 // Whoever asked for the switch brings the VM to a stop now. That takes milliseconds in which it

@@ -8,6 +8,8 @@ namespace {
 constexpr int64_t kWorthARoundUs = 10'000;
 // Before so much was sent, what is written again says little.
 constexpr uint64_t kJudgedFromBytes = 16 << 20;
+// Another round that could only bring so small a part of what is missing does not pay either.
+constexpr uint64_t kWorthOfMissing = 8;
 constexpr int kRoundsWithoutProgressMax = 3;
 
 // Bytes that go out in `time_us` at the rate of this round.
@@ -61,7 +63,8 @@ std::optional<SwitchReason> RoundPolicy::Decide(const RoundFacts& facts) {
   return std::nullopt;
 }
 
-// A round pays if most of what it sends stays as it is. The next one is as much shorter than this
+// While a round is sent the VM is hardly slowed, and while memory follows it mostly waits: a round
+// pays even if most of what it sends is written again. The next one is as much shorter than this
 // one as there is less to send, and as much less is written in it.
 std::optional<SwitchReason> RoundPolicy::DecideHybrid(const RoundFacts& facts) const {
   if (!facts.ended) {
@@ -70,7 +73,9 @@ std::optional<SwitchReason> RoundPolicy::DecideHybrid(const RoundFacts& facts) c
     return std::nullopt;
   }
   if (facts.left_bytes <= BytesWithin(facts, kWorthARoundUs)) return SwitchReason::kConverged;
-  if (facts.left_bytes > facts.sent_bytes / 2) return SwitchReason::kNoGain;
+  if (facts.again_bytes > facts.sent_bytes - facts.sent_bytes / 3) return SwitchReason::kNoGain;
+  // What the VM writes all the time is not sent again, and is most of what is left.
+  if (facts.left_bytes <= facts.missing_bytes / kWorthOfMissing) return SwitchReason::kNoGain;
   return std::nullopt;
 }
 
@@ -81,7 +86,8 @@ std::optional<SwitchReason> RoundPolicy::DecidePreCopy(const RoundFacts& facts) 
   }
   // A round that leaves nearly as much as the best one before has brought nothing.
   const bool progress = facts.left_bytes < least_left_bytes_ - least_left_bytes_ / 10;
-  rounds_without_progress_ = progress ? 0 : rounds_without_progress_ + 1;
+  wants_slower_ = !progress && facts.can_slow;
+  rounds_without_progress_ = progress || wants_slower_ ? 0 : rounds_without_progress_ + 1;
   if (progress) least_left_bytes_ = facts.left_bytes;
   if (rounds_without_progress_ >= kRoundsWithoutProgressMax) return SwitchReason::kNotConverging;
   return std::nullopt;

@@ -35,6 +35,11 @@ void VcpuThrottle::Stop(VmmDone done) {
   }
 }
 
+void VcpuThrottle::GoOn() {
+  FAULTLINE_CHECK(stopping_ == nullptr && state_ == State::kIdle);
+  if (failed_ != nullptr && share_ > 0) Pause();
+}
+
 void VcpuThrottle::Pause() {
   state_ = State::kPausing;
   paused_at_ns_ = executor_->NowNanos();

@@ -38,11 +38,14 @@ class VcpuThrottle {
   // Slows the VM by a step more, or begins to.
   void Tighten();
   // From `done` on the VM runs unslowed and the VMM is the owner's. Not while another Stop is
-  // under way. Tighten may be called after `done`: it goes on from the share of before.
+  // under way. After `done`, GoOn slows the VM as before, and Tighten by a step more.
   void Stop(VmmDone done);
+  // After Stop; nothing where the VM was never slowed.
+  void GoOn();
 
   // Of the time, 0 to kShareMax; what was set last.
   double share() const { return share_; }
+  bool at_most() const { return share_ >= kShareMax; }
   // How long the VM was stopped so far.
   int64_t paused_us() const { return paused_ns_ / 1000; }
 

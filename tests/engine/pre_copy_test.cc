@@ -418,6 +418,80 @@ TEST(PreCopy, PurePreCopyFallsOverToPostCopyAndSaysSo) {
   EXPECT_GT(rig.source_result->pre_copy->rounds.size(), 2u);
 }
 
+// 6,600 pages a second are written, 4,900 sent.
+RigOptions WithThrottle() {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.layout = {{"ram", 1500 * 4096, 4096}};
+  options.budgets = {.downtime_max_us = 10'000, .throttle = true};
+  return options;
+}
+
+TEST(PreCopy, ThrottledItConvergesWhereItWouldNot) {
+  for (const bool direct_io : {false, true}) {
+    for (const bool throttle : {false, true}) {
+      RigOptions options = WithThrottle();
+      options.direct_io = direct_io;
+      options.budgets.throttle = throttle;
+      MigrationRig rig(options);
+      rig.network.set_bandwidth_bytes_per_second(20'000'000);
+      Writer writer(&rig, 150, AllPages(options.layout));
+      rig.Start();
+      ASSERT_TRUE(rig.RunToEnd());
+      rig.ExpectCompleted();
+      rig.ExpectMemoryEqual();
+      const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+      EXPECT_EQ(pre_copy.switch_reason,
+                throttle ? SwitchReason::kConverged : SwitchReason::kNotConverging);
+      EXPECT_EQ(pre_copy.throttle_percent > 0, throttle);
+      EXPECT_EQ(pre_copy.throttled_us > 0, throttle);
+      EXPECT_EQ(rig.source_vmm.CountOf("Pause"), rig.source_vmm.CountOf("Continue"));
+      EXPECT_NE(rig.vm.stopped_at_ns, 0) << "it ran, unslowed, until it was frozen";
+      if (throttle) {
+        EXPECT_THAT(rig.source_observer.notices(), Contains(HasSubstr("stands still for 20%")));
+      }
+    }
+  }
+}
+
+TEST(PreCopy, AThrottledVmIsAtFullSpeedWhateverEndsTheMigration) {
+  for (int64_t at_us = 400'000; at_us < 2'000'000; at_us += 49'700) {
+    RigOptions options = WithThrottle();
+    options.budgets.downtime_max_us = 1;  // never reached
+    options.direct_io = at_us % 3 == 0;
+    MigrationRig rig(options);
+    rig.network.set_bandwidth_bytes_per_second(20'000'000);
+    Writer writer(&rig, 50, AllPages(options.layout));
+    rig.Start();
+    rig.clock.AdvanceBy(at_us);
+    ASSERT_FALSE(rig.source_result.has_value());
+    if (at_us % 2 == 0) {
+      rig.source_threads.control.Post([&] { rig.source->Cancel("Ctrl-C"); });
+    } else {
+      rig.network.Cut();
+    }
+    ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+    ExpectUntracked(rig);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+    EXPECT_GT(rig.source_result->pre_copy->throttle_percent + (at_us < 1'000'000 ? 1 : 0), 0u);
+    const size_t pauses = rig.source_vmm.CountOf("Pause");
+    rig.clock.AdvanceBy(1'000'000);
+    EXPECT_EQ(rig.source_vmm.CountOf("Pause"), pauses);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+  }
+}
+
+TEST(PreCopy, AThrottleThatFailsEndsTheMigration) {
+  MigrationRig rig(WithThrottle());
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  rig.source_vmm.Script("Pause", {.status = absl::UnavailableError("the monitor is gone")});
+  Writer writer(&rig, 50, AllPages(rig.options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("the monitor is gone"));
+}
+
 TEST(PreCopy, RoundsAreLimited) {
   RigOptions options = Mode(MigrationMode::kPreCopy);
   options.budgets = {.rounds_max = 2, .downtime_max_us = 100};
