@@ -210,7 +210,7 @@ void PreCopy::Decide(bool ended) {
 // Pages that are written all the time are old again before they are needed.
 PageSet PreCopy::WorthSending() const {
   PageSet pages = pending_;
-  if (options_.mode == MigrationMode::kHybrid) pages.Subtract(history_.WrittenAgain());
+  if (options_.mode == MigrationMode::kHybrid) pages.Subtract(history_.Hot());
   if (allocated_.has_value()) pages.Intersect(PageSet(layout_, *allocated_));
   return pages;
 }

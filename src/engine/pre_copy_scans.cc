@@ -144,7 +144,7 @@ bool PreCopy::TakeIn(Scan scan) {
   scan.written.Subtract(to_send_);
   pending_.Unite(scan.written);
   if (options_.mode != MigrationMode::kHybrid || to_send_.empty()) return true;
-  PageSet hot = history_.WrittenAgain();
+  PageSet hot = history_.Hot();
   hot.Intersect(to_send_);
   to_send_.Subtract(hot);
   pending_.Unite(hot);

@@ -63,11 +63,13 @@ class RoundPolicy {
   bool wants_slower() const { return wants_slower_; }
 
  private:
-  std::optional<SwitchReason> DecideHybrid(const RoundFacts& facts) const;
+  std::optional<SwitchReason> DecideHybrid(const RoundFacts& facts);
   std::optional<SwitchReason> DecidePreCopy(const RoundFacts& facts);
 
   const MigrationMode mode_;
   const PreCopyBudgets budgets_;
+  uint64_t first_round_bytes_ = 0;
+  uint64_t later_rounds_bytes_ = 0;
   uint64_t least_left_bytes_ = UINT64_MAX;  // after any round
   int rounds_without_progress_ = 0;
   bool wants_slower_ = false;
