@@ -45,7 +45,7 @@ class VcpuThrottle {
 
   // Of the time, 0 to kShareMax; what was set last.
   double share() const { return share_; }
-  bool at_most() const { return share_ >= kShareMax; }
+  bool at_most() const { return share_ > kShareMax - kShareStep / 2; }
   // How long the VM was stopped so far.
   int64_t paused_us() const { return paused_ns_ / 1000; }
 

@@ -66,6 +66,7 @@ TEST_F(VcpuThrottleTest, StepByStepTheVmStandsStillForMoreOfTheTime) {
     On([&] { throttle_->Tighten(); });
     clock_.AdvanceBy(500'000);
     EXPECT_NEAR(throttle_->share(), share, 1e-9);
+    EXPECT_EQ(throttle_->at_most(), share > 0.85);
     EXPECT_NEAR(ShareStopped(10'000'000), share, 0.02);
   }
   EXPECT_TRUE(Stop().ok());
