@@ -65,6 +65,7 @@ void PreCopy::Stop() {
   if (std::exchange(stopped_, true)) return;
   NoteThrottle();
   throttle_.reset();  // who rolls back lets the VM go on
+  follow_timer_.reset();
   parts_.bulk->Post([this] { StopTracking(); });
 }
 
