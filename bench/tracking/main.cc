@@ -50,8 +50,9 @@ std::unique_ptr<DirtyTracker> Open(const Memory& memory) {
 }
 
 uint64_t Scan(DirtyTracker* tracker, const Memory& memory) {
-  PageRangeSet written;
-  FAULTLINE_CHECK(tracker->Scan({0, 0, memory.pages()}, &written).ok());
+  PageSet written(memory.Describe().layout());
+  const PageRun all{0, 0, memory.pages()};
+  FAULTLINE_CHECK(tracker->Scan({&all, 1}, AfterScan::kClean, &written).ok());
   return written.page_count();
 }
 

@@ -41,6 +41,7 @@ absl::StatusOr<PreCopyBudgets> ParseBudgets(const MigrateCommand& command) {
     if (!downtime_us.ok()) return Annotate(downtime_us.status(), "--downtime-limit");
     budgets.downtime_max_us = *downtime_us;
   }
+  budgets.throttle = command.throttle;
   return budgets;
 }
 
@@ -82,6 +83,12 @@ absl::StatusOr<MigrateOptions> ToOptions(const MigrateCommand& command, const Se
   MigrateOptions options;
   ASSIGN_OR_RETURN(options.mode, ParseMode(record.mode));
   ASSIGN_OR_RETURN(options.budgets, ParseBudgets(command));
+  if (options.budgets.throttle && options.mode != MigrationMode::kPreCopy) {
+    return absl::InvalidArgumentError(fmt::format(
+        "--throttle slows the VM until it can be moved by pre-copy alone: it goes with --mode "
+        "precopy, not with {}",
+        record.mode));
+  }
   options.hook_path = record.hook_path;
   if (options.mode != MigrationMode::kPostCopy && options.hook_path.empty()) {
     return absl::InvalidArgumentError(fmt::format(

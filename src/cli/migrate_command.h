@@ -21,6 +21,7 @@ struct MigrateCommand {
   std::optional<uint32_t> precopy_rounds;
   std::string precopy_time;  // empty: the default, and so on
   std::string downtime_limit;
+  bool throttle = false;
   std::string bandwidth;
   std::string compress;    // empty: auto
   std::string push_order;  // empty: the default

@@ -35,6 +35,9 @@ void AddModes(CLI::App* command, MigrateCommand* options) {
       ->add_option("--downtime-limit", options->downtime_limit,
                    "precopy: switch when what is left can be sent within this (default 300ms)")
       ->type_name("TIME");
+  command->add_flag("--throttle", options->throttle,
+                    "precopy: where what is left does not shrink, let the VM stand still for 20% "
+                    "of the time, then 30% and so on, up to 90%, until it does");
 }
 
 }  // namespace

@@ -52,6 +52,8 @@ OutputJson PreCopyJson(const PreCopyResult& result) {
   object["pauses"] = result.pauses;
   object["pause_us"] = result.pause_us;
   object["pause_us_max"] = result.pause_us_max;
+  object["throttle_percent"] = result.throttle_percent;
+  object["throttled_us"] = result.throttled_us;
   object["pages_old"] = result.pages_old;
   object["pages_old_in_downtime"] = result.pages_old_in_downtime;
   object["settle_us"] = result.settle_us;
@@ -83,6 +85,7 @@ OutputJson ProgressJson(const ProgressSnapshot& snapshot) {
   OutputJson object = {{"event", "progress"}, {"phase", PhaseName(snapshot.phase)}};
   AddCounters(snapshot, &object);
   if (snapshot.rounds != 0) object["rounds"] = snapshot.rounds;
+  if (snapshot.throttle_percent != 0) object["throttle_percent"] = snapshot.throttle_percent;
   object["elapsed_us"] = snapshot.elapsed_us;
   object["post_copy_us"] = snapshot.post_copy_us;
   return object;

@@ -136,6 +136,10 @@ std::string Summary(const Outcome& outcome) {
       text += fmt::format("; stood still {} times for it, {} at most", ahead->pauses,
                           FormatDuration(ahead->pause_us_max));
     }
+    if (ahead->throttle_percent > 0) {
+      text += fmt::format("; slowed by up to {}%, {} in all", ahead->throttle_percent,
+                          FormatDuration(ahead->throttled_us));
+    }
   }
   if (last.bytes_packed_in > 0) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),

@@ -6,9 +6,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/text.h"
-#include "engine/dirty_list.h"
-#include "protocol/codec.h"
 
 namespace faultline {
 namespace {
@@ -19,10 +16,6 @@ constexpr double kPartSeconds = 0.2;
 constexpr uint64_t kFirstPartBytes = 4 << 20;
 constexpr uint64_t kPartBytesMin = 1 << 20;
 constexpr uint64_t kPartBytesMax = 256 << 20;
-// What the VM wrote while the list before was carried out is named before the VM stops, too, if it
-// would take some of the downtime.
-constexpr int kListsMax = 3;
-constexpr uint64_t kPagesInDowntime = 256;
 
 }  // namespace
 
@@ -36,8 +29,14 @@ PreCopy::PreCopy(Parts parts, Options options, std::unique_ptr<DirtyTracker> tra
       held_(layout_),
       to_send_(layout_),
       pending_(layout_),
-      round_sent_(layout_) {
+      round_sent_(layout_),
+      followed_(layout_) {
   result_.tracker = std::string(tracker_->mechanism());
+  if (!options_.budgets.throttle || options_.mode != MigrationMode::kPreCopy) return;
+  throttle_ = std::make_unique<VcpuThrottle>(
+      parts_.vmm, parts_.control, [this](const absl::Status& status) {
+        Finish(Annotate(status, "slow the VM for the rounds to get ahead of it"));
+      });
 }
 
 void PreCopy::Start(PushLane* lane, Done done) {
@@ -64,6 +63,9 @@ void PreCopy::SwitchNow() { asked_to_switch_ = true; }
 
 void PreCopy::Stop() {
   if (std::exchange(stopped_, true)) return;
+  NoteThrottle();
+  throttle_.reset();  // who rolls back lets the VM go on
+  follow_timer_.reset();
   parts_.bulk->Post([this] { StopTracking(); });
 }
 
@@ -147,19 +149,15 @@ void PreCopy::OnPartPushed() {
 }
 
 absl::Status PreCopy::OnRoundReceived(const RoundReceived& received) {
-  const Step step = step_;
-  const bool listed = step == Step::kListing || step == Step::kSettling;
-  const bool pushed = step == Step::kPushing && part_ends_round_;
-  if ((!listed && !pushed) || received.round != round_ || received_round_ == round_) {
+  const bool lists = step_ == Step::kListing || step_ == Step::kReady || step_ == Step::kSettling;
+  const bool pushed = step_ == Step::kPushing && part_ends_round_;
+  if ((!lists && !pushed) || received.round != received_round_ + 1 || received.round > round_) {
     return absl::InvalidArgumentError(
         fmt::format("RoundReceived.round is {}, which is no round under way", received.round));
   }
-  received_round_ = round_;
-  if (step == Step::kListing) {
-    OnListTaken();
-  } else if (step == Step::kSettling) {
-    step_ = Step::kSettled;
-    result_.settle_us = static_cast<uint64_t>(parts_.control->NowNanos() - settle_began_ns_) / 1000;
+  received_round_ = received.round;
+  if (lists) {
+    OnListReceived();
   } else if (part_pushed_) {  // else its answer was faster than the lane's own word
     OnRoundEnded();
   }
@@ -193,7 +191,9 @@ RoundFacts PreCopy::Facts(bool ended) const {
           .sent_us = ended ? static_cast<int64_t>(round_report_.elapsed_us)
                            : (now_ns - round_began_ns_) / 1000,
           .again_bytes = again.byte_count(),
-          .left_bytes = WorthSending().byte_count()};
+          .left_bytes = WorthSending().byte_count(),
+          .missing_bytes = pending_.byte_count(),
+          .can_slow = throttle_ != nullptr && !throttle_->at_most()};
 }
 
 void PreCopy::Decide(bool ended) {
@@ -201,6 +201,7 @@ void PreCopy::Decide(bool ended) {
       asked_to_switch_ ? SwitchReason::kAsked : policy_.Decide(Facts(ended));
   if (ended) {
     if (reason.has_value()) return Switch(*reason);
+    if (policy_.wants_slower()) Tighten();
     return BeginRound(WorthSending());
   }
   reason_ = reason;
@@ -210,80 +211,9 @@ void PreCopy::Decide(bool ended) {
 // Pages that are written all the time are old again before they are needed.
 PageSet PreCopy::WorthSending() const {
   PageSet pages = pending_;
-  if (options_.mode == MigrationMode::kHybrid) pages.Subtract(history_.WrittenAgain());
+  if (options_.mode == MigrationMode::kHybrid) pages.Subtract(history_.Hot());
   if (allocated_.has_value()) pages.Intersect(PageSet(layout_, *allocated_));
   return pages;
-}
-
-// --- The switch ---
-
-void PreCopy::Switch(SwitchReason reason) {
-  result_.switch_reason = reason;
-  pending_.Unite(to_send_);
-  to_send_.Clear();
-  const bool falls_over = options_.mode == MigrationMode::kPreCopy &&
-                          reason != SwitchReason::kConverged && reason != SwitchReason::kAsked;
-  if (falls_over) {
-    parts_.notice(fmt::format(
-        "pre-copy ends without having converged ({}): the VM writes {} a second, and {} are left "
-        "after {} rounds; they follow by post-copy",
-        SwitchReasonName(reason), FormatBytes(result_.dirty_bytes_per_second),
-        FormatBytes(pending_.byte_count()), result_.rounds.size()));
-  }
-  result_.elapsed_us = static_cast<uint64_t>(parts_.control->NowNanos() - began_ns_) / 1000;
-  if (OldAtDestination().empty()) return Finish(absl::OkStatus());
-  SendList();
-}
-
-PageSet PreCopy::OldAtDestination() const {
-  PageSet pages = pending_;
-  pages.Unite(to_send_);
-  pages.Intersect(held_);
-  return pages;
-}
-
-void PreCopy::SendList() {
-  const bool in_downtime = step_ == Step::kSettling;
-  const PageSet old = OldAtDestination();
-  held_.Subtract(old);
-  const uint64_t pages = old.page_count();
-  result_.pages_old += pages;
-  if (in_downtime) result_.pages_old_in_downtime = pages;
-  ++round_;
-  ++lists_;
-  if (!in_downtime) step_ = Step::kListing;
-  TellDirtyPages(old, round_, options_.integrity, kRangesPerMessageMax, parts_.send);
-}
-
-void PreCopy::OnListTaken() {
-  if (stopped_) return;
-  if (tracker_->needs_paused_vm() || lists_ == kListsMax) return Finish(absl::OkStatus());
-  BeginScan([this] {
-    if (OldAtDestination().page_count() > kPagesInDowntime) return SendList();
-    Finish(absl::OkStatus());
-  });
-}
-
-void PreCopy::Settle(Done done) {
-  FAULTLINE_CHECK(!stopped_ && done_ == nullptr);
-  step_ = Step::kSettling;
-  settle_began_ns_ = parts_.control->NowNanos();
-  done_ = std::move(done);
-  auto look = [this] {
-    Scan scan = ScanAll();
-    if (!scan.status.ok() || !options_.guest_may_discard) return scan;
-    Scan found = ReadAllocation();
-    scan.status = found.status;
-    scan.allocated = std::move(found.allocated);
-    return scan;
-  };
-  RunOnBulk(look, [this](Scan scan) {
-    const std::optional<AllocationMap> allocated = std::move(scan.allocated);
-    if (!TakeIn(std::move(scan))) return;
-    if (allocated.has_value()) TakeInAllocation(*allocated);
-    SendList();
-    Finish(absl::OkStatus());
-  });
 }
 
 }  // namespace faultline

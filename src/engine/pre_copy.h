@@ -22,6 +22,7 @@
 #include "engine/pusher.h"
 #include "engine/round_policy.h"
 #include "engine/session_report.h"
+#include "engine/vcpu_throttle.h"
 #include "pages/page_set.h"
 #include "pages/write_history.h"
 #include "protocol/messages.h"
@@ -55,7 +56,8 @@ class PreCopy {
   PreCopy(Parts parts, Options options, std::unique_ptr<DirtyTracker> tracker);
 
   // Tracks and sends until the switch is due: `done` then, or with what failed. The VM runs but for
-  // the pauses that the tracker needs.
+  // the pauses that the tracker needs, and those of the throttle, if it may be slowed; unslowed
+  // from `done` on.
   void Start(PushLane* lane, Done done);
   // The destination has it; InvalidArgument: it was sent nothing of the kind.
   absl::Status OnRoundReceived(const RoundReceived& received);
@@ -80,6 +82,7 @@ class PreCopy {
   const WriteHistory& history() const { return history_; }
   const PreCopyResult& result() const { return result_; }
   uint64_t rounds_begun() const { return rounds_begun_; }
+  uint64_t throttle_percent() const { return throttle_ != nullptr ? ThrottlePercent() : 0; }
 
  private:
   enum class Step : uint8_t {
@@ -88,7 +91,7 @@ class PreCopy {
     kPushing,   // waiting for the lane to take a part of a round, then for the destination
     kScanning,  // waiting for the tracker
     kListing,   // waiting for the destination to have taken out what is old
-    kReady,     // the switch is due
+    kReady,     // the switch is under way: what the VM writes meanwhile is named as it is found
     kSettling,  // waiting for the last scan, then for the destination
     kSettled,
   };
@@ -104,9 +107,15 @@ class PreCopy {
   void RunOnBulk(std::function<Scan()> work, std::function<void(Scan)> then);
   // The same with the VM paused around it, if the tracker needs that.
   void RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)> then);
-  Scan ScanAll();         // bulk thread
-  Scan ReadAllocation();  // bulk thread
+  void RunInPause(const std::function<Scan()>& work, const std::function<void(Scan)>& then);
+  Scan ScanAll(AfterScan after);  // bulk thread
+  Scan ReadAllocation();          // bulk thread
   void BeginScan(std::function<void()> then);
+  // `then` once the VM runs unslowed, if it was slowed: only one may pause it.
+  void Unthrottled(std::function<void()> then);
+  void Tighten();
+  void NoteThrottle();
+  uint64_t ThrottlePercent() const;
   // Takes a scan's findings in; false: it failed, and `done_` was told.
   bool TakeIn(Scan scan);
   void TakeInAllocation(const AllocationMap& allocated);
@@ -126,8 +135,11 @@ class PreCopy {
   void Switch(SwitchReason reason);
   // Names what is old at the destination to it.
   void SendList();
-  void OnListTaken();
+  void OnListReceived();
   PageSet OldAtDestination() const;
+  void BeReady();
+  void Follow();
+  void FollowLater();
   void Finish(absl::Status status);
 
   const Parts parts_;
@@ -135,6 +147,7 @@ class PreCopy {
   const MemoryLayout layout_;
   const std::unique_ptr<DirtyTracker> tracker_;  // bulk thread, but for what is constant
   RoundPolicy policy_;
+  std::unique_ptr<VcpuThrottle> throttle_;  // null where the VM may not be slowed
   WriteHistory history_;
   PreCopyResult result_;
   Step step_ = Step::kIdle;
@@ -168,6 +181,11 @@ class PreCopy {
   int64_t scanned_ns_ = 0;
   int64_t settle_began_ns_ = 0;
   int lists_ = 0;
+  int64_t ready_ns_ = 0;
+  PageSet followed_;  // found since the switch is under way
+  absl::Status follow_status_;
+  std::unique_ptr<Timer> follow_timer_;
+  bool last_list_sent_ = false;
   LifetimeGuard guard_;
 };
 

@@ -1,6 +1,9 @@
 // What pre-copy asks the tracker, and what it makes of the answer.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "engine/pre_copy.h"
 
@@ -35,6 +38,10 @@ void PreCopy::RunOnBulk(std::function<Scan()> work, std::function<void(Scan)> th
 // The VM goes on whatever was found: its state is nothing that can be wrong.
 void PreCopy::RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)> then) {
   if (!tracker_->needs_paused_vm()) return RunOnBulk(std::move(work), std::move(then));
+  Unthrottled([this, work = std::move(work), then = std::move(then)] { RunInPause(work, then); });
+}
+
+void PreCopy::RunInPause(const std::function<Scan()>& work, const std::function<void(Scan)>& then) {
   const int64_t began_ns = parts_.control->NowNanos();
   auto go_on = [this, began_ns, then](Scan found) {
     parts_.vmm->SetPaused(false, guard_.Wrap([this, began_ns, then, found](absl::Status status) {
@@ -43,29 +50,55 @@ void PreCopy::RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)>
             &result_.pause_us, &result_.pause_us_max);
       Scan judged = found;
       if (judged.status.ok()) judged.status = Annotate(status, "let the VM go on after a scan");
+      if (judged.status.ok() && throttle_ != nullptr) throttle_->GoOn();
       then(std::move(judged));
     }));
   };
-  parts_.vmm->SetPaused(
-      true, guard_.Wrap([this, work = std::move(work), then, go_on](absl::Status status) {
-        if (stopped_) return;
-        if (!status.ok()) {
-          return then(Scan{.status = Annotate(status, "pause the VM for a scan")});
-        }
-        RunOnBulk(work, go_on);
-      }));
+  parts_.vmm->SetPaused(true, guard_.Wrap([this, work, then, go_on](absl::Status status) {
+    if (stopped_) return;
+    if (!status.ok()) {
+      return then(Scan{.status = Annotate(status, "pause the VM for a scan")});
+    }
+    RunOnBulk(work, go_on);
+  }));
 }
 
-PreCopy::Scan PreCopy::ScanAll() {
+void PreCopy::Unthrottled(std::function<void()> then) {
+  if (throttle_ == nullptr) return then();
+  throttle_->Stop(guard_.Wrap([this, then = std::move(then)](const absl::Status& status) {
+    if (stopped_) return;
+    NoteThrottle();
+    if (!status.ok()) return Finish(Annotate(status, "let the VM run unslowed"));
+    then();
+  }));
+}
+
+void PreCopy::Tighten() {
+  throttle_->Tighten();
+  NoteThrottle();
+  parts_.notice(fmt::format(
+      "what is left does not shrink: from here on the VM stands still for {}% of the time",
+      ThrottlePercent()));
+}
+
+void PreCopy::NoteThrottle() {
+  if (throttle_ == nullptr) return;
+  result_.throttle_percent = ThrottlePercent();
+  result_.throttled_us = static_cast<uint64_t>(throttle_->paused_us());
+}
+
+uint64_t PreCopy::ThrottlePercent() const {
+  return static_cast<uint64_t>(throttle_->share() * 100 + 0.5);
+}
+
+PreCopy::Scan PreCopy::ScanAll(AfterScan after) {
+  std::vector<PageRun> all;
+  for (RegionIndex region = 0; region < layout_.size(); ++region) {
+    all.push_back({region, 0, layout_[region].page_count()});
+  }
   Scan scan;
   scan.written = PageSet(layout_);
-  for (RegionIndex region = 0; region < layout_.size() && scan.status.ok(); ++region) {
-    PageRangeSet written;
-    scan.status = tracker_->Scan({region, 0, layout_[region].page_count()}, &written);
-    written.ForEach([&](PageRange range) {
-      scan.written.Add({region, range.first, range.count()});
-    });
-  }
+  scan.status = tracker_->Scan(all, after, &scan.written);
   return scan;
 }
 
@@ -79,7 +112,7 @@ PreCopy::Scan PreCopy::ReadAllocation() {
 
 void PreCopy::BeginScan(std::function<void()> then) {
   step_ = Step::kScanning;
-  RunOnStillVm([this] { return ScanAll(); },
+  RunOnStillVm([this] { return ScanAll(AfterScan::kClean); },
                [this, then = std::move(then)](Scan scan) {
                  if (!TakeIn(std::move(scan))) return;
                  if (!options_.guest_may_discard) return then();
@@ -111,7 +144,7 @@ bool PreCopy::TakeIn(Scan scan) {
   scan.written.Subtract(to_send_);
   pending_.Unite(scan.written);
   if (options_.mode != MigrationMode::kHybrid || to_send_.empty()) return true;
-  PageSet hot = history_.WrittenAgain();
+  PageSet hot = history_.Hot();
   hot.Intersect(to_send_);
   to_send_.Subtract(hot);
   pending_.Unite(hot);

@@ -8,6 +8,10 @@ namespace {
 constexpr int64_t kWorthARoundUs = 10'000;
 // Before so much was sent, what is written again says little.
 constexpr uint64_t kJudgedFromBytes = 16 << 20;
+// Another round that could only bring so small a part of what is missing does not pay either.
+constexpr uint64_t kWorthOfMissing = 4;
+// Rounds that do not shrink by such a part each would go on for long, for little.
+constexpr uint64_t kShrinksBy = 8;
 constexpr int kRoundsWithoutProgressMax = 3;
 
 // Bytes that go out in `time_us` at the rate of this round.
@@ -61,16 +65,23 @@ std::optional<SwitchReason> RoundPolicy::Decide(const RoundFacts& facts) {
   return std::nullopt;
 }
 
-// A round pays if most of what it sends stays as it is. The next one is as much shorter than this
-// one as there is less to send, and as much less is written in it.
-std::optional<SwitchReason> RoundPolicy::DecideHybrid(const RoundFacts& facts) const {
+// While a round is sent the VM is hardly slowed, and while memory follows it mostly waits: a round
+// pays as long as less is left after it than it had to send. The next one is as much shorter, and
+// as much less is written in it.
+std::optional<SwitchReason> RoundPolicy::DecideHybrid(const RoundFacts& facts) {
   if (!facts.ended) {
     const bool wasted = facts.again_bytes > facts.sent_bytes / 2;
     if (facts.sent_bytes >= kJudgedFromBytes && wasted) return SwitchReason::kNoGain;
     return std::nullopt;
   }
   if (facts.left_bytes <= BytesWithin(facts, kWorthARoundUs)) return SwitchReason::kConverged;
-  if (facts.left_bytes > facts.sent_bytes / 2) return SwitchReason::kNoGain;
+  (facts.round == 1 ? first_round_bytes_ : later_rounds_bytes_) += facts.sent_bytes;
+  if (facts.left_bytes > facts.sent_bytes - facts.sent_bytes / kShrinksBy) {
+    return SwitchReason::kNoGain;
+  }
+  if (later_rounds_bytes_ + facts.left_bytes > first_round_bytes_) return SwitchReason::kNoGain;
+  // What the VM writes all the time is not sent again, and is most of what is left.
+  if (facts.left_bytes <= facts.missing_bytes / kWorthOfMissing) return SwitchReason::kNoGain;
   return std::nullopt;
 }
 
@@ -81,7 +92,8 @@ std::optional<SwitchReason> RoundPolicy::DecidePreCopy(const RoundFacts& facts) 
   }
   // A round that leaves nearly as much as the best one before has brought nothing.
   const bool progress = facts.left_bytes < least_left_bytes_ - least_left_bytes_ / 10;
-  rounds_without_progress_ = progress ? 0 : rounds_without_progress_ + 1;
+  wants_slower_ = !progress && facts.can_slow;
+  rounds_without_progress_ = progress || wants_slower_ ? 0 : rounds_without_progress_ + 1;
   if (progress) least_left_bytes_ = facts.left_bytes;
   if (rounds_without_progress_ >= kRoundsWithoutProgressMax) return SwitchReason::kNotConverging;
   return std::nullopt;

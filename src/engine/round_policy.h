@@ -20,6 +20,8 @@ struct PreCopyBudgets {
   int64_t time_max_us = 600'000'000;
   // kPreCopy: what is left is small enough when it can be sent within this.
   int64_t downtime_max_us = 300'000;
+  // kPreCopy: the VM may be slowed where what is left does not shrink.
+  bool throttle = false;
 };
 
 enum class SwitchReason : uint8_t {
@@ -45,6 +47,9 @@ struct RoundFacts {
   uint64_t again_bytes = 0;
   // What another round would have to send: written, and not left for post-copy.
   uint64_t left_bytes = 0;
+  // All that would follow by post-copy if the VM was moved now; `left_bytes` is a part of it.
+  uint64_t missing_bytes = 0;
+  bool can_slow = false;  // the VM can be slowed by a step more
 };
 
 // One migration's. Facts come in order.
@@ -54,15 +59,20 @@ class RoundPolicy {
 
   // Why to switch now; nothing: go on.
   std::optional<SwitchReason> Decide(const RoundFacts& facts);
+  // By the last decision to go on: the VM should be slowed by a step more.
+  bool wants_slower() const { return wants_slower_; }
 
  private:
-  std::optional<SwitchReason> DecideHybrid(const RoundFacts& facts) const;
+  std::optional<SwitchReason> DecideHybrid(const RoundFacts& facts);
   std::optional<SwitchReason> DecidePreCopy(const RoundFacts& facts);
 
   const MigrationMode mode_;
   const PreCopyBudgets budgets_;
+  uint64_t first_round_bytes_ = 0;
+  uint64_t later_rounds_bytes_ = 0;
   uint64_t least_left_bytes_ = UINT64_MAX;  // after any round
   int rounds_without_progress_ = 0;
+  bool wants_slower_ = false;
 };
 
 }  // namespace faultline

@@ -47,12 +47,13 @@ struct ProgressSnapshot {
   uint64_t pages_pushed = 0;   // installed because they were pushed
   // Sent (source) or put in (destination) before the VM stopped, each time.
   uint64_t pages_precopied = 0;
-  uint64_t rounds = 0;           // of pre-copy, that were begun (source)
-  uint64_t pages_discarded = 0;  // given up by the guest meanwhile
-  uint64_t faults = 0;           // events read (destination)
-  uint64_t mismatches = 0;       // runs and answers that were not what the source had read
-  uint64_t reconnects = 0;       // connections that were lost after the handover and made again
-  uint64_t bytes_total = 0;      // of all regions
+  uint64_t rounds = 0;            // of pre-copy, that were begun (source)
+  uint64_t throttle_percent = 0;  // of the time the VM is made to stand still (source)
+  uint64_t pages_discarded = 0;   // given up by the guest meanwhile
+  uint64_t faults = 0;            // events read (destination)
+  uint64_t mismatches = 0;        // runs and answers that were not what the source had read
+  uint64_t reconnects = 0;        // connections that were lost after the handover and made again
+  uint64_t bytes_total = 0;       // of all regions
   uint64_t bytes_wire = 0;
   uint64_t bytes_packed_in = 0;   // source: memory that was packed before it was pushed,
   uint64_t bytes_packed_out = 0;  // and what it became
@@ -98,6 +99,9 @@ struct PreCopyResult {
   uint64_t pauses = 0;
   uint64_t pause_us = 0;
   uint64_t pause_us_max = 0;
+  // Where the VM was slowed: of the time it stood still in the end, and how long in all.
+  uint64_t throttle_percent = 0;
+  uint64_t throttled_us = 0;
   // Sent, and missing again at the destination since they were old; of these the ones that it was
   // told of while the VM stood still, and how long that took, the last scan included.
   uint64_t pages_old = 0;

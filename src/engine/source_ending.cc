@@ -166,6 +166,7 @@ ProgressSnapshot SourceSession::Snapshot() const {
     to_come -= std::min(to_come, pre_copy_->held().page_count());
     snapshot.pages_precopied = pre_copy_->result().pages_sent;
     snapshot.rounds = pre_copy_->rounds_begun();
+    snapshot.throttle_percent = step_ == Step::kPreCopying ? pre_copy_->throttle_percent() : 0;
   }
   snapshot.pages_missing = peer_reports_ ? peer_progress_.pages_missing : to_come;
   snapshot.pages_demand = peer_progress_.pages_demand;

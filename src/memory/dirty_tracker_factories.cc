@@ -5,6 +5,7 @@
 #include <linux/userfaultfd.h>
 #include <sys/ioctl.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <span>
 #include <utility>
@@ -21,6 +22,7 @@ namespace faultline {
 namespace {
 
 constexpr const char* kPostCopyWorks = "; --mode postcopy moves this VM without it";
+constexpr uint64_t kLiftBytesMax = uint64_t{1} << 26;
 
 absl::Status CheckTrackable(const VmDescription& vm) {
   if (vm.untrackable.empty()) return absl::OkStatus();
@@ -86,13 +88,24 @@ TrackerOr TrackByHook(const std::string& path, int timeout_ms, const VmDescripti
   return tracker;
 }
 
+// Unregistering lifts all protection that is left in one go, and this process' page faults wait for
+// that (30 ms for each GiB): so in pieces before it. What fails here is left to it.
+void LiftProtection(int uffd, const RamRegion& region) {
+  const uint64_t piece = std::max(kLiftBytesMax, region.layout.page_size_bytes);
+  for (uint64_t done = 0; done < region.layout.size_bytes; done += piece) {
+    uffdio_writeprotect request{.range = {.start = region.host_address + done,
+                                          .len = std::min(piece, region.layout.size_bytes - done)},
+                                .mode = 0};
+    (void)ioctl(uffd, UFFDIO_WRITEPROTECT, &request);
+  }
+}
+
 absl::StatusOr<WpMemory> TrackHere(const VmDescription& vm) {
   WpMemory memory;
   ASSIGN_OR_RETURN(memory.uffd, MakeUffd());
   RETURN_IF_ERROR(SetUpUffd(memory.uffd.get(), DirtyTrackingUffdFeatures()));
   memory.pagemap = FileDescriptor(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
   if (!memory.pagemap.valid()) return ErrnoStatus(errno, "open /proc/self/pagemap");
-  std::vector<uffdio_range> ranges;
   for (const RamRegion& region : vm.regions) {
     uffdio_register request{
         .range = {.start = region.host_address, .len = region.layout.size_bytes},
@@ -102,11 +115,12 @@ absl::StatusOr<WpMemory> TrackHere(const VmDescription& vm) {
       return ErrnoStatus(errno,
                          fmt::format("register region '{}' with userfaultfd", region.layout.name));
     }
-    ranges.push_back(request.range);
     memory.host_addresses.push_back(region.host_address);
   }
-  memory.end = [uffd = memory.uffd.get(), ranges] {
-    for (uffdio_range range : ranges) {
+  memory.end = [uffd = memory.uffd.get(), regions = vm.regions] {
+    for (const RamRegion& region : regions) {
+      LiftProtection(uffd, region);
+      uffdio_range range{.start = region.host_address, .len = region.layout.size_bytes};
       if (ioctl(uffd, UFFDIO_UNREGISTER, &range) < 0) {
         return ErrnoStatus(errno, "unregister memory from userfaultfd");
       }

@@ -134,19 +134,26 @@ absl::Status SoftDirtyTracker::Collect() {
   for (RegionIndex region = 0; region < regions_.size(); ++region) {
     RETURN_IF_ERROR(CollectRegion(region));
   }
-  return ClearBits();
+  return absl::OkStatus();
 }
 
-absl::Status SoftDirtyTracker::Scan(PageRun run, PageRangeSet* written) {
-  FAULTLINE_CHECK(run.region < regions_.size());
-  FAULTLINE_CHECK(run.first <= run.end() && run.end() <= regions_[run.region].layout.page_count());
+absl::Status SoftDirtyTracker::Scan(std::span<const PageRun> runs, AfterScan after,
+                                    PageSet* written) {
   RETURN_IF_ERROR(Collect());
-  if (run.empty()) return absl::OkStatus();
-  PageRangeSet asked;
-  asked.Add(run.first, run.end());
-  PageRangeSet& all = written_[run.region];
-  Intersection(all, asked).ForEach([&](PageRange range) { written->Add(range.first, range.end); });
-  all.Remove(run.first, run.end());
+  if (after == AfterScan::kClean) RETURN_IF_ERROR(ClearBits());
+  for (const PageRun& run : runs) {
+    FAULTLINE_CHECK(run.region < regions_.size());
+    FAULTLINE_CHECK(run.first <= run.end() &&
+                    run.end() <= regions_[run.region].layout.page_count());
+    if (run.empty()) continue;
+    PageRangeSet asked;
+    asked.Add(run.first, run.end());
+    PageRangeSet& all = written_[run.region];
+    Intersection(all, asked).ForEach([&](PageRange range) {
+      written->Add({run.region, range.first, range.count()});
+    });
+    if (after == AfterScan::kClean) all.Remove(run.first, run.end());
+  }
   return absl::OkStatus();
 }
 

@@ -39,7 +39,7 @@ class SoftDirtyTracker : public DirtyTracker {
   bool needs_paused_vm() const override { return true; }
   std::string_view mechanism() const override { return "soft-dirty"; }
   absl::Status Start() override;
-  absl::Status Scan(PageRun run, PageRangeSet* written) override;
+  absl::Status Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) override;
   // There is nothing to take back: a page that is clean costs its next first write one fault more.
   absl::Status Stop() override { return absl::OkStatus(); }
 
@@ -49,7 +49,7 @@ class SoftDirtyTracker : public DirtyTracker {
         memory_(std::move(memory)),
         written_(regions.size()) {}
 
-  // Adds what was written to `written_`, for every region, and clears the bits.
+  // Adds what was written to `written_`, for every region.
   absl::Status Collect();
   absl::Status CollectRegion(RegionIndex index);
   absl::Status ClearBits() const;

@@ -120,27 +120,35 @@ absl::Status WpTracker::Walk(const Region& region, uint64_t start, uint64_t end,
   return absl::OkStatus();
 }
 
-absl::Status WpTracker::Scan(PageRun run, PageRangeSet* written) {
-  FAULTLINE_CHECK(memory_.end != nullptr && run.region < regions_.size());
+absl::Status WpTracker::Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) {
+  FAULTLINE_CHECK(memory_.end != nullptr);
+  for (const PageRun& run : runs) RETURN_IF_ERROR(ScanRun(run, after, written));
+  return absl::OkStatus();
+}
+
+absl::Status WpTracker::ScanRun(PageRun run, AfterScan after, PageSet* written) const {
+  FAULTLINE_CHECK(run.region < regions_.size());
   const Region& region = regions_[run.region];
   FAULTLINE_CHECK(run.end() <= region.page_count && run.first <= run.end());
+  const uint64_t start = region.host_address + run.first * region.page_bytes;
+  const uint64_t end = region.host_address + run.end() * region.page_bytes;
+  auto report = [&](Stretch stretch) {
+    const uint64_t first = (stretch.start - region.host_address) / region.page_bytes;
+    const uint64_t last = (stretch.end - 1 - region.host_address) / region.page_bytes;
+    written->Add({run.region, first, last + 1 - first});
+  };
+  if (after == AfterScan::kAsItIs) return Walk(region, start, end, /*protect=*/false, report);
   std::vector<Stretch> near;
-  RETURN_IF_ERROR(Walk(region, region.host_address + run.first * region.page_bytes,
-                       region.host_address + run.end() * region.page_bytes, /*protect=*/false,
-                       [&](Stretch stretch) {
-                         if (!near.empty() && stretch.start - near.back().end < kGapBytesMax) {
-                           near.back().end = stretch.end;
-                         } else {
-                           near.push_back(stretch);
-                         }
-                       }));
+  RETURN_IF_ERROR(Walk(region, start, end, /*protect=*/false, [&](Stretch stretch) {
+    if (!near.empty() && stretch.start - near.back().end < kGapBytesMax) {
+      near.back().end = stretch.end;
+    } else {
+      near.push_back(stretch);
+    }
+  }));
+  // What this walk says counts: it protects a page and reports it as one.
   for (const Stretch& around : near) {
-    // What this walk says counts: it protects a page and reports it as one.
-    RETURN_IF_ERROR(Walk(region, around.start, around.end, /*protect=*/true, [&](Stretch stretch) {
-      const uint64_t first = (stretch.start - region.host_address) / region.page_bytes;
-      const uint64_t last = (stretch.end - 1 - region.host_address) / region.page_bytes;
-      written->Add(first, last + 1);
-    }));
+    RETURN_IF_ERROR(Walk(region, around.start, around.end, /*protect=*/true, report));
   }
   return absl::OkStatus();
 }

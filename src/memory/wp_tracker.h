@@ -40,7 +40,7 @@ class WpTracker : public DirtyTracker {
   absl::Status Start() override;
   // Looks first, without a lock of the VM's, and protects around what it found: what stays clean is
   // not taken out of KVM's page tables.
-  absl::Status Scan(PageRun run, PageRangeSet* written) override;
+  absl::Status Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) override;
   absl::Status Stop() override;
 
  private:
@@ -58,6 +58,7 @@ class WpTracker : public DirtyTracker {
         memory_(std::move(memory)) {}
 
   absl::Status Protect(const Region& region) const;
+  absl::Status ScanRun(PageRun run, AfterScan after, PageSet* written) const;
   // Calls `found` for the written stretches of [start, end), and protects them if asked.
   template <typename Found>
   absl::Status Walk(const Region& region, uint64_t start, uint64_t end, bool protect,

@@ -1,5 +1,7 @@
 #include "pages/write_history.h"
 
+#include <bit>
+
 namespace faultline {
 
 WriteHistory::WriteHistory(const MemoryLayout& layout) : layout_(layout) {
@@ -17,11 +19,14 @@ void WriteHistory::NoteScan(const PageSet& written) {
   });
 }
 
-PageSet WriteHistory::WrittenAgain() const {
+PageSet WriteHistory::Hot() const {
   PageSet pages(layout_);
   for (RegionIndex region = 0; region < recent_.size(); ++region) {
     for (uint64_t page = 0; page < recent_[region].size(); ++page) {
-      if ((recent_[region][page] & kLastTwoScans) == kLastTwoScans) pages.Add({region, page, 1});
+      const uint8_t scans = recent_[region][page];
+      const bool hot =
+          (scans & kLastTwoScans) == kLastTwoScans || std::popcount(scans) >= kHotFromScans;
+      if (hot) pages.Add({region, page, 1});
     }
   }
   return pages;

@@ -29,12 +29,14 @@ class WriteHistory {
   uint8_t HeatOf(PageId page) const {
     return recent_.empty() ? uint8_t{0} : recent_[page.region][page.index];
   }
-  // Pages that each of the last two scans found written.
-  PageSet WrittenAgain() const;
+  // Pages that are written all the time, as far as the scans can tell: each of the last two found
+  // them written, or three of those that are kept.
+  PageSet Hot() const;
 
  private:
   static constexpr uint8_t kLastScan = 0x80;
   static constexpr uint8_t kLastTwoScans = 0xc0;
+  static constexpr int kHotFromScans = 3;
 
   MemoryLayout layout_;
   std::vector<std::vector<uint8_t>> recent_;  // the highest bit is the last scan

@@ -2,15 +2,23 @@
 #ifndef FAULTLINE_SEAMS_DIRTY_TRACKER_H_
 #define FAULTLINE_SEAMS_DIRTY_TRACKER_H_
 
+#include <cstdint>
 #include <memory>
+#include <span>
 #include <string_view>
 
 #include "base/status.h"
-#include "pages/page_range_set.h"
+#include "pages/page_set.h"
 #include "pages/page_types.h"
 #include "seams/vm_description.h"
 
 namespace faultline {
+
+// What a scan leaves behind.
+enum class AfterScan : uint8_t {
+  kClean = 1,   // what was reported counts as clean, and is protected anew
+  kAsItIs = 2,  // nothing is changed: for the last look, at a VM that stands still. Cheaper
+};
 
 // Pages are those of the region's own layout: a write into a huge page makes all of it written.
 //
@@ -36,14 +44,15 @@ class DirtyTracker {
   // From its return on all pages count as clean, and writing one costs the VM about a microsecond
   // the first time. About 30 ms for each GiB of small pages; huge page mappings are split. Once.
   virtual absl::Status Start() = 0;
-  // Adds the pages of `run` written since Start, or since the last Scan that covered them, to
-  // `written`, and counts them as clean from then on. A page is reported or stays clean as one: a
+  // Adds the pages of `runs` written since Start, or since the last Scan that covered them and left
+  // them clean, to `written`, a set of the VM's layout. A page is reported or stays clean as one: a
   // write that races with the scan is in this one or in the next, and who reads the page's bytes
   // after the return sees every write that this one reported. For each GiB of small pages 0.5 ms if
   // nothing was written, 15 ms if every page was; some microseconds for a run of a few. Soft-dirty
-  // looks at the whole VM each time. What it costs the VM is the next first write to each page that
-  // it reports: scan what is about to be sent, not everything often. Between Start and Stop.
-  virtual absl::Status Scan(PageRun run, PageRangeSet* written) = 0;
+  // looks at the whole VM each time, so give it all runs in one call. What it costs the VM is the
+  // next first write to each page that it reports: scan what is about to be sent, not everything
+  // often. Between Start and Stop.
+  virtual absl::Status Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) = 0;
   // Leaves no protection behind: the VM is at full speed, but for huge page mappings, which the
   // kernel makes anew with time. At any moment, also twice; after it nothing else is called.
   // About 30 ms for a GiB, in which the VM's process cannot change its mappings; not needed for a

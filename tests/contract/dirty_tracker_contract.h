@@ -53,12 +53,15 @@ class DirtyTrackerContract : public testing::TestWithParam<DirtyTrackerCase> {
     ASSERT_TRUE(status.ok()) << status;
   }
   // What a scan of `run` says.
-  std::vector<PageRange> Scan(PageRun run) {
-    PageRangeSet written;
-    absl::Status status = tracker().Scan(run, &written);
+  std::vector<PageRange> Scan(PageRun run, AfterScan after = AfterScan::kClean) {
+    PageSet written(harness_->layout());
+    absl::Status status = tracker().Scan({&run, 1}, after, &written);
     EXPECT_TRUE(status.ok()) << status;
+    return RangesOf(written, run.region);
+  }
+  static std::vector<PageRange> RangesOf(const PageSet& pages, RegionIndex region) {
     std::vector<PageRange> ranges;
-    written.ForEach([&](PageRange range) { ranges.push_back(range); });
+    pages.RangesOf(region).ForEach([&](PageRange range) { ranges.push_back(range); });
     return ranges;
   }
   std::vector<PageRange> ScanAll(RegionIndex region) {
@@ -101,15 +104,42 @@ TEST_P(DirtyTrackerContract, AScanOfAPartLeavesTheRestWritten) {
 TEST_P(DirtyTrackerContract, AScanAddsToWhatIsThere) {
   Start();
   harness_->Write({0, 4});
-  PageRangeSet written;
-  written.Add(0, 1);
-  ASSERT_TRUE(tracker().Scan({0, 0, 8}, &written).ok());
-  PageRangeSet wanted;
-  wanted.Add(0, 1);
-  wanted.Add(4, 5);
-  EXPECT_EQ(written, wanted);
-  ASSERT_TRUE(tracker().Scan({0, 0, 0}, &written).ok());
-  EXPECT_EQ(written, wanted);
+  PageSet written(harness_->layout());
+  written.Add({0, 0, 1});
+  PageRun run{0, 0, 8};
+  ASSERT_TRUE(tracker().Scan({&run, 1}, AfterScan::kClean, &written).ok());
+  EXPECT_EQ(RangesOf(written, 0), (Ranges{{0, 1}, {4, 5}}));
+  run.count = 0;
+  ASSERT_TRUE(tracker().Scan({&run, 1}, AfterScan::kClean, &written).ok());
+  ASSERT_TRUE(tracker().Scan({}, AfterScan::kClean, &written).ok());
+  EXPECT_EQ(RangesOf(written, 0), (Ranges{{0, 1}, {4, 5}}));
+}
+
+TEST_P(DirtyTrackerContract, OneScanOfSeveralRuns) {
+  Start();
+  for (uint64_t page : {1, 3, 5, 7}) {
+    harness_->Write({0, page});
+    harness_->Write({1, page});
+  }
+  const std::vector<PageRun> runs = {{1, 0, 4}, {0, 2, 2}, {0, 5, 3}};
+  PageSet written(harness_->layout());
+  ASSERT_TRUE(tracker().Scan(runs, AfterScan::kClean, &written).ok());
+  EXPECT_EQ(RangesOf(written, 0), (Ranges{{3, 4}, {5, 6}, {7, 8}}));
+  EXPECT_EQ(RangesOf(written, 1), (Ranges{{1, 2}, {3, 4}}));
+  EXPECT_EQ(ScanAll(0), (Ranges{{1, 2}}));
+  EXPECT_EQ(ScanAll(1), (Ranges{{5, 6}, {7, 8}}));
+}
+
+TEST_P(DirtyTrackerContract, AScanThatLeavesAllAsItIsCanBeRepeated) {
+  Start();
+  for (uint64_t page : {1, 2, 6}) harness_->Write({1, page});
+  for (int times = 0; times < 2; ++times) {
+    EXPECT_EQ(Scan({1, 0, 8}, AfterScan::kAsItIs), (Ranges{{1, 3}, {6, 7}}));
+    EXPECT_EQ(Scan({1, 2, 3}, AfterScan::kAsItIs), (Ranges{{2, 3}}));
+  }
+  harness_->Write({1, 3});
+  EXPECT_EQ(ScanAll(1), (Ranges{{1, 4}, {6, 7}}));
+  EXPECT_EQ(ScanAll(1), Ranges());
 }
 
 TEST_P(DirtyTrackerContract, ReadingIsNoWrite) {
@@ -179,22 +209,24 @@ TEST_P(DirtyTrackerContract, NoWriteIsLostBetweenScans) {
   for (int round = 0; round < 200; ++round) {
     std::unique_lock pause(stands_still, std::defer_lock);
     if (tracker().needs_paused_vm()) pause.lock();
-    PageRangeSet written;
-    ASSERT_TRUE(tracker().Scan({0, 0, pages}, &written).ok());
+    PageSet written(harness_->layout());
+    const PageRun all{0, 0, pages};
+    ASSERT_TRUE(tracker().Scan({&all, 1}, AfterScan::kClean, &written).ok());
     if (pause.owns_lock()) pause.unlock();
     for (uint64_t page = 0; page < pages; ++page) {
-      if (!written.Contains(page)) continue;
+      if (!written.Contains({0, page})) continue;
       writes[page] = 0;
     }
   }
   stop = true;
   guest.join();
   // What was written after its last scan had come back is in this one.
-  PageRangeSet last;
-  ASSERT_TRUE(tracker().Scan({0, 0, pages}, &last).ok());
+  PageSet last(harness_->layout());
+  const PageRun all{0, 0, pages};
+  ASSERT_TRUE(tracker().Scan({&all, 1}, AfterScan::kAsItIs, &last).ok());
   for (uint64_t page = 0; page < pages; ++page) {
     if (writes[page] > 1) {
-      EXPECT_TRUE(last.Contains(page)) << page;
+      EXPECT_TRUE(last.Contains({0, page})) << page;
     }
   }
 }

@@ -130,10 +130,10 @@ TEST_P(PreCopyModes, PagesThatTheGuestGaveUpAreZeroThere) {
   EXPECT_EQ(rig.destination_result->last.pages_absent, 21u);
 }
 
-TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastRoundIsNamedWhileTheVmStandsStill) {
+TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastLookIsNamedWhileTheVmStandsStill) {
   MigrationRig rig(Mode(GetParam()));
   rig.source_vmm.OnCall([&](const std::string& name) {
-    if (name != "Freeze") return;
+    if (name != "SaveDevices") return;
     rig.source_memory->Fill({0, 5}, std::byte{0x77});
     rig.writes.Write({0, 5});
     rig.source_memory->Fill({0, 3}, std::byte{0x78});  // was a hole: never sent
@@ -147,6 +147,53 @@ TEST_P(PreCopyModes, WhatIsWrittenAfterTheLastRoundIsNamedWhileTheVmStandsStill)
   EXPECT_EQ(rig.source_result->pre_copy->pages_old_in_downtime, 1u);
   EXPECT_EQ(rig.destination_result->last.pages_pushed + rig.destination_result->last.pages_demand,
             2u);
+}
+
+// It takes the VMM a while to bring the VM to a stop, and the VM writes all the while.
+TEST_P(PreCopyModes, WhatIsWrittenWhileTheVmIsBroughtToAStopIsNamedMeanwhile) {
+  for (const bool direct_io : {false, true}) {
+    RigOptions options = Mode(GetParam());
+    options.direct_io = direct_io;
+    MigrationRig rig(options);
+    ManualExecutor cpu(&rig.clock, "guest");
+    std::vector<std::unique_ptr<Timer>> writes;
+    const std::vector<PageId> pages = AllPages(options.layout);
+    rig.source_vmm.Script("Freeze", {.delay_us = 40'000});
+    rig.source_vmm.OnCall([&](const std::string& name) {
+      for (int64_t ms = 0; name == "Freeze" && ms < 40; ++ms) {
+        writes.push_back(
+            rig.clock.Schedule(&cpu, rig.clock.now_ns() + ms * 1'000'000, [&rig, &pages, ms] {
+              const PageId page = pages[static_cast<size_t>(ms)];
+              rig.source_memory->Fill(page, static_cast<std::byte>(100 + ms));
+              rig.writes.Write(page);
+            }));
+      }
+    });
+    rig.Start();
+    ASSERT_TRUE(rig.RunToEnd());
+    rig.ExpectCompleted();
+    rig.ExpectMemoryEqual();
+    const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+    EXPECT_GT(pre_copy.pages_old, 20u);
+    if (direct_io) {
+      EXPECT_GT(pre_copy.pages_old_in_downtime, 20u);
+    } else {
+      EXPECT_LT(pre_copy.pages_old_in_downtime, 10u);
+    }
+  }
+}
+
+TEST_P(PreCopyModes, ALookThatFailsWhileTheVmIsBroughtToAStopLeavesItAtWork) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.source_vmm.Script("Freeze", {.delay_us = 20'000});
+  rig.source_vmm.OnCall([&](const std::string& name) {
+    if (name == "Freeze") rig.writes.FailWith(absl::InternalError("the scan broke"));
+  });
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("the scan broke"));
 }
 
 // The devices read what the VM wrote last: they are not loaded before what is old is out.
@@ -369,6 +416,80 @@ TEST(PreCopy, PurePreCopyFallsOverToPostCopyAndSaysSo) {
   EXPECT_EQ(rig.source_result->pre_copy->switch_reason, SwitchReason::kNotConverging);
   EXPECT_THAT(rig.source_observer.notices(), Contains(HasSubstr("without having converged")));
   EXPECT_GT(rig.source_result->pre_copy->rounds.size(), 2u);
+}
+
+// 6,600 pages a second are written, 4,900 sent.
+RigOptions WithThrottle() {
+  RigOptions options = Mode(MigrationMode::kPreCopy);
+  options.layout = {{"ram", 1500 * 4096, 4096}};
+  options.budgets = {.downtime_max_us = 10'000, .throttle = true};
+  return options;
+}
+
+TEST(PreCopy, ThrottledItConvergesWhereItWouldNot) {
+  for (const bool direct_io : {false, true}) {
+    for (const bool throttle : {false, true}) {
+      RigOptions options = WithThrottle();
+      options.direct_io = direct_io;
+      options.budgets.throttle = throttle;
+      MigrationRig rig(options);
+      rig.network.set_bandwidth_bytes_per_second(20'000'000);
+      Writer writer(&rig, 150, AllPages(options.layout));
+      rig.Start();
+      ASSERT_TRUE(rig.RunToEnd());
+      rig.ExpectCompleted();
+      rig.ExpectMemoryEqual();
+      const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
+      EXPECT_EQ(pre_copy.switch_reason,
+                throttle ? SwitchReason::kConverged : SwitchReason::kNotConverging);
+      EXPECT_EQ(pre_copy.throttle_percent > 0, throttle);
+      EXPECT_EQ(pre_copy.throttled_us > 0, throttle);
+      EXPECT_EQ(rig.source_vmm.CountOf("Pause"), rig.source_vmm.CountOf("Continue"));
+      EXPECT_NE(rig.vm.stopped_at_ns, 0) << "it ran, unslowed, until it was frozen";
+      if (throttle) {
+        EXPECT_THAT(rig.source_observer.notices(), Contains(HasSubstr("stands still for 20%")));
+      }
+    }
+  }
+}
+
+TEST(PreCopy, AThrottledVmIsAtFullSpeedWhateverEndsTheMigration) {
+  for (int64_t at_us = 400'000; at_us < 2'000'000; at_us += 49'700) {
+    RigOptions options = WithThrottle();
+    options.budgets.downtime_max_us = 1;  // never reached
+    options.direct_io = at_us % 3 == 0;
+    MigrationRig rig(options);
+    rig.network.set_bandwidth_bytes_per_second(20'000'000);
+    Writer writer(&rig, 50, AllPages(options.layout));
+    rig.Start();
+    rig.clock.AdvanceBy(at_us);
+    ASSERT_FALSE(rig.source_result.has_value());
+    if (at_us % 2 == 0) {
+      rig.source_threads.control.Post([&] { rig.source->Cancel("Ctrl-C"); });
+    } else {
+      rig.network.Cut();
+    }
+    ASSERT_TRUE(rig.RunUntil([&] { return rig.source_result.has_value(); }));
+    ExpectUntracked(rig);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+    EXPECT_GT(rig.source_result->pre_copy->throttle_percent + (at_us < 1'000'000 ? 1 : 0), 0u);
+    const size_t pauses = rig.source_vmm.CountOf("Pause");
+    rig.clock.AdvanceBy(1'000'000);
+    EXPECT_EQ(rig.source_vmm.CountOf("Pause"), pauses);
+    EXPECT_TRUE(rig.vm.runs_on_source);
+  }
+}
+
+TEST(PreCopy, AThrottleThatFailsEndsTheMigration) {
+  MigrationRig rig(WithThrottle());
+  rig.network.set_bandwidth_bytes_per_second(20'000'000);
+  rig.source_vmm.Script("Pause", {.status = absl::UnavailableError("the monitor is gone")});
+  Writer writer(&rig, 50, AllPages(rig.options.layout));
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectRolledBack();
+  ExpectUntracked(rig);
+  EXPECT_THAT(MessageOf(rig.source_result->status), HasSubstr("the monitor is gone"));
 }
 
 TEST(PreCopy, RoundsAreLimited) {

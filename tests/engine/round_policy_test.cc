@@ -15,6 +15,7 @@ struct Round {
   uint64_t sent_mib = 0;
   int64_t sent_ms = 0;
   uint64_t left_mib = 0;
+  uint64_t hot_mib = 0;  // written all the time, and put off
 };
 
 // What ends it, and after which round; "goes on" if nothing does.
@@ -30,7 +31,9 @@ std::string EndOf(MigrationMode mode, const PreCopyBudgets& budgets,
                                        .elapsed_us = elapsed_us,
                                        .sent_bytes = one.sent_mib * kMiB,
                                        .sent_us = one.sent_ms * 1000,
-                                       .left_bytes = one.left_mib * kMiB});
+                                       .again_bytes = one.left_mib * kMiB,
+                                       .left_bytes = one.left_mib * kMiB,
+                                       .missing_bytes = (one.left_mib + one.hot_mib) * kMiB});
     if (reason.has_value())
       return SwitchReasonName(*reason) + std::string(" ") + std::to_string(round);
   }
@@ -46,8 +49,24 @@ const std::vector<Round> kWriteHeavy = {
 
 TEST(RoundPolicyTest, HybridSwitchesAsSoonAsAnotherRoundWouldNotPay) {
   EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, kReadMostly), "converged 3");
-  EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, kZipf), "no-gain 2");
+  EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, kZipf), "no-gain 4");
   EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, kWriteHeavy), "no-gain 1");
+}
+
+TEST(RoundPolicyTest, HybridGoesOnAsLongAsARoundBringsSomethingOfWhatIsMissing) {
+  const std::vector<Round> shrinking = {{512, 4700, 190, 30}, {190, 1640, 100, 45},
+                                        {100, 860, 50, 55},   {50, 430, 20, 60},
+                                        {20, 170, 8, 60},     {8, 70, 4, 60}};
+  EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, shrinking), "no-gain 4");
+  const std::vector<Round> hardly = {{512, 4700, 190, 30}, {190, 1640, 170, 45}};
+  EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, hardly), "no-gain 2");
+}
+
+// Else memory would travel several times, for a little less to wait for.
+TEST(RoundPolicyTest, HybridSendsNoMoreInLaterRoundsThanInTheFirst) {
+  const std::vector<Round> slowly = {
+      {512, 4700, 220}, {220, 1900, 180}, {180, 1540, 150}, {150, 1290, 120}};
+  EXPECT_EQ(EndOf(MigrationMode::kHybrid, {}, slowly), "no-gain 3");
 }
 
 TEST(RoundPolicyTest, PreCopyWaitsUntilTheRestFitsItsBudgetOrNeverWill) {
@@ -57,6 +76,30 @@ TEST(RoundPolicyTest, PreCopyWaitsUntilTheRestFitsItsBudgetOrNeverWill) {
   EXPECT_EQ(EndOf(MigrationMode::kPreCopy, {.downtime_max_us = 800'000}, kZipf), "converged 3");
   EXPECT_EQ(EndOf(MigrationMode::kPreCopy, {}, kZipf), "goes on");
   EXPECT_EQ(EndOf(MigrationMode::kPreCopy, {}, kWriteHeavy), "not-converging 4");
+}
+
+// A VM that can be slowed is slowed for as long as that can be done; only then it is given up.
+TEST(RoundPolicyTest, PreCopySlowsTheVmBeforeItGivesUp) {
+  RoundPolicy policy(MigrationMode::kPreCopy, {.throttle = true});
+  RoundFacts facts{.elapsed_us = 1,
+                   .sent_bytes = 512 * kMiB,
+                   .sent_us = 4'500'000,
+                   .left_bytes = 500 * kMiB,
+                   .can_slow = true};
+  EXPECT_EQ(policy.Decide(facts), std::nullopt);
+  EXPECT_FALSE(policy.wants_slower()) << "less is left than before the first round";
+  for (int round = 0; round < 8; ++round) {
+    EXPECT_EQ(policy.Decide(facts), std::nullopt);
+    EXPECT_TRUE(policy.wants_slower());
+  }
+  facts.left_bytes = 300 * kMiB;
+  EXPECT_EQ(policy.Decide(facts), std::nullopt);
+  EXPECT_FALSE(policy.wants_slower()) << "it shrinks";
+  facts.can_slow = false;
+  EXPECT_EQ(policy.Decide(facts), std::nullopt);
+  EXPECT_EQ(policy.Decide(facts), std::nullopt);
+  EXPECT_FALSE(policy.wants_slower());
+  EXPECT_EQ(policy.Decide(facts), SwitchReason::kNotConverging);
 }
 
 TEST(RoundPolicyTest, BudgetsEndWhatWouldGoOn) {

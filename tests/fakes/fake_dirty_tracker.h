@@ -5,12 +5,14 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <span>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "base/check.h"
 #include "pages/memory_layout.h"
+#include "pages/page_range_set.h"
 #include "seams/dirty_tracker.h"
 
 namespace faultline {
@@ -74,21 +76,13 @@ class FakeDirtyTracker : public DirtyTracker {
     writes_->tracked_ = true;
     return absl::OkStatus();
   }
-  absl::Status Scan(PageRun run, PageRangeSet* written) override {
+  absl::Status Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) override {
     if (writes_->hook_) writes_->hook_();
     std::lock_guard lock(writes_->mutex_);
     FAULTLINE_CHECK(writes_->tracked_);
-    FAULTLINE_CHECK(run.end() <= writes_->layout_[run.region].page_count());
     if (!writes_->failure_.ok()) return std::exchange(writes_->failure_, absl::OkStatus());
     ++writes_->scans_;
-    if (run.empty()) return absl::OkStatus();
-    PageRangeSet scanned;
-    scanned.Add(run.first, run.end());
-    PageRangeSet& all = writes_->written_[run.region];
-    Intersection(all, scanned).ForEach([&](PageRange range) {
-      written->Add(range.first, range.end);
-    });
-    all.Remove(run.first, run.end());
+    for (const PageRun& run : runs) ScanRun(run, after, written);
     return absl::OkStatus();
   }
   absl::Status Stop() override {
@@ -98,6 +92,18 @@ class FakeDirtyTracker : public DirtyTracker {
   }
 
  private:
+  void ScanRun(PageRun run, AfterScan after, PageSet* written) {
+    FAULTLINE_CHECK(run.end() <= writes_->layout_[run.region].page_count());
+    if (run.empty()) return;
+    PageRangeSet scanned;
+    scanned.Add(run.first, run.end());
+    PageRangeSet& all = writes_->written_[run.region];
+    Intersection(all, scanned).ForEach([&](PageRange range) {
+      written->Add({run.region, range.first, range.count()});
+    });
+    if (after == AfterScan::kClean) all.Remove(run.first, run.end());
+  }
+
   FakeWrites* const writes_;
   const bool needs_paused_vm_;
 };

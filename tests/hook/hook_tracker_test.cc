@@ -234,7 +234,6 @@ TEST_F(HookTrackerTest, AVmThatEndsIsNoFailureOfStopping) {
   ASSERT_TRUE(tracker.ok()) << tracker.status();
   ASSERT_TRUE((*tracker)->Start().ok());
   target_.reset();
-  PageRangeSet written;
   EXPECT_TRUE((*tracker)->Stop().ok());
 }
 
@@ -244,8 +243,9 @@ TEST_F(HookTrackerTest, ScansOfAVmThatHasEndedFindNothingOrFail) {
   ASSERT_TRUE((*tracker)->Start().ok());
   Write({0, 1});
   target_.reset();
-  PageRangeSet written;
-  absl::Status status = (*tracker)->Scan({0, 0, kPages}, &written);
+  PageSet written(vm_.layout());
+  const PageRun all{0, 0, kPages};
+  absl::Status status = (*tracker)->Scan({&all, 1}, AfterScan::kClean, &written);
   EXPECT_TRUE(!status.ok() || written.empty()) << written.page_count();
 }
 

@@ -4,7 +4,7 @@ import os
 import socket
 
 from rig.case import MigrationCase
-from rig.memory import differing_pages
+from rig.memory import differing_pages, used_ring_pages
 from rig.net import EchoClient, GUEST, HOSTS, Lan, nic_words
 from rig.process import run
 from rig.qmp import QmpError
@@ -64,25 +64,6 @@ class DiskAndNetwork(MigrationCase):
             "the switch learnt that the guest's MAC is behind h2")
         self.assertTrue(port)
 
-    def ring_pages(self, vm):
-        """The RAM pages that hold the virtio queues' used rings, which QEMU's device load may write.
-
-        On this machine type guest-physical addresses below 3 GiB are offsets into the RAM file."""
-        pages = set()
-        for device in vm.qmp.execute("x-query-virtio"):
-            for queue in range(64):
-                try:
-                    ring = vm.qmp.execute("x-query-virtio-queue-status", path=device["path"],
-                                          queue=queue)
-                except QmpError:
-                    break  # it has no more queues
-                if ring["vring-used"] == 0:
-                    continue
-                used_bytes = 4 + 8 * ring["vring-num"] + 2
-                pages.update(range(ring["vring-used"] // 4096,
-                                   (ring["vring-used"] + used_bytes - 1) // 4096 + 1))
-        return pages
-
     def test_paused_guest_with_devices_keeps_its_bytes(self):
         """Loading virtio devices lets QEMU write into used rings; no other page may differ."""
         self.make_lan()
@@ -91,7 +72,7 @@ class DiskAndNetwork(MigrationCase):
         source.wait_ready()
         source.serial.wait_reports(3)
         source.qmp.execute("stop")
-        rings = self.ring_pages(source)
+        rings = used_ring_pages(source)
         self.assertGreater(len(rings), 0, "the guest drives its virtio devices")
         self.migrate(source, destination, address=HOSTS["h2"],
                      migrate_extra=("--insecure",), receive_extra=("--insecure",))

@@ -1,9 +1,10 @@
 """Memory is sent while the VM runs on the source: hybrid and pure pre-copy on stock QEMUs."""
 
 import os
+import signal
 import subprocess
 
-from rig import memory, paths
+from rig import faultline, memory, paths
 from rig.case import MigrationCase
 from rig.guest import experience
 
@@ -149,6 +150,85 @@ class PreCopy(PreCopyChecks):
         self.move(source, again, "hybrid")
         self.assert_guest_right(again)
 
+    def test_throttled_it_converges(self):
+        move = self.check_linux_guest("precopy", "zipf", "--throttle")
+        ahead = move.migrate.last["pre_copy"]
+        self.assertEqual("converged", ahead["switch_reason"])
+        self.assertGreaterEqual(ahead["throttle_percent"], 20)
+        self.assertGreater(ahead["throttled_us"], 0)
+        self.assertTrue(any(event.get("throttle_percent", 0) >= 20
+                            for event in move.migrate.events))
+
+    def throttled(self):
+        """A move that will never end, and slows its VM."""
+        source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
+        source.wait_ready()
+        move = self.begin(source, destination, migrate_extra=mode_of(
+            source, "precopy", "--bandwidth", "60M", "--downtime-limit", "1ms", "--throttle"))
+        self.wait_until(lambda: any(event.get("throttle_percent", 0) >= 20
+                                    for event in list(move.migrate.events)), 60, "a throttle")
+        return source, move
+
+    def assert_unslowed(self, source):
+        self.wait_until(lambda: not self.write_protected(source), 10, "the tracking gone")
+        self.wait_until(lambda: source.status() == "running", 10, "the VM at work")
+        seen = len(source.qmp.events)
+        self.assert_guest_right(source)
+        self.assertEqual([], [event["event"] for event in source.qmp.events[seen:]
+                              if event["event"] in ("STOP", "RESUME")])
+
+    def test_cancelled_while_throttled_the_vm_runs_on_unslowed(self):
+        source, move = self.throttled()
+        move.migrate.signal(signal.SIGINT)
+        move.wait()
+        self.assert_failed(move.migrate, move.migrate_status, 1, "source")
+        self.assert_unslowed(source)
+
+    def test_killed_while_throttled_the_vm_runs_on_unslowed(self):
+        source, move = self.throttled()
+        move.migrate.kill()
+        self.assertEqual(1, move.receive.wait(30), move.receive.describe())
+        self.assert_unslowed(source)
+
+    def test_either_command_killed_after_the_switch_goes_on(self):
+        run = ("--run-directory", os.path.join(self.workdir, "run"))
+        for name in ("migrate", "receive"):
+            with self.subTest(name):
+                source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
+                source.wait_ready()
+                move = self.begin(source, destination, receive_extra=run, migrate_extra=mode_of(
+                    source, "hybrid", "--bandwidth", "24M", *run))
+                destination.wait_status("running")
+                commands = {"migrate": move.migrate, "receive": move.receive}
+                commands[name].signal(signal.SIGKILL)
+                commands[name].process.wait(10)
+                again = faultline.resume(name, os.path.join(self.workdir, f"{name}-again.log"),
+                                         extra=run)
+                self._own(again)
+                commands[name] = again
+                for command in commands.values():
+                    self.assertEqual(0, command.wait(90), command.describe())
+                self.assertGreater(commands["receive"].last["pages_pushed"], 0)
+                self.assert_guest_right(destination)
+                source.kill()
+                destination.kill()
+
+    def test_the_limit_holds_in_rounds(self):
+        """Within 5% of what goes over the wire, over rounds that take seconds."""
+        source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
+        source.wait_ready()
+        move = self.move(source, destination, "precopy", "--bandwidth", "40M", "--compress", "off",
+                         "--precopy-rounds", "2")
+        self.assertEqual(2, len(move.migrate.last["pre_copy"]["rounds"]))
+        for number in (1, 2):
+            seen = [event for event in move.migrate.events if event["event"] == "progress" and
+                    event["phase"] == "pre-copy" and event.get("rounds") == number]
+            first, last = seen[1], seen[-1]  # the second: a round begins with a burst
+            took_us = last["elapsed_us"] - first["elapsed_us"]
+            self.assertGreater(took_us, 2_000_000)
+            rate = (last["bytes_wire"] - first["bytes_wire"]) / took_us  # MB a second
+            self.assertLess(abs(rate - 40) / 40, 0.05, f"round {number}: {rate} MB/s")
+
     def test_without_a_hook_it_says_what_is_missing(self):
         source, destination = self.pair(mib=256, kernel="fl.mib=64",
                                         source_options={"hook": False})
@@ -189,19 +269,46 @@ class HugePages(PreCopyChecks):
                               kernel="fl.mib=120 fl.pattern=zipf")
 
 
-class DirectIo(MigrationCase):
-    """Disks that bypass the page cache: the VM stands still around each scan."""
+class DirectIo(PreCopyChecks):
+    """A disk that bypasses the page cache: the VM stands still around each scan."""
 
-    def test_memory_that_the_kernel_writes_arrives(self):
+    def pair_with_disk(self, words):
         disk = f"{self.workdir}/disk.raw"
         with open(disk, "wb") as file:
             file.truncate(64 << 20)
         extra = ["-blockdev",
                  f"driver=file,node-name=d,filename={disk},cache.direct=on,locking=off",
                  "-device", "virtio-blk-pci,drive=d"]
-        source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=zipf", extra=extra)
+        source, destination = self.pair(mib=384, kernel=f"{words} fl.disk", extra=extra)
         source.wait_ready()
-        move = self.migrate(source, destination, migrate_extra=mode_of(source, "hybrid", *SLOW))
+        self.wait_until(lambda: source.serial.wait_reports(1)[-1].disk_ops > 50, 60,
+                        "a disk under load")
+        return source, destination
+
+    def test_a_disk_under_load_loses_nothing(self):
+        source, destination = self.pair_with_disk("fl.mib=160 fl.pattern=zipf")
+        before = source.serial.reports[-1].disk_ops
+        move = self.move(source, destination, "hybrid", *SLOW)
         self.assertGreaterEqual(move.migrate.last["pre_copy"]["pauses"], 2)
         self.assertLess(move.migrate.last["pre_copy"]["pause_us_max"], 1_000_000)
+        self.assert_guest_right(destination, reports=20)
+        after = destination.serial.reports[-1]
+        self.assertEqual(0, after.disk_wrong)
+        self.assertGreater(after.disk_ops, before)
+
+    def test_a_disk_under_load_keeps_every_byte(self):
+        """But for the ring through which the loaded disk speaks to the guest."""
+        source, destination = self.pair_with_disk("fl.mib=160 fl.pattern=writeheavy")
+        move = self.begin(source, destination, migrate_extra=mode_of(source, "hybrid", *SLOW))
+        self.wait_until(lambda: any(event.get("pages_precopied", 0) > 10000
+                                    for event in list(move.migrate.events)), 30, "a round begun")
+        source.qmp.execute("stop")
+        rings = memory.used_ring_pages(source)
+        self.assertGreater(len(rings), 0, "the guest drives its disk")
+        self.assert_completed(move.wait())
+        self.assert_sent_ahead(move, "hybrid")
+        pages = memory.differing_pages(source.backends[0].path, destination.backends[0].path)
+        self.assertEqual([], [page for page in pages if page not in rings],
+                         f"of {pages}; the used rings are in {sorted(rings)}")
+        destination.qmp.execute("cont")
         self.assert_guest_right(destination)

@@ -40,11 +40,12 @@ class WpTrackerTest : public testing::Test {
     static_cast<void>(*reinterpret_cast<volatile uint64_t*>(region_->at(page)));
   }
   std::vector<PageRange> Scan() {
-    PageRangeSet written;
-    absl::Status status = tracker_->Scan({0, 0, region_->ram().layout.page_count()}, &written);
+    PageSet written(vm_.layout());
+    const PageRun all{0, 0, region_->ram().layout.page_count()};
+    absl::Status status = tracker_->Scan({&all, 1}, AfterScan::kClean, &written);
     EXPECT_TRUE(status.ok()) << status;
     std::vector<PageRange> ranges;
-    written.ForEach([&](PageRange range) { ranges.push_back(range); });
+    written.RangesOf(0).ForEach([&](PageRange range) { ranges.push_back(range); });
     return ranges;
   }
   using Ranges = std::vector<PageRange>;
@@ -121,8 +122,9 @@ TEST_F(WpTrackerTest, MemoryThatIsMappedAnewIsAnError) {
   void* anew = mmap(region_->at(16), 16 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
                     region_->ram().file, 16 * 4096);
   ASSERT_NE(anew, MAP_FAILED);
-  PageRangeSet written;
-  absl::Status status = tracker_->Scan({0, 0, 64}, &written);
+  PageSet written(vm_.layout());
+  const PageRun all{0, 0, 64};
+  absl::Status status = tracker_->Scan({&all, 1}, AfterScan::kClean, &written);
   EXPECT_TRUE(absl::IsAborted(status)) << status;
   EXPECT_THAT(MessageOf(status), HasSubstr("'ram0' anew"));
 }
@@ -169,9 +171,10 @@ void CopyByScans(RamKind kind, uint64_t pages) {
     });
   }
   auto scan_and_copy = [&] {
-    PageRangeSet written;
-    ASSERT_TRUE((*tracker)->Scan({0, 0, pages}, &written).ok());
-    written.ForEach([&](PageRange range) {
+    PageSet written(vm.layout());
+    const PageRun all{0, 0, pages};
+    ASSERT_TRUE((*tracker)->Scan({&all, 1}, AfterScan::kClean, &written).ok());
+    written.RangesOf(0).ForEach([&](PageRange range) {
       for (uint64_t word = range.first * page_bytes / 8; word < range.end * page_bytes / 8;
            ++word) {
         auto* from = reinterpret_cast<uint64_t*>(region.at(0)) + word;

@@ -28,14 +28,27 @@ TEST(WriteHistoryTest, WhatWasWrittenLastIsHottest) {
   EXPECT_EQ(history.HeatOf({0, 99}), 0);
 }
 
-TEST(WriteHistoryTest, WrittenAgainIsInBothOfTheLastTwoScans) {
+TEST(WriteHistoryTest, HotIsWhatTheLastTwoScansFound) {
   WriteHistory history(kHistoryLayout);
   history.NoteScan(SetOf({{0, 0, 10}}));
-  EXPECT_TRUE(history.WrittenAgain().empty());
+  EXPECT_TRUE(history.Hot().empty());
   history.NoteScan(SetOf({{0, 5, 10}, {1, 0, 1}}));
-  EXPECT_EQ(history.WrittenAgain(), SetOf({{0, 5, 5}}));
+  EXPECT_EQ(history.Hot(), SetOf({{0, 5, 5}}));
   history.NoteScan(SetOf({}));
-  EXPECT_TRUE(history.WrittenAgain().empty());
+  EXPECT_TRUE(history.Hot().empty());
+}
+
+TEST(WriteHistoryTest, HotIsWhatThreeOfTheLastEightScansFound) {
+  WriteHistory history(kHistoryLayout);
+  for (int i = 0; i < 3; ++i) {
+    history.NoteScan(i == 0 ? SetOf({{0, 7, 1}, {1, 1, 1}}) : SetOf({{0, 7, 1}}));
+    EXPECT_EQ(history.Hot(), i == 2 ? SetOf({{0, 7, 1}}) : SetOf({}));
+    history.NoteScan(SetOf({}));
+  }
+  for (int i = 0; i < 2; ++i) history.NoteScan(SetOf({}));
+  EXPECT_EQ(history.Hot(), SetOf({{0, 7, 1}}));
+  history.NoteScan(SetOf({}));
+  EXPECT_TRUE(history.Hot().empty()) << "the first of the three is forgotten";
 }
 
 TEST(WriteHistoryTest, OldScansAreForgotten) {

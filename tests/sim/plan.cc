@@ -172,6 +172,7 @@ void DrawRounds(Random& random, Plan* plan) {
   if (random.Chance(15)) plan->switch_after_us = random.LogBetween(1, 1'000'000);
   plan->acts_before = static_cast<int>(random.LogBetween(1, 3'000));
   if (random.Chance(30)) plan->zero_pages_percent = 30 + random.Below(50);
+  plan->budgets.throttle = plan->mode == MigrationMode::kPreCopy && random.Chance(50);
 }
 
 ConnectionRole DrawRole(Random& random) {
@@ -319,9 +320,9 @@ std::string DescribePlan(const Plan& plan) {
       plan.limits.silence_post_copy_us, plan.holds, plan.hold_us, plan.hold_interval_us);
   if (plan.mode != MigrationMode::kPostCopy) {
     text += fmt::format(
-        "  {}: {} rounds, {} us, downtime {} us{}{}\n", ModeName(plan.mode),
+        "  {}: {} rounds, {} us, downtime {} us{}{}{}\n", ModeName(plan.mode),
         plan.budgets.rounds_max, plan.budgets.time_max_us, plan.budgets.downtime_max_us,
-        plan.direct_io ? ", direct I/O" : "",
+        plan.budgets.throttle ? ", throttle" : "", plan.direct_io ? ", direct I/O" : "",
         plan.switch_after_us == 0 ? "" : fmt::format(", ended after {} us", plan.switch_after_us));
   }
   text += fmt::format("  recovery: limit {} us; {} restarts of each side within {} us, die at {}\n",

@@ -98,14 +98,14 @@ class HeldTracker : public DirtyTracker {
     ExpectStill();
     return inner_.Start();
   }
-  absl::Status Scan(PageRun run, PageRangeSet* written) override {
+  absl::Status Scan(std::span<const PageRun> runs, AfterScan after, PageSet* written) override {
     lifeline_->Step();
     ExpectStill();
-    absl::Status status = inner_.Scan(run, written);
-    world_.trace->Note(Side::kSource, "scans", run.region, written->page_count());
-    if (auto first = written->FindFrom(0);
-        world_.saboteur->Is(Canary::kScanForgetsPage) && first.has_value()) {
-      written->Remove(first->first, first->first + 1);
+    absl::Status status = inner_.Scan(runs, after, written);
+    world_.trace->Note(Side::kSource, "scans", static_cast<uint64_t>(after), written->page_count());
+    for (const PageRun& run : runs) {
+      const PageRun first = written->FindFirst(run, 1);
+      if (world_.saboteur->Is(Canary::kScanForgetsPage) && !first.empty()) written->Remove(first);
     }
     return status;
   }

@@ -124,8 +124,16 @@ absl::Status QemuSourceVmm::PlanToRun(bool run) {
 
 absl::Status QemuSourceVmm::DoPause() {
   FAULTLINE_CHECK(qmp_ != nullptr && !paused_);
-  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  const bool running = JsonText(status, "status") == "running";
+  ASSIGN_OR_RETURN(Json answer, qmp_->Execute("query-status"));
+  const std::string status = JsonText(answer, "status");
+  const bool running = status == "running";
+  // QEMU 10 makes 'paused' of one that sleeps, and `cont` is not for this side to say.
+  if (!running && status != "paused" && status != "prelaunch") {
+    return absl::AbortedError(
+        fmt::format("the VM neither runs nor is paused any more (its status is '{}'): migrate "
+                    "again when it does",
+                    status));
+  }
   if (running) RETURN_IF_ERROR(PlanToRun(true));
   paused_ = running;
   qmp_->DropEvents();

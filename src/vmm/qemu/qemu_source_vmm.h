@@ -39,7 +39,8 @@ class QemuSourceVmm : public SourceVmm {
 
   void Prepare(VmmDescribed done) override;
   // Stopped by `stop`, which drains the disks and flushes them. A stop that somebody else asks for
-  // during a pause cannot be told from it: the VM goes on.
+  // during a pause cannot be told from it: the VM goes on. Aborted: the VM sleeps, has shut down or
+  // the like, and is left alone.
   void SetPaused(bool paused, VmmDone done) override;
   void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;

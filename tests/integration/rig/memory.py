@@ -6,6 +6,7 @@ import os
 import re
 
 from .process import run
+from .qmp import QmpError
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_PIDFD_OPEN = 434
@@ -30,6 +31,26 @@ def differing_pages(path_a, path_b, page_bytes=4096):
             for start in range(0, len(chunk_a), page_bytes):
                 if chunk_a[start:start + page_bytes] != chunk_b[start:start + page_bytes]:
                     pages.append((offset + start) // page_bytes)
+    return pages
+
+
+def used_ring_pages(vm):
+    """The RAM pages that hold the virtio queues' used rings, which QEMU's device load may write.
+
+    On this machine type guest-physical addresses below 3 GiB are offsets into the RAM file."""
+    pages = set()
+    for device in vm.qmp.execute("x-query-virtio"):
+        for queue in range(64):
+            try:
+                ring = vm.qmp.execute("x-query-virtio-queue-status", path=device["path"],
+                                      queue=queue)
+            except QmpError:
+                break  # it has no more queues
+            if ring["vring-used"] == 0:
+                continue
+            used_bytes = 4 + 8 * ring["vring-num"] + 2
+            pages.update(range(ring["vring-used"] // 4096,
+                               (ring["vring-used"] + used_bytes - 1) // 4096 + 1))
     return pages
 
 

@@ -61,6 +61,19 @@ TEST_P(QemuPause, AVmStoppedBySomebodyElseMeanwhileStaysSo) {
   somebody_->Execute("cont");
 }
 
+// Such as one whose guest sleeps or has shut down: nothing is done to it.
+TEST_P(QemuPause, AVmThatNeitherRunsNorIsPausedAnyMoreIsLeftAlone) {
+  Start({"-no-reboot", "-no-shutdown"});
+  somebody_->Execute("system_reset");
+  for (int tries = 0; tries < 500 && somebody_->Status() == "running"; ++tries) usleep(10'000);
+  ASSERT_EQ(somebody_->Status(), "shutdown");
+  absl::Status paused = source_->SetPaused(true);
+  EXPECT_TRUE(absl::IsAborted(paused)) << paused;
+  EXPECT_NE(MessageOf(paused).find("'shutdown'"), std::string::npos) << paused;
+  ASSERT_TRUE(source_->Rollback().ok());
+  EXPECT_EQ(somebody_->Status(), "shutdown");
+}
+
 TEST_P(QemuPause, RollbackLeavesAVmThatSomebodyStoppedAfterPrepare) {
   Start();
   ASSERT_TRUE(source_->SetPaused(true).ok());
