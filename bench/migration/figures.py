@@ -17,6 +17,7 @@ PACE_ERROR_MAX = 0.005
 HORIZON_S = 1.0      # work lost is counted until this long after the last page
 BEFORE_S = 2.0       # the guest's speed before: the median window of this long a time
 WINDOW_S = 0.1
+ROUNDS_S_MIN = 0.5   # a shorter time before the switch says nothing of the guest's speed in it
 STALL_US_MIN = 20.0  # and at least five usual operations: shorter ones are no stalls
 
 
@@ -33,13 +34,22 @@ class Sample:
     threads: int
 
 
+@dataclasses.dataclass
+class Attempt:
+    """What a migration left behind that was cancelled, with the VM at work on the source."""
+
+    source: object  # Serial
+    begin_s: float
+    end_s: float    # cancelled
+
+
 def _offset_s(ticks, slope):
     """Host time of the guest's time 0: the least that any of these ticks says."""
     return min(tick.host_s - tick.t_us / 1e6 * slope for tick in ticks)
 
 
-def clocks(source, destination):
-    """Host seconds per guest second, and the host time of guest time 0 on either side.
+def clocks(*ticks_of_sides):
+    """Host seconds per guest second, and the host time of guest time 0 on each side.
 
     No tick is early. So of all straight lines below every tick, one for each side with the same
     pace, those are right that lie closest to the ticks altogether. How late single ticks are plays
@@ -47,7 +57,7 @@ def clocks(source, destination):
     """
     sides = [(ticks, statistics.fmean(tick.host_s for tick in ticks),
               statistics.fmean(tick.t_us / 1e6 for tick in ticks))
-             for ticks in (source, destination)]
+             for ticks in ticks_of_sides]
 
     def distance(slope):
         return sum(host_s - guest_s * slope - _offset_s(ticks, slope)
@@ -60,7 +70,7 @@ def clocks(source, destination):
         else:
             low += third
     slope = (low + high) / 2
-    return slope, _offset_s(source, slope), _offset_s(destination, slope)
+    return slope, *(_offset_s(ticks, slope) for ticks in ticks_of_sides)
 
 
 class Timeline:
@@ -184,28 +194,69 @@ def worst_stall_before_ms(sample):
                default=0) / 1000
 
 
-def guest_figures(sample):
-    """Everything that the guest saw, by name, and its speed over time ([s since begin, share])."""
-    timeline, blackout_s = align(sample)
-    begin_s, end_s = sample.begin_s, sample.end_s
-    rate = statistics.median(
+def _rate_before(timeline, begin_s):
+    """The guest's full speed, in operations a second."""
+    return statistics.median(
         speed for _, speed in timeline.windows(begin_s - BEFORE_S, begin_s, WINDOW_S))
-    until_s = min(end_s + HORIZON_S, timeline.end_s)
+
+
+def _lost_ms(timeline, begin_s, until_s, rate):
     done = timeline.ops(until_s) - timeline.ops(begin_s)
-    resumed_s = sample.resumed_s
+    return (until_s - begin_s - done / rate) * 1000
+
+
+def _speed_in_rounds(timeline, begin_s, stopped_s, rate):
+    """The guest's share of its speed from the command to its stop, if that took a while."""
+    if stopped_s - begin_s < ROUNDS_S_MIN:
+        return {}
+    return {"speed_in_rounds_percent": 100 * timeline.speed(begin_s, stopped_s) / rate}
+
+
+def _shares(timeline, begin_s, until_s, rate):
+    """Its speed over time: [s since the command, share of its full speed]."""
+    return [[round(start - begin_s, 4), round(speed / rate, 4)]
+            for start, speed in timeline.windows(begin_s - 1, until_s, 0.025)]
+
+
+def guest_figures(sample):
+    """Everything that the guest saw, by name, and its speed over time."""
+    timeline, blackout_s = align(sample)
+    begin_s, end_s, resumed_s = sample.begin_s, sample.end_s, sample.resumed_s
+    rate = _rate_before(timeline, begin_s)
+    until_s = min(end_s + HORIZON_S, timeline.end_s)
     half_s = max((end_s - resumed_s) / 2, WINDOW_S)
     missing = [speed * WINDOW_S for _, speed in
                timeline.windows(resumed_s, resumed_s + half_s, WINDOW_S)]
-    speeds = timeline.windows(begin_s - 1, until_s, 0.025)
-    return {
+    found = {
         "total_ms": (end_s - begin_s) * 1000, "blackout_ms": blackout_s * 1000,
         "blackout_qmp_ms": (resumed_s - sample.stopped_s) * 1000,
         "resumed_ms": (resumed_s - begin_s) * 1000,
+        **_speed_in_rounds(timeline, begin_s, sample.stopped_s, rate),
         **stalls_of(whole_reports(sample), rate, sample.threads),
         "worst_stall_before_ms": worst_stall_before_ms(sample),
-        "ops_100ms": statistics.median(missing), "ops_100ms_before": rate * WINDOW_S,
-        "work_lost_ms": (until_s - begin_s - done / rate) * 1000,
+        "ops_100ms_before": rate * WINDOW_S,
+        "work_lost_ms": _lost_ms(timeline, begin_s, until_s, rate),
         "to_90_ms": to_90_ms(timeline, resumed_s, until_s, rate),
         "speed_after_percent": 100 * timeline.speed(end_s + 0.2, until_s) / rate,
         "horizon_ms": (until_s - end_s) * 1000,
-    }, [[round(start - begin_s, 4), round(speed / rate, 4)] for start, speed in speeds]
+    }
+    if end_s - resumed_s >= WINDOW_S:  # else nothing was missing, or not for long
+        found["ops_100ms"] = statistics.median(missing)
+    return found, _shares(timeline, begin_s, until_s, rate)
+
+
+def attempt_figures(attempt):
+    """The same of a migration that was cancelled. The guest lost what it lost for nothing: these
+    figures have names of their own, so that no average takes them for those of a migration."""
+    ticks = attempt.source.ticks
+    slope, offset_s = clocks(ticks)
+    timeline = Timeline([(tick.t_us / 1e6 * slope + offset_s, tick.ops) for tick in ticks])
+    begin_s, end_s = attempt.begin_s, attempt.end_s
+    rate = _rate_before(timeline, begin_s)
+    until_s = min(end_s + HORIZON_S, timeline.end_s)
+    return {
+        "attempt_ms": (end_s - begin_s) * 1000,
+        "attempt_work_lost_ms": _lost_ms(timeline, begin_s, until_s, rate),
+        "ops_100ms_before": rate * WINDOW_S,
+        **_speed_in_rounds(timeline, begin_s, end_s, rate),
+    }, _shares(timeline, begin_s, until_s, rate)

@@ -8,11 +8,12 @@ import time
 import cpu
 import figures
 import link as wire
-from rig import memory
+from rig import memory, stock
 from rig.guest import fields_of
 from rig.vm import Backend, Vm, ram_file
 
 GIB = 1 << 30
+TICKS_MIN = 10  # in a second at least, from a guest that lives
 QUIET_S = 2.5  # before the move, of which the last two are what the guest's speed is held against
 
 
@@ -88,33 +89,74 @@ def settle(settle_s, mib, folder):
     time.sleep(max(QUIET_S, begin_s + settle_s - time.monotonic()))
 
 
+class Broken(Exception):
+    """The VM was not moved whole."""
+
+
+def arrived(pair, moved, numbers, threads):
+    """What there is to say of a VM that was moved: figures, and its speed over time."""
+    source, destination = pair.source, pair.destination
+    if len(destination.serial.ticks) < TICKS_MIN:
+        raise Broken(f"the guest is silent on the destination:\n{destination.serial.tail()}")
+    sample = figures.Sample(source.serial, destination.serial, moved.begin_s, moved.end_s,
+                            event_s(source, "STOP"), event_s(destination, "RESUME"), threads)
+    seen, speeds = figures.guest_figures(sample)
+    try:
+        wrong = destination.serial.reports[-1].wrong + destination.serial.verify(60)
+    except AssertionError as silence:
+        raise Broken(str(silence)) from silence
+    allocated = pair.allocated_mib()
+    latency = moved.summary.get("fault_latency_us", {})
+    faults = {f"fault_{name}_us": latency[name] for name in ("p50", "p99") if name in latency}
+    set_us = moved.source_summary.get("pre_copy", {}).get("settle_us")
+    settled = {} if set_us is None else {"settle_ms": set_us / 1000}
+    return {**seen, **numbers, **faults, **settled, "passes": moved.passes, "wrong": wrong,
+            "allocated_source_mib": allocated[0], "allocated_destination_mib": allocated[1],
+            "engine": moved.summary, "engine_source": moved.source_summary}, speeds
+
+
+def cancelled(pair, moved, wire_mib):
+    """The same of a VM that stayed where it was."""
+    seen, speeds = figures.attempt_figures(
+        figures.Attempt(pair.source.serial, moved.begin_s, moved.end_s))
+    wrong = pair.source.serial.reports[-1].wrong + pair.source.serial.verify(300)
+    return {**seen, "attempt_wire_mib": wire_mib, "passes": moved.passes, "wrong": wrong}, speeds
+
+
 def measure(scenario, mover, link, options):
-    """Boots the guest, lets it work, moves it; returns its figures and its speed over time."""
+    """Boots the guest, lets it work, moves it; returns its figures and its speed over time.
+
+    Where a mover may break and does, the only figure is that, and there is no speed.
+    """
     pair = Pair(scenario, mover, link, options.qemu)
     try:
-        source, destination = pair.source, pair.destination
-        ready = fields_of(source.wait_ready(300))
-        settle(options.settle_s, min(scenario.mib, 2 * scenario.touched), pair.ramdir)
-        allocated_before = pair.allocated_mib()[0]
-        sent = link.sent_bytes()
-        cpus = cpu.QemuCpu(source), cpu.QemuCpu(destination)
-        elsewhere = cpu.Elsewhere([source.pid(), destination.pid()])
-        moved = mover.move(source, destination, wire.DESTINATION, pair.workdir)
-        numbers = wire_figures(link, sent, moved)
-        numbers.update(cpu_figures(*cpus, moved, numbers["wire_mib"] * 2**20))
-        time.sleep(max(0, moved.end_s + figures.HORIZON_S + 0.3 - time.monotonic()))
-        numbers["elsewhere_cpu_s"] = elsewhere.used(
-            moved.source_engine_s + moved.destination_engine_s)
-        sample = figures.Sample(source.serial, destination.serial, moved.begin_s, moved.end_s,
-                                event_s(source, "STOP"), event_s(destination, "RESUME"),
-                                int(ready["threads"]))
-        seen, speeds = figures.guest_figures(sample)
-        wrong = destination.serial.reports[-1].wrong + destination.serial.verify(300)
-        allocated = pair.allocated_mib()
+        return _measure(pair, mover, link, scenario, options)
+    except (Broken, stock.Failed) as reason:
+        if not mover.may_break:
+            raise
+        return {"broken": 1, "broken_why": str(reason)}, []
     finally:
         pair.close()
-    latency = moved.summary.get("fault_latency_us", {})
-    numbers.update({f"fault_{name}_us": latency[name] for name in ("p50", "p99") if name in latency})
-    return {**seen, **numbers, "wrong": wrong,
-            "allocated_before_mib": allocated_before, "allocated_source_mib": allocated[0],
-            "allocated_destination_mib": allocated[1], "engine": moved.summary}, speeds
+
+
+def _measure(pair, mover, link, scenario, options):
+    source, destination = pair.source, pair.destination
+    ready = fields_of(source.wait_ready(300))
+    settle(options.settle_s, min(scenario.mib, 2 * scenario.touched), pair.ramdir)
+    before_mib = pair.allocated_mib()[0]
+    sent = link.sent_bytes()
+    cpus = cpu.QemuCpu(source), cpu.QemuCpu(destination)
+    elsewhere = cpu.Elsewhere([source.pid(), destination.pid()])
+    moved = mover.move(source, destination, wire.DESTINATION, pair.workdir)
+    numbers = wire_figures(link, sent, moved)
+    if moved.completed:
+        numbers.update(cpu_figures(*cpus, moved, numbers["wire_mib"] * 2**20))
+    time.sleep(max(0, moved.end_s + figures.HORIZON_S + 0.3 - time.monotonic()))
+    if moved.completed:
+        numbers["elsewhere_cpu_s"] = elsewhere.used(
+            moved.source_engine_s + moved.destination_engine_s)
+        numbers["wire_to_memory"] = numbers["wire_mib"] / before_mib
+        found, speeds = arrived(pair, moved, numbers, int(ready["threads"]))
+    else:
+        found, speeds = cancelled(pair, moved, numbers["wire_mib"])
+    return {**found, "allocated_before_mib": before_mib}, speeds

@@ -1,4 +1,4 @@
-"""Who moves the guest, from the command to the last page: QEMU's own post-copy, or Faultline."""
+"""Who moves the guest, from the command to the last page: QEMU by itself, or Faultline."""
 
 import dataclasses
 import os
@@ -13,35 +13,70 @@ TIMEOUT_S = 300
 
 @dataclasses.dataclass
 class Moved:
-    """One migration that succeeded (time.monotonic), and what the movers' own processes used."""
+    """One migration (time.monotonic), and what the movers' own processes used."""
 
     begin_s: float
     end_s: float
     source_engine_s: float = 0.0  # CPU seconds of `faultline migrate`, with its guardian
     destination_engine_s: float = 0.0
     summary: dict = dataclasses.field(default_factory=dict)  # what the destination's engine said
+    source_summary: dict = dataclasses.field(default_factory=dict)  # and the source's
+    passes: int = 0  # rounds over the memory before the switch
+    completed: bool = True  # False: cancelled, the VM is where it was
 
 
 class Stock:
-    """postcopy-ram and postcopy-preempt, switched to post-copy at once."""
+    """QEMU's own: by default postcopy-ram and postcopy-preempt, switched to post-copy at once."""
 
     name = "stock"
     hook = None
+    may_break = True  # it is not ours to mend: a round that breaks is counted, and the next begins
 
     def move(self, source, destination, address, _workdir):
-        times = stock.post_copy(source, destination, address, TIMEOUT_S)
-        return Moved(times.begin_s, times.end_s, summary={"downtime_ms": times.downtime_ms})
+        times = self.migrate(source, destination, address)
+        return Moved(times.begin_s, times.end_s, summary={"downtime_ms": times.downtime_ms},
+                     passes=times.passes, completed=times.completed)
+
+    def migrate(self, source, destination, address):
+        return stock.post_copy(source, destination, address, TIMEOUT_S)
+
+
+class StockPreCopy(Stock):
+    """QEMU's pre-copy, as it is by default; cancelled where it has not converged within limit_s."""
+
+    name = "stock-precopy"
+
+    def __init__(self, limit_s):
+        self._limit_s = limit_s
+
+    def migrate(self, source, destination, address):
+        return stock.pre_copy(source, destination, address, self._limit_s, TIMEOUT_S)
+
+
+class StockSwitch(Stock):
+    """QEMU's pre-copy, then its post-copy. `after`: so many passes ("1"), or seconds ("3s")."""
+
+    name = "stock-switch"
+
+    def __init__(self, after):
+        in_seconds = after.endswith("s")
+        self._when = ({"seconds": float(after[:-1])} if in_seconds else {"passes": int(after)})
+
+    def migrate(self, source, destination, address):
+        return stock.switched(source, destination, address, timeout_s=TIMEOUT_S, **self._when)
 
 
 class Faultline:
     """A build of Faultline with some options: "NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER"."""
 
-    def __init__(self, text):
-        name, migrate, receive, build = (text.split(";") + [""] * 3)[:4]
+    may_break = False
+
+    def __init__(self, text, build=""):
+        name, migrate, receive, own_build = (text.split(";") + [""] * 3)[:4]
         self.name = name
         self._migrate = self._secured(migrate.split())
         self._receive = self._secured(receive.split())
-        build = pathlib.Path(build) if build else None
+        build = pathlib.Path(own_build or build) if own_build or build else None
         self._binary = build / "faultline" if build else paths.FAULTLINE
         self.hook = build / "faultline-qemu.so" if build else paths.HOOK
         for path in (self._binary, self.hook):
@@ -76,7 +111,9 @@ class Faultline:
         undisturbed()
         if receive.wait(60) != 0:
             raise SystemExit(receive.describe())
-        return Moved(begin_s, end_s, migrate.process.cpu_s, receive.process.cpu_s, receive.last)
+        rounds = migrate.last.get("pre_copy", {}).get("rounds", [])
+        return Moved(begin_s, end_s, migrate.process.cpu_s, receive.process.cpu_s, receive.last,
+                     migrate.last, passes=len(rounds))
 
 
 class Crowded(Faultline):
@@ -92,3 +129,30 @@ class Crowded(Faultline):
             print(f"    {knocks} of {self.COUNT} strangers came during the move", flush=True)
             crowd.wait()
         return wait
+
+
+# Ours that have a name of their own, as --variant says them.
+NAMED = ("faultline",
+         "hybrid;--mode hybrid",
+         "precopy;--mode precopy",
+         "hybrid-around;--mode hybrid --push-order fault-around",
+         "hybrid-plain;--mode hybrid --push-order plain")
+USUAL = ("stock", "faultline")  # where nobody says who
+
+
+def make(options):
+    """The movers that the options ask for, in that order; ratios are to the first."""
+    stocks = [Stock(), StockPreCopy(options.precopy_limit_s), StockSwitch(options.switch_after)]
+    named = {mover.name: mover for mover in stocks}
+    for text in NAMED:
+        name = text.split(";")[0]
+        named[name] = Faultline(text, options.build)
+    added = [*(Faultline(text, options.build) for text in options.variant),
+             *(Crowded(text, options.build) for text in options.crowded)]
+    named.update((mover.name, mover) for mover in added)
+    wanted = (options.only.split(",") if options.only
+              else [*USUAL, *(mover.name for mover in added)])
+    unknown = [name for name in wanted if name not in named]
+    if unknown:
+        raise SystemExit(f"--only: no mover {', '.join(unknown)}; there are: {', '.join(named)}")
+    return [named[name] for name in wanted]

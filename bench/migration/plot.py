@@ -5,9 +5,14 @@ import statistics
 COLOURS = ("#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#b45309", "#0e7490")
 
 
+def _total_ms(figures):
+    """Until the last page, or until it was cancelled; 0 for what broke."""
+    return figures.get("total_ms", figures.get("attempt_ms", 0))
+
+
 def _median_round(rounds):
     """Which round's total time is the middle one."""
-    totals = [figures["total_ms"] for figures in rounds]
+    totals = [_total_ms(figures) for figures in rounds]
     middle = statistics.median_low(totals)
     return totals.index(middle)
 
@@ -19,7 +24,7 @@ def _draw(axes, result):
             axes.plot([time_s for time_s, _ in speeds], [100 * share for _, share in speeds],
                       color=colour, linewidth=1.6 if number == bold else 0.6,
                       alpha=1.0 if number == bold else 0.3, label=mover if number == bold else None)
-        axes.axvline(rounds[bold]["total_ms"] / 1000, color=colour, linestyle=":", linewidth=1)
+        axes.axvline(_total_ms(rounds[bold]) / 1000, color=colour, linestyle=":", linewidth=1)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.grid(alpha=0.25)
 

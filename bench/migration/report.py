@@ -8,9 +8,16 @@ import subprocess
 
 MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("total_ms", "total ms", "{:.0f}"),
+    ("attempt_ms", "cancelled after ms, VM not moved", "{:.0f}"),
+    ("attempt_work_lost_ms", "  work lost in that, ms", "{:.0f}"),
+    ("attempt_wire_mib", "  MiB on the wire in that", "{:.1f}"),
+    ("broken", "failed, or the guest never came back", "{:.0f}"),
     ("blackout_ms", "blackout ms (guest's clock)", "{:.2f}"),
     ("blackout_qmp_ms", "blackout ms (QEMU's events)", "{:.2f}"),
+    ("settle_ms", "  naming what is dirty, ms", "{:.2f}"),
     ("work_lost_ms", "work lost, ms of full speed", "{:.0f}"),
+    ("speed_in_rounds_percent", "speed before the stop %", "{:.1f}"),
+    ("passes", "rounds before the switch", "{:.0f}"),
     ("ops_100ms", "operations / 100 ms, missing", "{:.0f}"),
     ("ops_100ms_before", "operations / 100 ms, before", "{:.0f}"),
     ("worst_stall_ms", "worst stall ms", "{:.2f}"),
@@ -23,6 +30,7 @@ MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("to_90_ms", "time to 90% speed ms", "{:.0f}"),
     ("speed_after_percent", "speed after %", "{:.1f}"),
     ("wire_mib", "MiB on the wire", "{:.1f}"),
+    ("wire_to_memory", "wire / allocated before", "{:.2f}"),
     ("wire_mib_s", "MiB/s", "{:.0f}"),
     ("line_percent", "line used %", "{:.1f}"),
     ("cpu_source_engine_s", "source CPU s: engine", "{:.3f}"),
@@ -50,8 +58,33 @@ def machine(qemu):
             "qemu": version.splitlines()[0]}
 
 
+def announce(options):
+    """Says what the figures that follow were taken on."""
+    about = machine(options.qemu)
+    print(f"{about['cpus']} x {about['cpu']}, Linux {about['kernel']}, {about['qemu']}; "
+          f"rounds: {options.rounds}")
+
+
+def load(path):
+    """The results that `save` left, {} if there are none."""
+    if not path.exists():
+        return {}
+    return {name: {"rounds": result["rounds"], "speeds": result["speeds"]}
+            for name, result in json.loads(path.read_text())["scenarios"].items()}
+
+
+def joined(before, result):
+    """The rounds of both, mover by mover. before: None if there are none."""
+    if before is None:
+        return result
+    for kind, by_mover in result.items():
+        for mover, found in by_mover.items():
+            before[kind][mover] = before[kind].get(mover, []) + found
+    return before
+
+
 def medians(rounds):
-    """{mover: {measure: {"median", "min", "max"}}} of {mover: [figures of each round]}."""
+    """{mover: {measure: {"median", "min", "max", "count"}}} of {mover: [figures of each round]}."""
     result = {}
     for mover, figures in rounds.items():
         result[mover] = {}
@@ -59,15 +92,33 @@ def medians(rounds):
             values = [one[name] for one in figures if name in one]
             if values:
                 result[mover][name] = {"median": statistics.median(values), "min": min(values),
-                                       "max": max(values)}
+                                       "max": max(values), "count": len(values)}
     return result
 
 
 def line(figures):
     """One round in a line."""
-    shown = ("total_ms", "blackout_ms", "work_lost_ms", "ops_100ms", "worst_stall_ms", "wrong")
+    shown = ("total_ms", "attempt_ms", "broken", "blackout_ms", "work_lost_ms", "speed_in_rounds_percent",
+             "ops_100ms", "worst_stall_ms", "wire_mib", "wrong")
     return ", ".join(f"{heading} {form.format(figures[name])}"
                      for name, heading, form in MEASURES if name in shown and name in figures)
+
+
+def cell(one, form, rounds):
+    """A measure of a mover; says in how many rounds there was any, if not in all of them."""
+    if one is None:
+        return ""
+    some = f" in {one['count']} of {rounds}" if one["count"] < rounds else ""
+    return (f"{form.format(one['median'])} ({form.format(one['min'])}.."
+            f"{form.format(one['max'])}){some}")
+
+
+def aligned(rows):
+    """Rows of text as columns."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "\n".join("  ".join(text.ljust(width) if number == 0 else text.rjust(width)
+                               for number, (text, width) in enumerate(zip(row, widths)))
+                     for row in rows)
 
 
 def table(rounds):
@@ -78,25 +129,19 @@ def table(rounds):
     for name, heading, form in MEASURES:
         if not any(name in summary[mover] for mover in movers):
             continue
-        row = [heading]
-        for mover in movers:
-            one = summary[mover].get(name)
-            row.append("" if one is None else f"{form.format(one['median'])} "
-                       f"({form.format(one['min'])}..{form.format(one['max'])})")
+        row = [heading, *(cell(summary[mover].get(name), form, len(rounds[mover]))
+                          for mover in movers)]
         first = summary[movers[0]].get(name, {}).get("median")
         for mover in movers[1:]:
             other = summary[mover].get(name, {}).get("median")
             row.append(f"{other / first:.2f}" if first and other is not None else "")
         rows.append(row)
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.ljust(width) if number == 0 else cell.rjust(width)
-                               for number, (cell, width) in enumerate(zip(row, widths)))
-                     for row in rows)
+    return aligned(rows)
 
 
-def save(path, about, options, results):
+def save(path, about, options, results, **more):
     """Writes everything: the machine, the options, each scenario's medians, rounds and speeds."""
     scenarios = {name: {"summary": medians(result["rounds"]), **result}
                  for name, result in results.items()}
-    path.write_text(json.dumps({"machine": about, "options": options, "scenarios": scenarios},
-                               indent=1))
+    path.write_text(json.dumps({"machine": about, "options": options, "scenarios": scenarios,
+                                **more}, indent=1))

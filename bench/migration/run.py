@@ -1,6 +1,10 @@
 #!/usr/bin/env python3
 """The same guest moved by stock QEMU's post-copy (postcopy-ram, postcopy-preempt) and by Faultline.
 
+--only chooses other movers: QEMU's pre-copy (stock-precopy) and its switch from pre-copy to post-copy
+(stock-switch), our modes (hybrid, precopy), and hybrid with other push orders (hybrid-around,
+hybrid-plain).
+
 In turn on one machine, with the same RAM backends, the destination in a network namespace of its
 own behind a link that is unshaped or shaped. A scenario is a guest program and a link:
 uniform-unshaped, zipf-1gbit, sqlite-10gbit (--list names them all; patterns such as '*-1gbit' pick
@@ -20,25 +24,32 @@ HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT / "tests" / "integration")]
 
+import movers  # noqa: E402
 import plot  # noqa: E402
 import report  # noqa: E402
 import scenarios  # noqa: E402
 import sparse  # noqa: E402
 from link import Link  # noqa: E402
 from measure import measure  # noqa: E402
-from movers import Crowded, Faultline, Stock  # noqa: E402
 from rig import isolate, paths  # noqa: E402
 
 
-def parse():
+def make_parser(about=__doc__):
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--scenario", default="uniform-unshaped,uniform-1gbit",
                         help="names or patterns, by comma; default: %(default)s")
     parser.add_argument("--list", action="store_true", help="name the scenarios and end")
     parser.add_argument("--rounds", type=int, default=5, help="of each mover, in turn: A B A B")
     parser.add_argument("--quick", action="store_true", help="one round, short settling")
-    parser.add_argument("--only", help="movers, by comma, out of stock, faultline and variants")
+    parser.add_argument("--only", help="movers, by comma; default: stock,faultline and the variants")
+    parser.add_argument("--build", default="", help="folder with the Faultline that moves")
+    parser.add_argument("--switch-after", default="1", metavar="PASSES|SECONDSs",
+                        help="stock-switch: post-copy from then on; default: %(default)s pass")
+    parser.add_argument("--precopy-limit-s", type=float, default=30.0,
+                        help="stock-precopy is cancelled then; default: %(default)s")
+    parser.add_argument("--add", action="store_true",
+                        help="to the rounds that --out has already: many runs make one result")
     parser.add_argument("--variant", action="append", default=[],
                         help="'NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER', an empty part "
                         "leaves it as it is")
@@ -50,23 +61,14 @@ def parse():
     parser.add_argument("--settle-s", type=float, default=5.0, help="work before the move")
     parser.add_argument("--qemu", default=paths.qemu())
     parser.add_argument("--out", type=pathlib.Path, default=ROOT / "build" / "bench" / "migration")
+    return parser
+
+
+def parse(parser):
     options = parser.parse_args()
     if options.quick:
         options.rounds, options.settle_s = 1, 3.0
     return options
-
-
-def movers(options):
-    """Stock first: ratios are to it."""
-    found = [Stock(), Faultline("faultline"), *(Faultline(text) for text in options.variant),
-             *(Crowded(text) for text in options.crowded)]
-    if not options.only:
-        return found
-    wanted = options.only.split(",")
-    unknown = [name for name in wanted if name not in [mover.name for mover in found]]
-    if unknown:
-        raise SystemExit(f"--only: no mover {', '.join(unknown)}")
-    return [mover for mover in found if mover.name in wanted]
 
 
 def compare(name, options):
@@ -76,7 +78,7 @@ def compare(name, options):
     link = Link(scenario.rate)
     try:
         for number in range(options.rounds):
-            for mover in movers(options):
+            for mover in movers.make(options):
                 figures, speeds = measure(scenario, mover, link, options)
                 result["rounds"].setdefault(mover.name, []).append(figures)
                 result["speeds"].setdefault(mover.name, []).append(speeds)
@@ -86,25 +88,33 @@ def compare(name, options):
     return result
 
 
-def main():
-    options = parse()
-    if options.list:
-        print("\n".join(scenarios.names()))
-        return 0
-    about = report.machine(options.qemu)
-    print(f"{about['cpus']} x {about['cpu']}, Linux {about['kernel']}, {about['qemu']}; "
-          f"rounds: {options.rounds}")
-    options.out.mkdir(parents=True, exist_ok=True)
-    results = {}
+def run(options):
+    """Every scenario that the options pick, tables on the way; {scenario: result}."""
+    results = report.load(options.out / "results.json") if options.add else {}
     for name in scenarios.pick(options.scenario):
         print(f"\n{name}:", flush=True)
-        run = sparse.compare if name.startswith("sparse-") else compare
-        results[name] = run(name, options)
+        compare_one = sparse.compare if name.startswith("sparse-") else compare
+        results[name] = report.joined(results.get(name), compare_one(name, options))
         print(report.table(results[name]["rounds"]), flush=True)
         if results[name]["speeds"]:
             plot.save(options.out / f"{name}.svg", name, results[name])
-        report.save(options.out / "results.json", about, {**vars(options), "out": str(options.out)},
-                    results)
+        save(options, results)
+    return results
+
+
+def save(options, results, **more):
+    report.save(options.out / "results.json", report.machine(options.qemu),
+                {**vars(options), "out": str(options.out)}, results, **more)
+
+
+def main():
+    options = parse(make_parser())
+    if options.list:
+        print("\n".join(scenarios.names()))
+        return 0
+    report.announce(options)
+    options.out.mkdir(parents=True, exist_ok=True)
+    run(options)
     print(f"\nIn {options.out}: results.json and the plots.")
     return 0
 

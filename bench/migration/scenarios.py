@@ -23,6 +23,8 @@ PROGRAMS = {
     "hotset": Program("fl.pattern=hotset fl.hot=32"),
     "scan": Program("fl.pattern=scan"),
     "writeheavy": Program("fl.pattern=writeheavy"),
+    "writelight": Program("fl.pattern=zipf fl.writes_permille=10"),
+    "readmostly": Program("fl.pattern=uniform fl.writes_permille=1"),
     "threads": Program("fl.pattern=uniform fl.threads=4", cpus=2),
     "sqlite": Program("fl.pattern=sqlite"),
     "compressible": Program("fl.pattern=uniform fl.fill=compressible"),

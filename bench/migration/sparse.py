@@ -19,7 +19,7 @@ SIZES_MIB = {"1 GiB": 1024, "16 GiB": 16384}
 def compare(name, options):
     """All rounds, as run.compare gives them; the small guest takes the place of the first mover."""
     rate = scenarios.LINKS[name.rsplit("-", 1)[1]]
-    mover = Stock() if options.only == "stock" else Faultline("faultline")
+    mover = Stock() if options.only == "stock" else Faultline("faultline", options.build)
     words = f"mem=1024M fl.mib={TOUCHED_MIB}"
     rounds = {}
     # Ours alone (isolate.py). Both RAM files must fit by their size, though they stay mostly holes.

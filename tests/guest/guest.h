@@ -22,21 +22,21 @@ enum {
 
 // What the kernel command line asked for; constant once the workers run.
 struct Options {
-  uint64_t mib;             // fl.mib: patterned memory that the workers use
-  uint64_t idle_mib;        // fl.idle: patterned memory that only `verify` reads
-  uint64_t threads;         // fl.threads: memory workers
-  uint64_t writes_percent;  // fl.writes
-  uint64_t seed;            // fl.seed
-  uint64_t report_ms;       // fl.report_ms: length of a report window
-  uint64_t tick_ms;         // fl.tick_ms: also a short line this often; 0: none
-  uint64_t hot_mib;         // fl.hot: size of the hot set
-  uint64_t discard_mib;     // fl.discard: memory that the `discard` command frees
-  bool churn;               // fl.churn: frees and refills that memory in a loop
-  bool disk;                // fl.disk: works on /dev/vda
-  bool balloon;             // fl.balloon: loads the balloon driver
-  bool compressible;        // fl.fill=compressible: lz4 shrinks a page to about a third
-  char pattern[16];         // fl.pattern: uniform, zipf, hotset, scan, writeheavy, sqlite
-  char address[32];         // fl.net=ADDRESS (a /24): brings eth0 up and serves TCP port 7
+  uint64_t mib;              // fl.mib: patterned memory that the workers use
+  uint64_t idle_mib;         // fl.idle: patterned memory that only `verify` reads
+  uint64_t threads;          // fl.threads: memory workers
+  uint64_t writes_permille;  // fl.writes_permille
+  uint64_t seed;             // fl.seed
+  uint64_t report_ms;        // fl.report_ms: length of a report window
+  uint64_t tick_ms;          // fl.tick_ms: also a short line this often; 0: none
+  uint64_t hot_mib;          // fl.hot: size of the hot set
+  uint64_t discard_mib;      // fl.discard: memory that the `discard` command frees
+  bool churn;                // fl.churn: frees and refills that memory in a loop
+  bool disk;                 // fl.disk: works on /dev/vda
+  bool balloon;              // fl.balloon: loads the balloon driver
+  bool compressible;         // fl.fill=compressible: lz4 shrinks a page to about a third
+  char pattern[16];          // fl.pattern: uniform, zipf, hotset, scan, writeheavy, sqlite
+  char address[32];          // fl.net=ADDRESS (a /24): brings eth0 up and serves TCP port 7
 };
 
 // Counters that the reporter reads while workers add to them. Relaxed order throughout: each is a

@@ -16,7 +16,7 @@
 
 struct Options options = {.mib = 64,
                           .threads = 1,
-                          .writes_percent = 20,
+                          .writes_permille = 200,
                           .seed = 1,
                           .report_ms = 100,
                           .hot_mib = 32,
@@ -83,7 +83,7 @@ static void TakeOption(const char* word) {
       {"fl.idle=", &options.idle_mib},
       {"fl.threads=", &options.threads},
       {"fl.seed=", &options.seed},
-      {"fl.writes=", &options.writes_percent},
+      {"fl.writes_permille=", &options.writes_permille},
       {"fl.report_ms=", &options.report_ms},
       {"fl.tick_ms=", &options.tick_ms},
       {"fl.hot=", &options.hot_mib},
@@ -122,7 +122,7 @@ static void ReadOptions(void) {
   for (char* word = strtok_r(text, " \n", &rest); word; word = strtok_r(NULL, " \n", &rest)) {
     TakeOption(word);
   }
-  if (strcmp(options.pattern, "writeheavy") == 0) options.writes_percent = 80;
+  if (strcmp(options.pattern, "writeheavy") == 0) options.writes_permille = 800;
   if (options.threads < 1 || options.threads > kThreadsMax) Fatal("fl.threads");
 }
 

@@ -69,7 +69,7 @@ static void CheckSampled(uint64_t page, uint64_t random) {
 static bool Operate(struct Worker* worker) {
   uint64_t random = NextRandom(&worker->random);
   uint64_t page = ChoosePage(worker, random) * options.threads + worker->number;
-  if (NextRandom(&worker->random) % 100 < options.writes_percent) {
+  if (NextRandom(&worker->random) % 1000 < options.writes_permille) {
     versions[page] += 1;
     FillPage(memory + page * kPageWords, page, versions[page]);
     return false;

@@ -72,7 +72,7 @@ static void CheckRow(uint64_t row) {
 
 static bool Operate(struct Worker* worker) {
   uint64_t row = NextRandom(&worker->random) % row_count;
-  if (NextRandom(&worker->random) % 100 < options.writes_percent) {
+  if (NextRandom(&worker->random) % 1000 < options.writes_permille) {
     row_versions[row] += 1;
     Store(update, row);
     return false;
