@@ -11,7 +11,7 @@ namespace faultline::sim {
 namespace {
 
 // Within so many seeds every canary is found.
-constexpr uint64_t kCanarySeedsMax = 400;
+constexpr uint64_t kCanarySeedsMax = 1000;
 
 TEST(SimulationTest, TheSameSeedGivesTheSameTrace) {
   for (uint64_t seed = 1; seed <= 60; ++seed) {
