@@ -181,6 +181,7 @@ class PreCopy {
   int64_t scanned_ns_ = 0;
   int64_t settle_began_ns_ = 0;
   int lists_ = 0;
+  int64_t last_look_us_ = 0;  // how long it took
   int64_t ready_ns_ = 0;
   PageSet followed_;  // found since the switch is under way
   absl::Status follow_status_;

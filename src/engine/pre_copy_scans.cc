@@ -130,6 +130,7 @@ bool PreCopy::TakeIn(Scan scan) {
     Finish(std::move(scan.status));
     return false;
   }
+  last_look_us_ = scan.elapsed_us;
   Count(static_cast<uint64_t>(scan.elapsed_us), &result_.scans, &result_.scan_us,
         &result_.scan_us_max);
   const int64_t now_ns = parts_.control->NowNanos();

@@ -22,6 +22,8 @@ constexpr uint64_t kPagesInOneGo = 256;
 // stop takes long it is a share of the time since it began, or the looks would slow the VM.
 constexpr int64_t kFollowEveryUs = 1'000;
 constexpr int64_t kFollowShare = 8;
+// The last look waits for one that is under way: where looks take longer nobody follows.
+constexpr int64_t kFollowUsMax = 2'000;
 
 }  // namespace
 
@@ -83,7 +85,7 @@ void PreCopy::BeReady() {
     step_ = Step::kReady;
     ready_ns_ = parts_.control->NowNanos();
     Finish(absl::OkStatus());
-    if (!tracker_->needs_paused_vm()) Follow();
+    if (!tracker_->needs_paused_vm() && last_look_us_ <= kFollowUsMax) Follow();
   });
 }
 
@@ -94,6 +96,7 @@ void PreCopy::Follow() {
   RunOnBulk([this] { return ScanAll(AfterScan::kClean); },
             [this](Scan scan) {
               follow_status_ = scan.status;
+              last_look_us_ = scan.elapsed_us;
               if (!scan.status.ok()) return;  // told by Settle
               followed_.Unite(scan.written);
               pending_.Unite(scan.written);
@@ -104,9 +107,11 @@ void PreCopy::Follow() {
 }
 
 void PreCopy::FollowLater() {
+  if (last_look_us_ > kFollowUsMax) return;
   const int64_t since_us = (parts_.control->NowNanos() - ready_ns_) / 1000;
-  follow_timer_ = parts_.control->RunAfter(std::max(kFollowEveryUs, since_us / kFollowShare),
-                                           [this] { Follow(); });
+  follow_timer_ = parts_.control->RunAfter(
+      std::max({kFollowEveryUs, since_us / kFollowShare, kFollowShare * last_look_us_}),
+      [this] { Follow(); });
 }
 
 void PreCopy::Settle(Done done) {

@@ -39,6 +39,8 @@ bool MayPinAnything() {
 void UseRightToPin() {
   Capabilities own;
   if (!own.Read() || (own.data[0].permitted & kPinAnything) == 0) return;
+  // New credentials would shut this thread out of the devices that it has open.
+  if ((own.data[0].effective & kPinAnything) != 0) return;
   own.data[0].effective |= kPinAnything;
   own.Write();
 }

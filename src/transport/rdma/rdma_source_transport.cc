@@ -228,9 +228,13 @@ void RdmaSourceTransport::GiveOut() {
 
 void RdmaSourceTransport::FailLanes(const absl::Status& status) {
   if (std::exchange(registering_, false)) registered_.reset();
+  const bool has_dialled = opening_ != nullptr;
   opening_.reset();
   timeout_.reset();
   if (MayFallBack()) {
+    // The peer may have taken the queue pairs for good, and then gives these lanes up as they go:
+    // the next ones have none.
+    if (has_dialled) broken_in_a_row_ = kBrokenInARowMax;
     DropQueuePairs();
     demand_.link = std::make_shared<RdmaLink>();
     bulk_.link = std::make_shared<RdmaLink>();
