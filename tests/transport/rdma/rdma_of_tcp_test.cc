@@ -81,6 +81,12 @@ TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverItsPagesComeAllTheSame) {
   world_->RunOn(Place::kDemand, [&] { reader_->Read(std::vector<PageId>{{0, 7}, {1, 2}}); });
   EXPECT_TRUE(world_->WaitUntil([&] { return pages.page_count() == 2 && runs.finished(); }));
   EXPECT_EQ(demands.demand_count(), 2u);
+  // The listeners go first.
+  world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
+  world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
+  world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Stop(); });
+  world_->RunOn(Place::kSourceBulk, [&] { lanes_.push->Stop(); });
+  lanes_ = {};
 }
 
 TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverWhoForbidsItGetsNoPagesOverTcp) {
