@@ -245,7 +245,7 @@ void FaultHandler::EndAwait(PageId page) {
     case PageState::kInstalled:  // whoever waited was woken by that
       in_flight_.erase(entry);
       break;
-    default:  // it came as zeros, which nobody was told of
+    default:  // zeros, or given up: who has not faulted again yet
       AnswerFault(page);
   }
 }

@@ -27,8 +27,8 @@ class PushFront {
   // Where it is; another value as soon as something more has come.
   uint64_t position() const { return next_.load(std::memory_order_relaxed); }
 
-  // The how manieth of the pages that come next `page` is, if the push goes on in order from
-  // `position`: 1 is the very next one. 0: none of the first `window_pages`.
+  // How far ahead `page` is if the push goes on in order from `position`: 1 is the very next one.
+  // 0: it is none of the first `window_pages`.
   static uint64_t PagesAway(uint64_t position, PageId page, uint64_t window_pages) {
     if (position == kNothing || page.region != position >> kIndexBits) return 0;
     const uint64_t first = position & kIndexMask;

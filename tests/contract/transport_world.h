@@ -224,6 +224,14 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
       channel_.reset();
       world_->arrived().clear();
     });
+    StopLanes();
+    raw_demand_.reset();  // they are on the world's network
+    raw_bulk_.reset();
+    world_.reset();
+  }
+
+  // Stops the lanes that are open, as before others are opened or those who listen to them go.
+  void StopLanes() {
     if (exporter_ != nullptr) {
       world_->RunOn(Place::kSourceDemand, [&] { exporter_->Stop(); });
       world_->RunOn(Place::kSourceBulk, [&] { push_->Stop(); });
@@ -232,9 +240,13 @@ class TransportContract : public ::testing::TestWithParam<WorldFactory> {
       world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
       world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
     }
-    raw_demand_.reset();  // they are on the world's network
-    raw_bulk_.reset();
-    world_.reset();
+    std::lock_guard lock(lanes_mutex_);
+    exporter_ = nullptr;
+    push_ = nullptr;
+    reader_ = nullptr;
+    receiver_ = nullptr;
+    lanes_outcome_.reset();
+    source_lanes_outcome_.reset();
   }
 
   static Hello HelloFor(ConnectionRole role) {

@@ -105,7 +105,7 @@ TEST_F(PushFrontTest, WhatHasNotComeInTwiceTheTimeIsAskedFor) {
 
 TEST_F(PushFrontTest, WhatComesAsZerosIsSeenInTime) {
   Touch(20);
-  SetState(20, PageState::kAbsent);  // the bulk lane wakes nobody for it
+  SetState(20, PageState::kAbsent);  // and nobody was woken
   EXPECT_EQ(Seen(20), -1);
   clock_.AdvanceBy(1'100);
   EXPECT_EQ(Seen(20), 0);

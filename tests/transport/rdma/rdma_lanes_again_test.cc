@@ -58,24 +58,6 @@ class RdmaLanesAgainTest : public TransportContract {
     return demands.demand_count() > 0;
   }
 
-  void StopLanes() {
-    if (exporter_ != nullptr) {
-      world_->RunOn(Place::kSourceDemand, [&] { exporter_->Stop(); });
-      world_->RunOn(Place::kSourceBulk, [&] { push_->Stop(); });
-    }
-    if (reader_ != nullptr) {
-      world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
-      world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
-    }
-    std::lock_guard lock(lanes_mutex_);
-    exporter_ = nullptr;
-    push_ = nullptr;
-    reader_ = nullptr;
-    receiver_ = nullptr;
-    lanes_outcome_.reset();
-    source_lanes_outcome_.reset();
-  }
-
   CountedMemory counted_;
 };
 

@@ -40,11 +40,14 @@ class RdmaSourceOfTcpTest : public TransportContract {
     return *outcome;
   }
 
+  void StopSourceLanes() {
+    if (lanes_.exporter == nullptr) return;
+    world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Stop(); });
+    world_->RunOn(Place::kSourceBulk, [&] { lanes_.push->Stop(); });
+    lanes_ = {};
+  }
   void TearDown() override {
-    if (lanes_.exporter != nullptr) {
-      world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Stop(); });
-      world_->RunOn(Place::kSourceBulk, [&] { lanes_.push->Stop(); });
-    }
+    StopSourceLanes();
     world_->RunOn(Place::kSourceControl, [&] { source_.reset(); });
     TransportContract::TearDown();
   }
@@ -82,11 +85,8 @@ TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverItsPagesComeAllTheSame) {
   EXPECT_TRUE(world_->WaitUntil([&] { return pages.page_count() == 2 && runs.finished(); }));
   EXPECT_EQ(demands.demand_count(), 2u);
   // The listeners go first.
-  world_->RunOn(Place::kDemand, [&] { reader_->Stop(); });
-  world_->RunOn(Place::kBulk, [&] { receiver_->Stop(); });
-  world_->RunOn(Place::kSourceDemand, [&] { lanes_.exporter->Stop(); });
-  world_->RunOn(Place::kSourceBulk, [&] { lanes_.push->Stop(); });
-  lanes_ = {};
+  StopLanes();
+  StopSourceLanes();
 }
 
 TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverWhoForbidsItGetsNoPagesOverTcp) {
