@@ -91,6 +91,7 @@ absl::Status RdmaSourceTransport::MakeEvents() {
 
 void RdmaSourceTransport::DialBoth() {
   opening_ = std::make_shared<bool>(true);
+  both_connected_ = false;
   if (MayFallBack()) {
     joined_->deadline_ns =
         std::min(joined_->deadline_ns, loops().control->NowNanos() + kDialAfterHandoverNs);
@@ -167,6 +168,7 @@ void RdmaSourceTransport::BeginRegistering() {
   if (!registered.ok()) return FailLanes(registered.status());
   registered_ = std::move(*registered);
   registering_ = true;
+  both_connected_ = true;
   progress_told_ns_ = loops().control->NowNanos();
   RegisterSome();
 }
@@ -228,13 +230,12 @@ void RdmaSourceTransport::GiveOut() {
 
 void RdmaSourceTransport::FailLanes(const absl::Status& status) {
   if (std::exchange(registering_, false)) registered_.reset();
-  const bool has_dialled = opening_ != nullptr;
   opening_.reset();
   timeout_.reset();
   if (MayFallBack()) {
-    // The peer may have taken the queue pairs for good, and then gives these lanes up as they go:
-    // the next ones have none.
-    if (has_dialled) broken_in_a_row_ = kBrokenInARowMax;
+    // The peer has taken the queue pairs for good, and gives these lanes up as they go: the next
+    // ones have none.
+    if (both_connected_) broken_in_a_row_ = kBrokenInARowMax;
     DropQueuePairs();
     demand_.link = std::make_shared<RdmaLink>();
     bulk_.link = std::make_shared<RdmaLink>();

@@ -81,6 +81,7 @@ class RdmaSourceTransport : public TcpSourceTransport {
   int64_t progress_told_ns_ = 0;
   std::shared_ptr<bool> opening_;  // whose steps on other threads are still wanted
   int64_t given_out_ns_ = 0;       // when the last lanes were
+  bool both_connected_ = false;    // of the lanes that were dialled last
   int broken_in_a_row_ = 0;        // lanes with queue pairs, each soon after it was given out
   std::unique_ptr<RdmaPageExporter> exporter_;
   std::unique_ptr<RdmaPushLane> push_;
