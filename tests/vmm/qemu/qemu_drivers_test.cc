@@ -96,6 +96,8 @@ TEST_P(QemuDrivers, AVmThatIsLetRunAfterItsSaveIsNotHandedOver) {
   SourceHandle source(&loop_, {qemu->qmp_path(), ""});
   ASSERT_TRUE(source.Prepare().ok());
   ASSERT_TRUE(source.Freeze(FreezePoint::kSaved).ok());
+  // Before that it refuses a 'cont'.
+  ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
   inspector.Execute("cont");
   ASSERT_EQ(inspector.Status(), "running");
   absl::Status saved = source.SaveDevices();
