@@ -295,6 +295,7 @@ void DestinationSession::OnFrozen(const Frozen& frozen) {
   }
   frozen_ = true;
   EnterPhase(Phase::kHandingOver);
+  watch_->SetSilenceMax(options_.limits.silence_frozen_us);
 }
 
 absl::Status DestinationSession::OnAllocatedRanges(const AllocatedRanges& message) {
@@ -354,7 +355,7 @@ void DestinationSession::ForgetMap() {
 }
 
 absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {
-  // The VM is brought to a stop now, if it does not stand still already.
+  // The VM is brought to a stop now; word of that may come before this or after it.
   if (device_state_bytes_ == 0) watch_->SetSilenceMax(options_.limits.silence_frozen_us);
   device_state_bytes_ += message.bytes.size();
   if (device_state_bytes_ > options_.limits.device_state_bytes_max) {

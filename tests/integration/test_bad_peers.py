@@ -181,6 +181,12 @@ class BadSourceAtReceive(SmallVmCase):
         source.freeze()
         self.assert_ended(destination, receive, "lost the source", "no word", timeout_s=5)
 
+    def test_source_falls_silent_while_it_saves(self):
+        """Device state may come before the word that the VM stands still."""
+        destination, receive, source = self.begin()
+        source.join().control.send(wire.message("DeviceState", b"QEVM\0\0\0\3"))
+        self.assert_ended(destination, receive, "lost the source", "no word", timeout_s=5)
+
     @full
     def test_source_falls_silent_in_the_preparation(self):
         destination, receive, source = self.begin()

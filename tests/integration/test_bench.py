@@ -276,8 +276,10 @@ class Run(unittest.TestCase):
         self.assertEqual(0, moved["wrong"])
         self.assertGreaterEqual(moved["passes"], 1)
         self.assertGreater(moved["total_ms"], 96 * 8.4)
-        # QEMU's own may lose writes under TCG, and the guest with them (docs/performance.md).
-        unbroken = {name: seen for name, seen in movers.items() if "broken" not in seen}
+        # QEMU's own may lose writes under TCG, and the guest with them (docs/performance.md), and
+        # does not always converge.
+        unbroken = {name: seen for name, seen in movers.items()
+                    if "broken" not in seen and "attempt_ms" not in seen}
         if "stock-switch" in unbroken:
             self.assertEqual(1, unbroken["stock-switch"]["passes"])
             self.assertIn("speed_in_rounds_percent", unbroken["stock-switch"])
