@@ -10,7 +10,7 @@ namespace faultline {
 
 // A page that somebody waits for stands in line behind what the bulk lane has sent and the link has
 // not carried yet. So the lane's socket buffer is kept at what the link carries in one round trip
-// and a third of a millisecond: enough that the link never runs dry while the sender is being
+// and a quarter of a millisecond: enough that the link never runs dry while the sender is being
 // woken, and no more. The rate is measured from what the peer acknowledges. One thread.
 class QueueBound {
  public:
@@ -35,7 +35,7 @@ class QueueBound {
 
  private:
   static constexpr int64_t kSampleNs = 5'000'000;
-  static constexpr int64_t kQueueNs = 350'000;
+  static constexpr int64_t kQueueNs = 250'000;
   static constexpr int64_t kRoundTripMaxNs = 2'000'000;
   static constexpr uint64_t kBufferBytesMin = 32 * 1024;
   static constexpr uint64_t kBufferBytesMax = 8 * 1024 * 1024;

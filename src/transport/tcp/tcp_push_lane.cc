@@ -163,8 +163,9 @@ void TcpPushLane::BeginFrame(const PageFrame& frame, std::span<const std::byte> 
 }
 
 void TcpPushLane::SendBegun() {
-  if (SendSome()) return UpdateInterest();
-  FailSoon(send_error_);
+  if (!SendSome()) return FailSoon(send_error_);
+  // Otherwise more comes at once most often, and each change of interest is three system calls.
+  if (busy()) UpdateInterest();
 }
 
 // The caller is the listener itself, in the middle of something: it hears of it afterwards.

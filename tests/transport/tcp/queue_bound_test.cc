@@ -27,15 +27,15 @@ TEST(QueueBoundTest, NothingIsBoundBeforeTheRateIsKnown) {
   EXPECT_EQ(bound.buffer_bytes(), 0u);
 }
 
-TEST(QueueBoundTest, HoldsAThirdOfAMillisecondOfTheLink) {
+TEST(QueueBoundTest, HoldsAQuarterOfAMillisecondOfTheLink) {
   struct Case {
     uint64_t bytes_per_second;
     uint64_t buffer_bytes;
     uint64_t burst_bytes;
   };
   for (const Case& c : {Case{1'000'000, 32 * 1024, 16 * 1024},     // the least
-                        Case{125'000'000, 50'000, 16 * 1024},      // 1 Gbit/s
-                        Case{1'250'000'000, 500'000, 128 * 1024},  // 10 Gbit/s
+                        Case{125'000'000, 37'500, 16 * 1024},      // 1 Gbit/s
+                        Case{1'250'000'000, 375'000, 128 * 1024},  // 10 Gbit/s
                         Case{40'000'000'000, 8 << 20, 256 * 1024}}) {
     QueueBound bound;
     QueueBound::Sample at{.now_ns = 1, .acked_bytes = 0, .min_round_trip_ns = 50'000};
