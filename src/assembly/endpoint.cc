@@ -53,6 +53,12 @@ absl::Status ChooseRdma(const RdmaChoice& rdma, const std::string& uri, Endpoint
   return absl::OkStatus();
 }
 
+// Whether nothing of a migration leaves this host, neither connections nor pages.
+bool StaysHere(const Endpoint& endpoint) {
+  return IsLoopback(endpoint.uri) &&
+         (!endpoint.rdma_uri.has_value() || IsLoopback(*endpoint.rdma_uri));
+}
+
 }  // namespace
 
 bool IsRdmaUri(const std::string& uri) { return uri.starts_with(kRdma); }
@@ -88,7 +94,7 @@ absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
   RETURN_IF_ERROR(ChooseRdma(rdma, uri, &endpoint));
   RETURN_IF_ERROR(CheckChoice(insecure, choice));
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();
-  if (!has_secrets && (insecure || IsLoopback(endpoint.uri))) {
+  if (!has_secrets && (insecure || StaysHere(endpoint))) {
     if (choice.hostname.empty()) return endpoint;
     return absl::InvalidArgumentError(
         fmt::format("--tls-hostname: connections to '{}' are plain; give --tls-dir as well", uri));

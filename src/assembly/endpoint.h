@@ -28,7 +28,7 @@ bool IsRdmaUri(const std::string& uri);
 // are in TLS; without one they are plain on loopback or if `insecure`, and in TLS with the
 // certificates of FindCertificates everywhere else. InvalidArgument: another scheme, choices that
 // exclude each other, or no certificates beyond loopback. Other errors are about the secrets. With
-// rdma.control the connections are secured as for that address.
+// rdma.control both addresses have to be loopback for plain connections.
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role,
                                         const RdmaChoice& rdma = {});

@@ -15,7 +15,7 @@ struct SessionLimits {
   int64_t silence_frozen_us = 1'500'000;
   // After the handover it only means that a new connection is made.
   int64_t silence_post_copy_us = 5'000'000;
-  // From the VM's stop to the handover; beyond it the migration is given up.
+  // From the VMM's word that the VM is frozen to the handover; beyond it the migration is given up.
   int64_t handover_timeout_us = 10'000'000;
   // Once every page of a guest that may discard is there: how long events are read before the
   // memory is disarmed, so that a discard that began before the last page landed is still heard of.

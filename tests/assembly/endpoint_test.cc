@@ -83,6 +83,17 @@ TEST(EndpointTest, RdmaMayHaveItsOwnAddressAndItsTuning) {
   EXPECT_FALSE(endpoint->tuning.fall_back);
 }
 
+TEST(EndpointTest, ConnectionsOnLoopbackBesidePagesThatLeaveTheHostAreNotPlainByThemselves) {
+  if (FindCertificates().ok()) GTEST_SKIP() << "this host has certificates of its own";
+  const RdmaChoice rdma{.control = "tcp://127.0.0.1:6", .tuning = {}};
+  const auto secure = [&](const char* uri, bool insecure) {
+    return SecureEndpoint(uri, insecure, {}, TlsRole::kSource, rdma).status();
+  };
+  EXPECT_TRUE(absl::IsInvalidArgument(secure("rdma://192.0.2.7:5", false)));
+  EXPECT_TRUE(secure("rdma://192.0.2.7:5", true).ok());
+  EXPECT_TRUE(secure("rdma://127.0.0.1:5", false).ok());
+}
+
 TEST(EndpointTest, RdmasChoicesThatMakeNoSense) {
   const std::vector<std::tuple<const char*, RdmaChoice, const char*>> cases = {
       {"tcp://192.0.2.7:5", {.control = "tcp://192.0.2.7:6"}, "rdma://"},

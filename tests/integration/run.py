@@ -22,7 +22,7 @@ import xml.sax.saxutils
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from rig import isolate, paths  # noqa: E402
+from rig import isolate, paths, process  # noqa: E402
 
 PASSED, FAILED, SKIPPED = 0, 1, 77
 GRACE_S = 20  # a test that passed its limit has this long to clean up
@@ -80,6 +80,9 @@ def run_inside(test_id):
     signal.alarm(0)
     for _, text in result.errors + result.failures:
         print(text)
+    if process.sanitizer_reports:
+        print("\n\n".join(["a sanitizer's report", *process.sanitizer_reports]))
+        return FAILED
     if result.skipped:
         print(f"skipped: {result.skipped[0][1]}")
         return SKIPPED
@@ -134,6 +137,8 @@ def jobs_for(options):
             continue
         if getattr(method, "full", False) and not options.full:
             continue
+        if options.sanitized and (getattr(method, "plain", False) or getattr(case, "plain", False)):
+            continue
         qemus = paths.qemus() if getattr(case, "every_qemu", False) else paths.qemus()[:1]
         for qemu in qemus:
             if not options.filter or options.filter in f"{test_id}[{qemu}]":
@@ -173,6 +178,14 @@ def write_junit(path, outcomes):
     pathlib.Path(path).write_text(text.getvalue())
 
 
+def use_sanitized(tree):
+    """Makes this run one of that tree's command. A report in anything that a command said fails the
+    test. Leaks are not looked for: that needs rights which the command gives up."""
+    os.environ.update({"FAULTLINE_SANITIZED": "1",
+                       "FAULTLINE_BINARY": str(pathlib.Path(tree, "faultline").resolve()),
+                       "ASAN_OPTIONS": "detect_leaks=0", "UBSAN_OPTIONS": "print_stacktrace=1"})
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="the long tests too")
@@ -181,11 +194,15 @@ def main():
     parser.add_argument("--show", action="store_true", help="what tests print that pass, too")
     parser.add_argument("--junit", help="file for the results, JUnit XML")
     parser.add_argument("--results", help="file for the totals, JSON")
+    parser.add_argument("--sanitized", metavar="TREE", help="a build tree with sanitizers in it, "
+                        "whose command is tested; without tests that measure or build")
     parser.add_argument("--list", action="store_true", help="names the tests and ends")
     parser.add_argument("--inside", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.inside:
         return isolate.reap(lambda: run_inside(options.inside))
+    if options.sanitized:
+        use_sanitized(options.sanitized)
     jobs = list(jobs_for(options))
     if options.list:
         print("\n".join(f"{test_id} {qemu}" for test_id, qemu, _, _ in jobs))

@@ -13,6 +13,7 @@ import unittest
 from unittest import mock
 
 from rig import paths
+from rig.case import plain
 from rig.guest import Report, Tick
 
 BENCH = paths.ROOT / "bench" / "migration"
@@ -217,6 +218,7 @@ class Tables(unittest.TestCase):
         self.assertEqual({"a": [[]], "b": [[], []], "c": [[]]}, both["speeds"])
 
 
+@plain
 class Run(unittest.TestCase):
     timeout_s = 120
     alone = True

@@ -7,8 +7,10 @@ import sys
 import unittest
 
 from rig import paths
+from rig.case import plain
 
 
+@plain
 class Script(unittest.TestCase):
     alone = True  # it builds
     timeout_s = 180

@@ -6,6 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "transport/tcp/share_probe.h"
+
 namespace faultline {
 
 // A page that somebody waits for stands in line behind what the bulk lane has sent and the link has
@@ -32,13 +34,13 @@ class QueueBound {
   uint64_t burst_bytes() const { return burst_bytes_; }
 
   static constexpr uint64_t kBurstBytesMax = 256 * 1024;
+  static constexpr uint64_t kBufferBytesMax = 8 * 1024 * 1024;
 
  private:
   static constexpr int64_t kSampleNs = 5'000'000;
   static constexpr int64_t kQueueNs = 250'000;
   static constexpr int64_t kRoundTripMaxNs = 2'000'000;
   static constexpr uint64_t kBufferBytesMin = 32 * 1024;
-  static constexpr uint64_t kBufferBytesMax = 8 * 1024 * 1024;
   static constexpr uint64_t kBurstBytesMin = 16 * 1024;
 
   Sample last_;
@@ -46,6 +48,7 @@ class QueueBound {
   bool was_full_ = false;          // since last_
   std::array<double, 8> rates_{};  // bytes per nanosecond; the last ones, in a ring
   size_t next_rate_ = 0;
+  ShareProbe share_;
   uint64_t buffer_bytes_ = 0;
   uint64_t most_bytes_ = 0;  // that buffer_bytes_ ever was
   uint64_t burst_bytes_ = kBurstBytesMax;

@@ -222,8 +222,12 @@ void TcpPushLane::NoteFlight() {
                .acked_bytes = flight.acked_bytes,
                .min_round_trip_ns = flight.min_round_trip_ns,
                .was_full = std::exchange(was_full_, false)});
-  const uint64_t wanted = bound_.buffer_bytes();
-  if (wanted == 0 || (wanted > send_buffer_bytes_ * 7 / 8 && wanted <= send_buffer_bytes_)) return;
+  uint64_t wanted = bound_.buffer_bytes();
+  if (wanted == 0) {
+    if (send_buffer_bytes_ == 0) return;   // it is the kernel's still
+    wanted = QueueBound::kBufferBytesMax;  // which does not take it back
+  }
+  if (wanted > send_buffer_bytes_ * 7 / 8 && wanted <= send_buffer_bytes_) return;
   send_buffer_bytes_ = wanted;
   stream_.SetSendBuffer(wanted);
 }

@@ -145,7 +145,9 @@ void TcpStream::SetSendBuffer(uint64_t bytes) {
   int half = static_cast<int>(std::min<uint64_t>(bytes / 2, std::numeric_limits<int>::max() / 2));
   if (setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUFFORCE, &half, sizeof(half)) == 0) return;
   absl::StatusOr<std::string> limit = ReadTextFile("/proc/sys/net/core/wmem_max");
-  if (!limit.ok() || std::strtoll(limit->c_str(), nullptr, 10) < half) return;
+  const bool allowed = limit.ok() && std::strtoll(limit->c_str(), nullptr, 10) >= half;
+  if (!allowed && !send_buffer_set_) return;
+  send_buffer_set_ = true;
   setsockopt(fd_.get(), SOL_SOCKET, SO_SNDBUF, &half, sizeof(half));
 }
 

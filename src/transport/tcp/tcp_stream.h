@@ -70,7 +70,8 @@ class TcpStream {
   };
   Flight flight() const;
   // Bounds what the socket takes before the peer has acknowledged it. Without CAP_NET_ADMIN nothing
-  // is done beyond net.core.wmem_max: it would only take the kernel's own, larger choice away.
+  // is done beyond net.core.wmem_max: it would only take the kernel's own, larger choice away. Once
+  // that is gone, the socket gets as much as is allowed.
   void SetSendBuffer(uint64_t bytes);
 
   // The stream counts as readable once so many bytes have come, or its peer has ended.
@@ -102,6 +103,7 @@ class TcpStream {
   std::shared_ptr<Loop::ReadyTask> on_ready_;  // shared by calls under way
   bool readable_wanted_ = false;
   bool writable_wanted_ = false;
+  bool send_buffer_set_ = false;        // within net.core.wmem_max
   bool offering_ = false;               // a task that tells of held bytes is on its way
   std::unique_ptr<FdWatcher> watcher_;  // goes before fd_
 };

@@ -19,6 +19,12 @@ constexpr int64_t kRetireTimeoutMs = 10000;
 // In place of a migration's status.
 constexpr const char* kRunsAgain = "the VM runs again";
 
+absl::Status RunsAgainError() {
+  return absl::AbortedError(
+      "somebody else let the VM run ('cont') while it was being handed over: migrate again, and "
+      "leave the VM's monitor alone meanwhile");
+}
+
 bool EndedBadly(const std::string& status) { return status == "failed" || status == "cancelled"; }
 
 }  // namespace
@@ -56,8 +62,11 @@ void QemuSourceVmm::Rollback(VmmDone done) {
   worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
 }
 
-// Nothing is under way, so the worker's thread does not touch the guardian.
-absl::Status QemuSourceVmm::MayHandOver() { return CheckGuardian(); }
+// Nothing is under way, so the worker's thread touches neither the guardian nor the monitor.
+absl::Status QemuSourceVmm::MayHandOver() {
+  RETURN_IF_ERROR(CheckGuardian());
+  return WasLetRun() ? RunsAgainError() : absl::OkStatus();
+}
 
 void QemuSourceVmm::HandedOver() {
   if (!options_.at_handover) return;
@@ -152,9 +161,7 @@ absl::Status QemuSourceVmm::DoContinue() {
   FAULTLINE_CHECK(qmp_ != nullptr);
   // Events come before the answer to what is asked after them.
   ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  const bool resumed =
-      JsonText(status, "status") == "running" ||
-      qmp_->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "").ok();
+  const bool resumed = JsonText(status, "status") == "running" || WasLetRun();
   if (paused_ && !resumed) RETURN_IF_ERROR(qmp_->Execute("cont").status());
   const bool was_paused = std::exchange(paused_, false);
   if (was_paused) RETURN_IF_ERROR(PlanToRun(false));
@@ -245,11 +252,7 @@ absl::Status QemuSourceVmm::MigrationError(std::string status) {
     if (status == kRunsAgain && now == "cancelling") status = "cancelled";
     if (status == kRunsAgain && EndedBadly(now)) status = now;
   }
-  if (status == kRunsAgain) {
-    return absl::AbortedError(
-        "somebody else let the VM run ('cont') while it was being handed over: migrate again, and "
-        "leave the VM's monitor alone meanwhile");
-  }
+  if (status == kRunsAgain) return RunsAgainError();
   if (status == "cancelled") reason = "somebody else ran migrate_cancel in its monitor";
   return absl::AbortedError(
       fmt::format("QEMU's saving of the VM's devices ended as '{}': {}", status,
@@ -278,7 +281,14 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
 // QEMU lets somebody else's 'cont' through once the devices are saved.
 absl::Status QemuSourceVmm::CheckStandsStill() {
   ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  return JsonFlag(status, "running") ? MigrationError(kRunsAgain) : absl::OkStatus();
+  // It may have been stopped again. Events come before the answer to what is asked after them.
+  const bool ran = JsonFlag(status, "running") || WasLetRun();
+  return ran ? MigrationError(kRunsAgain) : absl::OkStatus();
+}
+
+bool QemuSourceVmm::WasLetRun() {
+  return qmp_->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "")
+      .ok();
 }
 
 absl::Status QemuSourceVmm::DoRollback() {

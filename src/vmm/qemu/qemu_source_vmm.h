@@ -64,8 +64,10 @@ class QemuSourceVmm : public SourceVmm {
   // What a rollback has to do from now on, for this process and for the guardian.
   absl::Status PlanToRun(bool run);
   absl::Status StartStream();
-  // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status CheckStandsStill();
+  // Whether QEMU has said so by now, since its events were last looked at. Does not wait.
+  bool WasLetRun();
+  // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(std::string status);
   // Sends `quit`. Ok when QEMU is ending.

@@ -10,12 +10,13 @@
 namespace faultline {
 namespace {
 
-constexpr int64_t kCancelTimeoutMs = 15000;
 constexpr int64_t kFlushTimeoutMs = 60000;
-constexpr int64_t kDeviceStateTimeoutMs = 500;
 // How long the image lock may still be held by a destination that is about to end.
 constexpr int64_t kStartTimeoutMs = 10000;
 constexpr std::chrono::milliseconds kPause{2};
+// Looks with a pause between two: QEMU may take long to answer one, and has done nothing meanwhile.
+constexpr int kLooksWhileItSaves = 500 / kPause.count();
+constexpr int kLooksOnceCancelled = 15000 / kPause.count();
 
 bool IsOver(const std::string& migration_status) {
   return migration_status.empty() || migration_status == "none" ||
@@ -25,10 +26,8 @@ bool IsOver(const std::string& migration_status) {
 
 // Returns how the migration ended.
 absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
-  Deadline deadline = Deadline::After(kCancelTimeoutMs);
-  Deadline patience = Deadline::After(kDeviceStateTimeoutMs);
   bool cancelled = false;
-  while (true) {
+  for (int looks = 0;; ++looks) {
     // QEMU answers nothing while it flushes a disk.
     ASSIGN_OR_RETURN(Json migration,
                      qmp->Execute("query-migrate", Json::object(), kFlushTimeoutMs));
@@ -38,16 +37,17 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
     // QEMU 7.2 run the VM with its disks still given up, and abort at the guest's next write. Where
     // QEMU does not pause before the switch, "active" may be just before that.
     const bool ends_soon = status == "device" || status == "active" || status == "setup";
-    if (!cancelled && (!ends_soon || patience.expired())) {
+    if (!cancelled && (!ends_soon || looks >= kLooksWhileItSaves)) {
       RETURN_IF_ERROR(qmp->Execute("migrate_cancel").status());
       cancelled = true;
+      looks = 0;
     }
     if (status == "cancelling") {
       // QEMU 7.2 misses a cancel that comes between the VM's stop and pre-switchover, and waits
       // there for good. This wakes it; where nobody waits it does nothing.
       qmp->Execute("migrate-continue", {{"state", "cancelling"}}).IgnoreError();
     }
-    if (deadline.expired()) {
+    if (looks > kLooksOnceCancelled) {
       return absl::DeadlineExceededError(
           fmt::format("QEMU does not end its migration (query-migrate says '{}')", status));
     }

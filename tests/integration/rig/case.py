@@ -17,6 +17,12 @@ def full(test):
     return test
 
 
+def plain(test):
+    """Marks a test, or all of a class, that does not run with --sanitized: it measures, or builds."""
+    test.plain = True
+    return test
+
+
 class Move:
     """One migration: both commands and when they ran (time.monotonic)."""
 

@@ -7,6 +7,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[3]
 BUILD = pathlib.Path(os.environ.get("FAULTLINE_BUILD", ROOT / "build"))
 FAULTLINE = pathlib.Path(os.environ.get("FAULTLINE_BINARY", BUILD / "faultline"))
 HOOK = pathlib.Path(os.environ.get("FAULTLINE_HOOK", BUILD / "faultline-qemu.so"))
+SANITIZED = "FAULTLINE_SANITIZED" in os.environ  # the command has a sanitizer in it
 GUEST = ROOT / "build" / "guest"
 SYSTEM_QEMU = "/usr/bin/qemu-system-x86_64"
 QEMU10 = ROOT / "build" / "qemu10" / "qemu-system-x86_64"

@@ -2,13 +2,19 @@
 
 import ctypes
 import os
+import re
 import select
 import signal
 import subprocess
 import time
 
+from . import paths
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+_REPORT = re.compile(r"(ERROR|WARNING|SUMMARY): \w+Sanitizer|runtime error:")
+
+sanitizer_reports = []  # of processes that have ended: all that such a process said
 
 
 def _die_with_parent():
@@ -50,6 +56,8 @@ class Process:
             if pid:
                 self.child.returncode = os.waitstatus_to_exitcode(status)
                 self.cpu_s = usage.ru_utime + usage.ru_stime
+                if paths.SANITIZED and _REPORT.search(self.log(1000)):
+                    sanitizer_reports.append(self.log(1000))
         return self.child.returncode
 
     def signal(self, number):

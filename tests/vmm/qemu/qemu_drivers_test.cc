@@ -88,23 +88,49 @@ TEST_P(QemuDrivers, RollbackAfterSaveRunsTheVmAndItCanMigrateAgain) {
   }
 }
 
-// Somebody's 'cont' is let through once the devices are saved; then the VM is not handed over.
+// Somebody's 'cont' is let through once the devices are saved; then the VM is not handed over, also
+// if it was stopped again: memory is newer than its devices' state then.
 TEST_P(QemuDrivers, AVmThatIsLetRunAfterItsSaveIsNotHandedOver) {
-  auto qemu = Start({});
-  ASSERT_NE(qemu, nullptr);
-  Inspector inspector(*qemu);
-  SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-  ASSERT_TRUE(source.Prepare().ok());
-  ASSERT_TRUE(source.Freeze(FreezePoint::kSaved).ok());
-  // Before that it refuses a 'cont'.
-  ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
-  inspector.Execute("cont");
-  ASSERT_EQ(inspector.Status(), "running");
-  absl::Status saved = source.SaveDevices();
-  EXPECT_TRUE(absl::IsAborted(saved)) << saved;
-  EXPECT_NE(MessageOf(saved).find("somebody else let the VM run"), std::string::npos) << saved;
-  ASSERT_TRUE(source.Rollback().ok());
-  EXPECT_EQ(inspector.Status(), "running");
+  for (bool stopped_again : {false, true}) {
+    SCOPED_TRACE(stopped_again);
+    auto qemu = Start({});
+    ASSERT_NE(qemu, nullptr);
+    Inspector inspector(*qemu);
+    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
+    ASSERT_TRUE(source.Prepare().ok());
+    ASSERT_TRUE(source.Freeze(FreezePoint::kSaved).ok());
+    // Before that it refuses a 'cont'.
+    ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
+    inspector.Execute("cont");
+    ASSERT_EQ(inspector.Status(), "running");
+    if (stopped_again) inspector.Execute("stop");
+    absl::Status saved = source.SaveDevices();
+    EXPECT_TRUE(absl::IsAborted(saved)) << saved;
+    EXPECT_NE(MessageOf(saved).find("somebody else let the VM run"), std::string::npos) << saved;
+    ASSERT_TRUE(source.Rollback().ok());
+    EXPECT_EQ(inspector.Status(), "running");
+  }
+}
+
+TEST_P(QemuDrivers, AVmThatIsLetRunJustBeforeTheHandoverIsNotHandedOver) {
+  for (FreezePoint point : {FreezePoint::kDrained, FreezePoint::kSaved}) {
+    auto qemu = Start({});
+    ASSERT_NE(qemu, nullptr);
+    Inspector inspector(*qemu);
+    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
+    ASSERT_TRUE(source.Prepare().ok());
+    ASSERT_TRUE(source.Freeze(point).ok());
+    ASSERT_TRUE(source.SaveDevices().ok());
+    ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
+    EXPECT_TRUE(source.MayHandOver().ok());
+    inspector.Execute("cont");
+    ASSERT_EQ(inspector.Status(), "running");
+    absl::Status may = source.MayHandOver();
+    EXPECT_TRUE(absl::IsAborted(may)) << may;
+    EXPECT_NE(MessageOf(may).find("somebody else let the VM run"), std::string::npos) << may;
+    ASSERT_TRUE(source.Rollback().ok());
+    EXPECT_EQ(inspector.Status(), "running");
+  }
 }
 
 // A pause before the switch costs downtime.
