@@ -32,10 +32,11 @@ void QueueBound::Note(const Sample& sample) {
   const double rate = *std::max_element(rates_.begin(), rates_.end());
   const double bytes = rate * static_cast<double>(sample.min_round_trip_ns +
                                                   std::max(kQueueNs, sample.min_round_trip_ns / 2));
-  const uint64_t alone = std::clamp(static_cast<uint64_t>(bytes),
-                                    std::max(kBufferBytesMin, most_bytes_ / 4), kBufferBytesMax);
-  most_bytes_ = std::max(most_bytes_, alone);
-  buffer_bytes_ = std::min(share_.Note(seen, alone), kBufferBytesMax);
+  // Somebody else's queue makes the round trip longer and the rate lower: to give way without end
+  // would leave the link to them.
+  buffer_bytes_ = std::clamp(static_cast<uint64_t>(bytes),
+                             std::max(kBufferBytesMin, most_bytes_ / 4), kBufferBytesMax);
+  most_bytes_ = std::max(most_bytes_, buffer_bytes_);
   burst_bytes_ = std::clamp(std::bit_floor(buffer_bytes_ / 2), kBurstBytesMin, kBurstBytesMax);
 }
 

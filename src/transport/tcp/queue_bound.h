@@ -6,8 +6,6 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "transport/tcp/share_probe.h"
-
 namespace faultline {
 
 // A page that somebody waits for stands in line behind what the bulk lane has sent and the link has
@@ -48,7 +46,6 @@ class QueueBound {
   bool was_full_ = false;          // since last_
   std::array<double, 8> rates_{};  // bytes per nanosecond; the last ones, in a ring
   size_t next_rate_ = 0;
-  ShareProbe share_;
   uint64_t buffer_bytes_ = 0;
   uint64_t most_bytes_ = 0;  // that buffer_bytes_ ever was
   uint64_t burst_bytes_ = kBurstBytesMax;
