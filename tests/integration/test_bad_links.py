@@ -61,7 +61,7 @@ class Slow(KillCase):
             self.assert_failed(move.receive, move.receive.wait(20), 1, "source", "lost the source")
             self.assert_back(move)
             self.assert_gone(move.destination)
-        self.at_each(("DeviceState",), case)
+        self.at_each(("PackedDeviceState",), case)
 
 
 class Wrong(RecoveryCase):
