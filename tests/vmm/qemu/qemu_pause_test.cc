@@ -17,6 +17,8 @@ class QemuPause : public testing::TestWithParam<std::string> {
     QemuTestOptions options;
     options.binary = GetParam();
     options.extra_arguments = std::move(extra_arguments);
+    somebody_.reset();
+    qemu_.reset();  // two QEMUs cannot have one disk
     auto qemu = QemuProcess::Start(options);
     ASSERT_TRUE(qemu.ok()) << qemu.status();
     qemu_ = std::move(*qemu);
