@@ -56,8 +56,8 @@ class Process:
             if pid:
                 self.child.returncode = os.waitstatus_to_exitcode(status)
                 self.cpu_s = usage.ru_utime + usage.ru_stime
-                if paths.SANITIZED and _REPORT.search(self.log(1000)):
-                    sanitizer_reports.append(self.log(1000))
+                if paths.SANITIZED and _REPORT.search(said := self.log(1000)):
+                    sanitizer_reports.append(said)
         return self.child.returncode
 
     def signal(self, number):

@@ -88,48 +88,61 @@ TEST_P(QemuDrivers, RollbackAfterSaveRunsTheVmAndItCanMigrateAgain) {
   }
 }
 
-// Somebody's 'cont' is let through once the devices are saved; then the VM is not handed over, also
-// if it was stopped again: memory is newer than its devices' state then.
-TEST_P(QemuDrivers, AVmThatIsLetRunAfterItsSaveIsNotHandedOver) {
+// A VM that QEMU has saved, and that somebody may let run again.
+class QemuDriversLetRun : public QemuDrivers {
+ protected:
+  void Save(FreezePoint point) {
+    source_.reset();
+    inspector_.reset();
+    qemu_ = Start({});
+    ASSERT_NE(qemu_, nullptr);
+    inspector_ = std::make_unique<Inspector>(*qemu_);
+    source_ = std::make_unique<SourceHandle>(&loop_, QemuSourceOptions{qemu_->qmp_path(), ""});
+    ASSERT_TRUE(source_->Prepare().ok());
+    ASSERT_TRUE(source_->Freeze(point).ok());
+    if (point == FreezePoint::kDrained) {
+      ASSERT_TRUE(source_->SaveDevices().ok());
+    }
+    // Before that QEMU refuses a 'cont'.
+    ASSERT_EQ(WaitForVmStatus(inspector_.get(), "postmigrate"), "postmigrate");
+  }
+  void LetRun() {
+    inspector_->Execute("cont");
+    ASSERT_EQ(inspector_->Status(), "running");
+  }
+  void MustBeFoundOut(const absl::Status& status) {
+    EXPECT_TRUE(absl::IsAborted(status)) << status;
+    EXPECT_NE(MessageOf(status).find("somebody else let the VM run"), std::string::npos) << status;
+    ASSERT_TRUE(source_->Rollback().ok());
+    EXPECT_EQ(inspector_->Status(), "running");
+  }
+  void TearDown() override { source_.reset(); }
+
+  std::unique_ptr<QemuProcess> qemu_;
+  std::unique_ptr<Inspector> inspector_;
+  std::unique_ptr<SourceHandle> source_;
+};
+
+// Also one that was stopped again: its memory is newer than its devices' state.
+TEST_P(QemuDriversLetRun, AfterItsSaveItIsNotHandedOver) {
   for (bool stopped_again : {false, true}) {
     SCOPED_TRACE(stopped_again);
-    auto qemu = Start({});
-    ASSERT_NE(qemu, nullptr);
-    Inspector inspector(*qemu);
-    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-    ASSERT_TRUE(source.Prepare().ok());
-    ASSERT_TRUE(source.Freeze(FreezePoint::kSaved).ok());
-    // Before that it refuses a 'cont'.
-    ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
-    inspector.Execute("cont");
-    ASSERT_EQ(inspector.Status(), "running");
-    if (stopped_again) inspector.Execute("stop");
-    absl::Status saved = source.SaveDevices();
-    EXPECT_TRUE(absl::IsAborted(saved)) << saved;
-    EXPECT_NE(MessageOf(saved).find("somebody else let the VM run"), std::string::npos) << saved;
-    ASSERT_TRUE(source.Rollback().ok());
-    EXPECT_EQ(inspector.Status(), "running");
+    ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaved));
+    ASSERT_NO_FATAL_FAILURE(LetRun());
+    if (stopped_again) inspector_->Execute("stop");
+    MustBeFoundOut(source_->SaveDevices());
   }
 }
 
-TEST_P(QemuDrivers, AVmThatIsLetRunJustBeforeTheHandoverIsNotHandedOver) {
+TEST_P(QemuDriversLetRun, JustBeforeTheHandoverItIsNotHandedOver) {
   for (FreezePoint point : {FreezePoint::kDrained, FreezePoint::kSaved}) {
-    auto qemu = Start({});
-    ASSERT_NE(qemu, nullptr);
-    Inspector inspector(*qemu);
-    SourceHandle source(&loop_, {qemu->qmp_path(), ""});
-    ASSERT_TRUE(source.Prepare().ok());
-    ASSERT_TRUE(source.Freeze(point).ok());
-    ASSERT_TRUE(source.SaveDevices().ok());
-    ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
-    EXPECT_TRUE(source.MayHandOver().ok());
-    inspector.Execute("cont");
-    ASSERT_EQ(inspector.Status(), "running");
-    absl::Status may = source.MayHandOver();
-    EXPECT_TRUE(absl::IsAborted(may)) << may;
-    EXPECT_NE(MessageOf(may).find("somebody else let the VM run"), std::string::npos) << may;
-    ASSERT_TRUE(source.Rollback().ok());
-    EXPECT_EQ(inspector.Status(), "running");
+    ASSERT_NO_FATAL_FAILURE(Save(point));
+    if (point == FreezePoint::kSaved) {
+      ASSERT_TRUE(source_->SaveDevices().ok());
+    }
+    EXPECT_TRUE(source_->MayHandOver().ok());
+    ASSERT_NO_FATAL_FAILURE(LetRun());
+    MustBeFoundOut(source_->MayHandOver());
   }
 }
 
@@ -435,6 +448,7 @@ std::string NameOf(const testing::TestParamInfo<std::string>& info) {
   return info.index == 0 ? "System" : "Newer";
 }
 INSTANTIATE_TEST_SUITE_P(Qemu, QemuDrivers, testing::ValuesIn(QemuBinaries()), NameOf);
+INSTANTIATE_TEST_SUITE_P(Qemu, QemuDriversLetRun, testing::ValuesIn(QemuBinaries()), NameOf);
 
 }  // namespace
 }  // namespace faultline
