@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Runs the libFuzzer programs of a build tree, one after the other, and writes down what they did.
+"""Runs the libFuzzer programs of a build tree and writes down what they did.
 
 What a program finds to be new goes to BUILD/found/NAME, and a crash to BUILD/crashes; the corpora in
 tests/fuzz/corpus are read only, but with --merge, which adds what reaches code that they do not.
 """
 
 import argparse
+import concurrent.futures
 import datetime
 import json
 import os
@@ -57,7 +58,7 @@ def campaign(build, name, program, seconds):
     found, crashes = build / "found" / name, build / "crashes"
     for folder in (found, crashes):
         folder.mkdir(parents=True, exist_ok=True)
-    before = set(crashes.iterdir())
+    before = set(crashes.glob(f"{name}-*"))
     log_path = build / f"{name}.log"
     words = ["nice", "-n", "19", str(program), f"-max_total_time={seconds}",
              f"-timeout={ONE_INPUT_S}", f"-report_slow_units={ONE_INPUT_S}", f"-rss_limit_mb={MEMORY_MIB}",
@@ -66,7 +67,7 @@ def campaign(build, name, program, seconds):
     with open(log_path, "w") as log:
         status = subprocess.run(words, stdout=log, stderr=subprocess.STDOUT).returncode
     text = log_path.read_text(errors="replace")
-    new = sorted(set(crashes.iterdir()) - before)
+    new = sorted(set(crashes.glob(f"{name}-*")) - before)
     real = [str(path) for path in new if not only_late(program, path)]
     row = {"seconds": seconds, **figures(text), "exit_status": status, "failures": real,
            "log": str(log_path)}
@@ -123,6 +124,7 @@ def main():
     parser.add_argument("--minutes", type=float, default=10, help="for each target (10)")
     parser.add_argument("--target", action="append", default=[], metavar="NAME",
                         help="only this one; may be given several times")
+    parser.add_argument("--jobs", type=int, default=1, help="so many targets at a time (1)")
     parser.add_argument("--merge", action="store_true",
                         help="run nothing: add what was found to tests/fuzz/corpus, as far as it "
                              "reaches new code")
@@ -138,8 +140,12 @@ def main():
     results_path = build / "results.json"
     results = {"commit": commit(), "day": datetime.date.today().isoformat(), "targets": {}}
     failed = 0
-    for name, program in chosen.items():
-        row = campaign(build, name, program, max(1, round(options.minutes * 60)))
+    pool = concurrent.futures.ThreadPoolExecutor(options.jobs)
+    campaigns = {pool.submit(campaign, build, name, program, max(1, round(options.minutes * 60))): name
+                 for name, program in chosen.items()}
+    for ended in concurrent.futures.as_completed(campaigns):
+        name, row = campaigns[ended], ended.result()
+        program = chosen[name]
         results["targets"][name] = row
         results_path.write_text(json.dumps(results, indent=2) + "\n")
         print(f"{'FAIL' if row['failures'] else 'ok  '} fuzz {name:16} {row.get('runs', 0):>10,} "
