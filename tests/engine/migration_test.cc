@@ -20,8 +20,9 @@ TEST(MigrationTest, MovesTheVm) {
   EXPECT_EQ(
       rig.destination_journal.records(),
       (std::vector<JournalPhase>{kPreparing, kLoaded, kCommitted, kWhole, kReleased, kCompleted}));
-  EXPECT_EQ(rig.source_journal.made_durable(), 1);
-  EXPECT_EQ(rig.destination_journal.made_durable(), 1);
+  // Not within the downtime, and right after it.
+  EXPECT_EQ(rig.source_journal.made_durable_at(), (std::vector<JournalPhase>{kCommitted}));
+  EXPECT_EQ(rig.destination_journal.made_durable_at(), (std::vector<JournalPhase>{kCommitted}));
   EXPECT_TRUE(rig.source_observer.notices().empty());
   EXPECT_TRUE(rig.destination_observer.notices().empty());
 }

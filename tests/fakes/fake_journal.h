@@ -21,7 +21,8 @@ class FakeJournal : public Journal {
   }
   // What was kept last.
   const std::optional<KeptMigration>& kept() const { return kept_; }
-  int made_durable() const { return made_durable_; }
+  // The last record at each time that it was made durable.
+  const std::vector<JournalPhase>& made_durable_at() const { return made_durable_at_; }
 
   absl::Status Record(JournalPhase phase) override {
     if (failing_.contains(phase)) return absl::ResourceExhaustedError("the journal is full");
@@ -35,7 +36,7 @@ class FakeJournal : public Journal {
   }
   absl::Status MakeDurable() override {
     if (durable_fails_) return absl::DataLossError("the journal's disk is gone");
-    ++made_durable_;
+    if (!records_.empty()) made_durable_at_.push_back(records_.back());
     return absl::OkStatus();
   }
 
@@ -44,7 +45,7 @@ class FakeJournal : public Journal {
   bool durable_fails_ = false;
   std::vector<JournalPhase> records_;
   std::optional<KeptMigration> kept_;
-  int made_durable_ = 0;
+  std::vector<JournalPhase> made_durable_at_;
 };
 
 }  // namespace faultline

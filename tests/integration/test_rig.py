@@ -14,7 +14,7 @@ class Rig(MigrationCase):
     def test_stock_post_copy_moves_the_checking_guest(self):
         source, destination = self.pair(mib=256, kernel="fl.mib=96", hook=False)
         source.wait_ready()
-        source.serial.wait_reports(10)
+        source.serial.wait_reports(20)
         times = stock.post_copy(source, destination)
         destination.serial.wait_reports(20)
         seen = experience(source.serial, destination.serial, times.begin_s, times.end_s)

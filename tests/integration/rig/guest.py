@@ -158,11 +158,11 @@ def fields_of(text):
     return dict(word.split("=", 1) for word in text.split() if "=" in word)
 
 
-def blackout_ms(source_reports, destination_reports, window=5):
-    """How long the VM was stopped between its last report on one side and its first on the other."""
+def blackout_ms(source_reports, destination_reports, window=20):
+    """How long the VM was stopped between its last reports on one side and its first on the other."""
     def offset_s(reports):
         return min(report.host_s - report.t_us / 1e6 for report in reports)
-    return (offset_s(destination_reports[:window * 4]) - offset_s(source_reports[-window:])) * 1000
+    return (offset_s(destination_reports[:window]) - offset_s(source_reports[-window:])) * 1000
 
 
 @dataclasses.dataclass

@@ -26,7 +26,7 @@ class StateBus {
     const std::string config = directory_ / "config";
     std::ofstream(config) << "<busconfig><listen>" << address() << "</listen><auth>EXTERNAL</auth>"
                           << R"(<policy context="default"><allow send_destination="*"/>)"
-                          << R"(<allow own="*"/></policy></busconfig>)";
+                          << R"(<allow receive_sender="*"/></policy></busconfig>)";
     const std::string config_word = "--config-file=" + config;
     const pid_t parent = getpid();
     pid_ = fork();
@@ -148,10 +148,10 @@ TEST_P(FailingSave, ARollbackWaitsForOneThatHangs) {
   EXPECT_TRUE(absl::IsCancelled(frozen.get().status()));
 }
 
-INSTANTIATE_TEST_SUITE_P(Qemus, FailingSave, testing::ValuesIn(QemuBinaries()),
-                         [](const testing::TestParamInfo<std::string>& info) {
-                           return info.index == 0 ? "System" : "Newer";
-                         });
+std::string NameOf(const testing::TestParamInfo<std::string>& info) {
+  return info.index == 0 ? "System" : "Newer";
+}
+INSTANTIATE_TEST_SUITE_P(Qemu, FailingSave, testing::ValuesIn(QemuBinaries()), NameOf);
 
 }  // namespace
 }  // namespace faultline
