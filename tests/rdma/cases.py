@@ -130,6 +130,22 @@ def figures(text):
     return next((f"{name} is {ratio:.2f}" for name, ratio, most in ratios if ratio > most), None)
 
 
+def tls_cost(text):
+    """What the source's processor does for a GiB, in plain, with the kernel's TLS and with OpenSSL's."""
+    seconds = {}
+    for name in ("plain", "kernel", "openssl"):
+        found = re.findall(rf"^{name}=([\d.e-]+) of (\d+) MiB$", text, re.M)
+        if len(found) != FIGURE_TURNS:
+            return f"{len(found)} of {FIGURE_TURNS} figures of {name}"
+        seconds[name] = statistics.median(float(value) * 1024 / int(mib) for value, mib in found)
+    print("     CPU s a GiB: " + ", ".join(f"{name} {value:.2f}" for name, value in seconds.items()))
+    sent = [int(count) for count in re.findall(r"^kernel_sent=(\d+)$", text, re.M)]
+    # The count begins anew with the module.
+    if not all(count > 0 for count in sent[1:]):
+        return "the kernel made no records"
+    return None
+
+
 CASES = [
     Case("devices", "uname -r; rdma link", [],
          must_print=[r"^6\.1\.", r"rxe0/1 state ACTIVE", r"rxe1/1 state ACTIVE"]),
@@ -154,6 +170,8 @@ CASES = [
     suite("kernel_tls", "tests/transport/tcp/tcp_test", only="*Tls*:*Psk*", afterwards=KERNEL_TLS,
           without=["*SilenceHalvesAndTrickles*"],  # seconds of waiting
           must_print=[r"^TlsTxSw\s+\d{3,}$"]),
+    Case("kernel_tls_cost", f"bash /tests/tls_cost.sh {FIGURE_TURNS}",
+         ["bench/experiments/faultline-bench"], limit_s=120, check=tls_cost),
     suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=120),
     example_vmm("move_tcp", "tcp://10.9.0.1:4444", must_print=[r"^tls=0$"]),
     example_vmm("move_tcp_tls", "tcp://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_TLS]),

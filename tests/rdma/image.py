@@ -32,8 +32,8 @@ MODULES = [
     "drivers/virtio/virtio_pci_legacy_dev", "drivers/virtio/virtio_pci", "net/core/failover",
     "drivers/net/net_failover", "drivers/net/virtio_net",
 ]
-TOOLS = ["bash", "cat", "cmp", "grep", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "setpriv",
-         "sleep", "sync", "timeout", "uname"]
+TOOLS = ["bash", "cat", "cmp", "grep", "insmod", "ip", "mkdir", "mount", "rdma", "rm", "rmmod",
+         "setpriv", "sleep", "sync", "timeout", "uname"]
 LIBRARIES = pathlib.Path("/usr/lib/x86_64-linux-gnu")
 QEMU = "qemu-system-x86_64"
 QEMU_ACCELERATOR = str(LIBRARIES / "qemu" / "accel-tcg-x86_64.so")  # these it loads by itself
