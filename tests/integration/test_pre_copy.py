@@ -5,7 +5,7 @@ import signal
 import subprocess
 
 from rig import faultline, memory, paths
-from rig.case import MigrationCase
+from rig.case import MigrationCase, plain
 from rig.guest import experience
 
 # The limit lets a round last long enough for the guest to write behind it.
@@ -150,6 +150,7 @@ class PreCopy(PreCopyChecks):
         self.move(source, again, "hybrid")
         self.assert_guest_right(again)
 
+    @plain  # the guest has to write faster than the link
     def test_throttled_it_converges(self):
         move = self.check_linux_guest("precopy", "zipf", "--throttle")
         ahead = move.migrate.last["pre_copy"]
@@ -213,6 +214,7 @@ class PreCopy(PreCopyChecks):
                 source.kill()
                 destination.kill()
 
+    @plain
     def test_the_limit_holds_in_rounds(self):
         """Within 5% of what goes over the wire, over rounds that take seconds."""
         source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
