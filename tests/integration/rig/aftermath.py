@@ -201,7 +201,8 @@ class Aftermath:
 
     def check(self):
         """One owner, at work; exit statuses; no wrong byte; never two at a time."""
-        committed, completed = self.committed, self.completed
+        # Also where the destination has not heard that the source knows.
+        committed, completed = self.committed, self.completed or self.told
         for name, command in (*self.ended, *self.commands.items()):
             if command not in self.killed:
                 command.wait(10)  # its last words have been read then
