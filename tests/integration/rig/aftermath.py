@@ -207,6 +207,8 @@ class Aftermath:
             if command not in self.killed:
                 command.wait(10)  # its last words have been read then
                 self._check_exit(name, command, committed, completed)
+        if self.told and "whole" not in self.phases("destination"):
+            raise AssertionError(f"the source was told, and not all was there: {self.describe()}")
         self._check_owner()
         twice = overlaps(self._timelines["source"], self._timelines["destination"])
         if twice:
