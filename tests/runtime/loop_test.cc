@@ -6,6 +6,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include <array>
 #include <future>
 #include <thread>
 
@@ -244,28 +245,65 @@ TEST(LoopTest, PollsForAsLongAsItWasToldAndThenSleeps) {
 }
 
 TEST(LoopTest, WatcherTellsReadableAndWritable) {
-  auto pair = MakeSocketPair();
-  ASSERT_TRUE(pair.ok());
-  ASSERT_TRUE(SetNonBlocking(pair->first.get(), true).ok());
-  Loop loop("test");
-  loop.StartThread();
-  std::promise<void> wrote, read;
-  std::unique_ptr<FdWatcher> watcher;
-  loop.Post([&] {
-    watcher = loop.Watch(pair->first.get(), [&](FdReadiness ready) {
-      if (ready.writable) {
-        watcher->SetInterest(true, false);
-        wrote.set_value();
-      } else if (ready.readable) {
-        watcher.reset();
-        read.set_value();
-      }
+  for (const int64_t poll_us : {0, 50'000}) {
+    auto pair = MakeSocketPair();
+    ASSERT_TRUE(pair.ok());
+    ASSERT_TRUE(SetNonBlocking(pair->first.get(), true).ok());
+    Loop loop("test", poll_us);
+    loop.StartThread();
+    std::promise<void> wrote, read;
+    std::unique_ptr<FdWatcher> watcher;
+    loop.Post([&] {
+      watcher = loop.Watch(pair->first.get(), [&](FdReadiness ready) {
+        if (ready.writable) {
+          watcher->SetInterest(true, false);
+          wrote.set_value();
+        } else if (ready.readable) {
+          watcher.reset();
+          read.set_value();
+        }
+      });
+      watcher->SetInterest(true, true);
     });
-    watcher->SetInterest(true, true);
+    wrote.get_future().wait();
+    pair->second.Reset();  // hang-up counts as readable
+    read.get_future().wait();
+  }
+}
+
+// Two that are always ready, a timer, what is posted, and what comes after each of them.
+TEST(LoopTest, WhilePollingEverybodyHasHisTurn) {
+  Loop loop("test", 1'000'000);
+  loop.StartThread();
+  auto one = MakeSocketPair();
+  auto other = MakeSocketPair();
+  ASSERT_TRUE(one.ok() && other.ok());
+  std::array<std::unique_ptr<FdWatcher>, 2> watchers;
+  std::array<int, 2> turns{};
+  int afterwards = 0;
+  std::promise<void> fired;
+  std::unique_ptr<Timer> timer;
+  RunOn(loop, [&] {
+    const std::array<int, 2> ends = {one->first.get(), other->first.get()};
+    for (size_t i = 0; i < ends.size(); ++i) {
+      watchers[i] = loop.Watch(ends[i], [&, i](FdReadiness ready) {
+        EXPECT_TRUE(ready.writable && !ready.readable);
+        ++turns[i];
+        loop.PostAfterThis([&] { ++afterwards; });
+      });
+      watchers[i]->SetInterest(false, true);
+    }
+    timer = loop.RunAfter(20'000, [&] { fired.set_value(); });
   });
-  wrote.get_future().wait();
-  pair->second.Reset();  // hang-up counts as readable
-  read.get_future().wait();
+  fired.get_future().wait();
+  RunOn(loop, [&] {
+    for (auto& watcher : watchers) watcher.reset();
+  });
+  RunOn(loop, [] {});  // what came last is through by then
+  EXPECT_GT(turns[0], 100);
+  EXPECT_GT(turns[1], 100);
+  EXPECT_NEAR(turns[0], turns[1], turns[0] / 10);
+  EXPECT_EQ(afterwards, turns[0] + turns[1]);
 }
 
 }  // namespace
