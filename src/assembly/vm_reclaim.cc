@@ -4,6 +4,7 @@
 
 #include <memory>
 
+#include "memory/ram_file_users.h"
 #include "vmm/qemu/json_fields.h"
 #include "vmm/qemu/migration_settings.h"
 #include "vmm/qemu/qmp_client.h"
@@ -17,13 +18,29 @@ absl::StatusOr<std::string> StatusOf(QmpClient* qmp) {
   return JsonText(answer, "status");
 }
 
-absl::StatusOr<std::unique_ptr<QmpClient>> ConnectToVm(const std::string& qmp_path) {
+// The VM's QEMU has its RAM file as long as it lives; where nobody has it, another VM is behind the
+// monitor. (Who is at the socket's other end may be a proxy of the monitor's.)
+absl::Status CheckRamInUse(const std::string& qmp_path, const KeptMigration& kept) {
+  if (kept.regions.empty()) return absl::OkStatus();
+  const KeptRegion& region = kept.regions.front();
+  const FileIdentity file{static_cast<dev_t>(region.device), static_cast<ino_t>(region.inode)};
+  ASSIGN_OR_RETURN(FileUsers users, FindFileUsers({&file, 1}));
+  if (!users.users.empty() || users.hidden_process_count > 0) return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "the VM's own QEMU has ended: no process has its RAM file '{}' any more. The one behind the "
+      "monitor '{}' is another VM's, and nothing was done to it",
+      region.path, qmp_path));
+}
+
+absl::StatusOr<std::unique_ptr<QmpClient>> ConnectToVm(const std::string& qmp_path,
+                                                       const KeptMigration& kept) {
   absl::StatusOr<std::unique_ptr<QmpClient>> qmp = QmpClient::Connect(qmp_path, nullptr);
   if (!qmp.ok()) {
     return Annotate(qmp.status(),
                     "the source's QEMU holds the VM's devices, and without it there is nothing to "
                     "take back");
   }
+  RETURN_IF_ERROR(CheckRamInUse(qmp_path, kept));
   ASSIGN_OR_RETURN(std::string status, StatusOf(qmp->get()));
   // After somebody's 'cont' by hand it runs, or is paused if 'stop' followed.
   if (status == "postmigrate" || status == "running" || status == "paused") return qmp;
@@ -60,16 +77,16 @@ void TakeRecordBack(QmpClient* qmp, Journal* journal, ReclaimResult* result) {
 
 }  // namespace
 
-ReclaimResult ReclaimVm(const std::string& qmp_path, bool run, Journal* journal) {
+ReclaimResult ReclaimVm(const std::string& qmp_path, const KeptMigration& kept, Journal* journal) {
   ReclaimResult result;
-  absl::StatusOr<std::unique_ptr<QmpClient>> qmp = ConnectToVm(qmp_path);
+  absl::StatusOr<std::unique_ptr<QmpClient>> qmp = ConnectToVm(qmp_path, kept);
   result.status = qmp.status();
   if (!qmp.ok()) return result;
   result.status = journal->Record(JournalPhase::kReclaimed);
   if (!result.status.ok()) return result;
   result.owned = true;
   MakeDurable(journal, &result);
-  if (run) {
+  if (kept.run) {
     result.status = StartSourceVm(qmp->get());
     if (!result.status.ok()) {
       TakeRecordBack(qmp->get(), journal, &result);

@@ -40,7 +40,8 @@ struct CommandParts {
   std::function<TlsFacts(const std::string& directory)> examine_tls;
   std::function<RdmaFacts()> examine_rdma;
   // Takes the VM behind a monitor socket back, as assembly/vm_reclaim.h has it.
-  std::function<ReclaimResult(const std::string& qmp_path, bool run, Journal*)> reclaim_vm;
+  std::function<ReclaimResult(const std::string& qmp_path, const KeptMigration& kept, Journal*)>
+      reclaim_vm;
   // Takes hold of a VM whose source is lost, as assembly/vm_abandon.h has it.
   std::function<absl::StatusOr<std::unique_ptr<AbandonedVm>>(const std::string& hook_path,
                                                              std::span<const KeptRegion> regions)>

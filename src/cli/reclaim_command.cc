@@ -110,8 +110,7 @@ ExitStatus RunReclaim(const CommandParts& parts, const ReclaimCommand& command) 
 
   absl::StatusOr<std::unique_ptr<Journal>> journal = LockLone(parts, *one, Role::kSource);
   if (!journal.ok()) return UsageError(journal.status(), "reclaim");
-  ReclaimResult result =
-      parts.reclaim_vm(one->record.qmp_path, one->journal.kept->run, journal->get());
+  ReclaimResult result = parts.reclaim_vm(one->record.qmp_path, *one->journal.kept, journal->get());
   return Tell(*directory, *one, result, command.json);
 }
 

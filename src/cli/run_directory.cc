@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <ctime>
+#include <filesystem>
 #include <memory>
 #include <string_view>
 
@@ -173,7 +174,10 @@ absl::StatusOr<std::string> ParseSocketPath(const std::string& text, const std::
         "everybody who reaches it",
         option, text));
   }
-  return path;
+  // Whoever goes on with the migration may stand in another folder.
+  std::error_code ignored;
+  const std::string absolute = std::filesystem::absolute(path, ignored).string();
+  return absolute.empty() || absolute.size() > kSocketPathBytesMax ? path : absolute;
 }
 
 }  // namespace faultline

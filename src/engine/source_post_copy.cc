@@ -65,6 +65,9 @@ void SourceSession::OnRunning(const Running& running) {
 void SourceSession::OnProgressMessage(const Progress& progress) {
   peer_progress_ = progress;
   peer_reports_ = true;
+  // Often enough: each moment later more of what is sent may be wrong.
+  absl::Status stands = parts_.vmm->StandsStill();
+  if (!stands.ok()) Fail(stands, PeerErrorCode::kVmm);
 }
 
 // The destination gives its lanes up for it: this is why.
@@ -89,6 +92,9 @@ void SourceSession::OnCompleted(const Completed& completed) {
                     .pages_pushed = completed.pages_pushed};
   peer_reports_ = true;
   result_.total_us = completed.total_us;
+  if (absl::Status stands = parts_.vmm->StandsStill(); !stands.ok()) {
+    parts_.observer->OnNotice(MessageOf(stands) + ". What was sent last may be newer than the VM");
+  }
   // Before the destination hears that it is known: it is not there to say it again afterwards.
   absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
   if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));

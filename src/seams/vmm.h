@@ -60,6 +60,9 @@ class SourceVmm {
   virtual absl::Status MayHandOver() { return absl::OkStatus(); }
   // The handover happened: the VM is the destination's, and Rollback is not called any more.
   virtual void HandedOver() {}
+  // After the handover, with no operation under way: an error if the VM has run here since, so that
+  // its memory is no longer what the destination needs. Decides at once, by what is known.
+  virtual absl::Status StandsStill() { return absl::OkStatus(); }
   // After all memory has arrived: nothing more is needed from this VMM. `quit` ends its process.
   virtual void Retire(bool quit, VmmDone done) = 0;
 };

@@ -4,11 +4,14 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <string>
 #include <vector>
 
+#include "base/file_descriptor.h"
 #include "vmm/qemu/fake_qmp_server.h"
 
 namespace faultline {
@@ -53,7 +56,20 @@ class ReclaimVmTest : public testing::Test, public Journal {
     }
     return EmptyReturn(id);
   }
-  ReclaimResult Reclaim(bool run = true) { return ReclaimVm(server_.path(), run, this); }
+  ReclaimResult Reclaim(bool run = true) {
+    kept_.run = run;
+    return ReclaimVm(server_.path(), kept_, this);
+  }
+  // The VM has its RAM in that file, which this process (QEMU here) may have open.
+  void HasRam(int file) {
+    struct stat info;
+    ASSERT_EQ(fstat(file, &info), 0);
+    kept_.regions = {{.layout = {"ram", 4096, 4096},
+                      .path = "/dev/shm/vm",
+                      .file_offset_bytes = 0,
+                      .device = info.st_dev,
+                      .inode = info.st_ino}};
+  }
   bool Asked(const std::string& command) const {
     for (const Json& request : server_.requests()) {
       if (JsonText(request, "execute") == command) return true;
@@ -68,6 +84,7 @@ class ReclaimVmTest : public testing::Test, public Journal {
   bool started_at_record_ = false;
   int durable_ = 0;
   std::vector<JournalPhase> records_;
+  KeptMigration kept_;
   FakeQmpServer server_{
       FakeQmpServer::kGreeting,
       [this](const std::string& command, const std::string& id) { return Answer(command, id); }};
@@ -116,8 +133,25 @@ TEST_F(ReclaimVmTest, AnotherQemuBehindTheMonitorIsLeftAlone) {
   EXPECT_FALSE(result.owned || Asked("cont"));
 }
 
+TEST_F(ReclaimVmTest, AQemuWithTheVmsRamIsKnownByIt) {
+  FileDescriptor ram(memfd_create("ram", MFD_CLOEXEC));
+  ASSERT_NO_FATAL_FAILURE(HasRam(ram.get()));
+  ReclaimResult result = Reclaim();
+  EXPECT_TRUE(result.owned && result.runs) << result.status;
+}
+
+TEST_F(ReclaimVmTest, AQemuWithOtherRamIsLeftAlone) {
+  FileDescriptor ram(memfd_create("ram", MFD_CLOEXEC));
+  ASSERT_NO_FATAL_FAILURE(HasRam(ram.get()));
+  ram.Reset();
+  ReclaimResult result = Reclaim();
+  EXPECT_THAT(MessageOf(result.status), HasSubstr("is another VM's"));
+  EXPECT_THAT(records_, IsEmpty());
+  EXPECT_FALSE(result.owned || Asked("cont"));
+}
+
 TEST_F(ReclaimVmTest, WithoutAQemuThereIsNothingToTakeBack) {
-  ReclaimResult result = ReclaimVm("/tmp/faultline-no-such-socket", true, this);
+  ReclaimResult result = ReclaimVm("/tmp/faultline-no-such-socket", kept_, this);
   EXPECT_THAT(MessageOf(result.status), HasSubstr("nothing to take back"));
   EXPECT_THAT(records_, IsEmpty());
 }

@@ -202,7 +202,8 @@ TlsFacts ExamineFakeTls(const std::string& directory) {
   return facts;
 }
 
-ReclaimResult ReclaimFakeVm(const std::string& qmp_path, bool run, Journal* journal) {
+ReclaimResult ReclaimFakeVm(const std::string& qmp_path, const KeptMigration& kept,
+                            Journal* journal) {
   ReclaimResult result;
   if (Script() == "disk-locked") {
     result.status = absl::FailedPreconditionError("the lock on a disk is held");
@@ -210,7 +211,7 @@ ReclaimResult ReclaimFakeVm(const std::string& qmp_path, bool run, Journal* jour
   }
   result.status = journal->Record(JournalPhase::kReclaimed);
   result.owned = result.status.ok();
-  result.runs = run;
+  result.runs = kept.run;
   result.notices = {"asked " + qmp_path};
   return result;
 }

@@ -172,7 +172,8 @@ TEST(MigrationIdTest, IsRandom) {
 
 TEST(SocketPathTest, TakesBothForms) {
   EXPECT_EQ(*ParseSocketPath("unix:/a/b", "--qmp"), "/a/b");
-  EXPECT_EQ(*ParseSocketPath("a/b", "--qmp"), "a/b");
+  // Who takes the migration up again may stand elsewhere.
+  EXPECT_EQ(*ParseSocketPath("a/b", "--qmp"), std::filesystem::absolute("a/b").string());
   EXPECT_THAT(ParseSocketPath("", "--qmp").status().message(), HasSubstr("--qmp"));
   EXPECT_FALSE(ParseSocketPath("unix:" + std::string(108, 'x'), "--qmp").ok());
 }

@@ -197,6 +197,20 @@ TEST(HandoverFailureTest, TheSourcesVmmHasAReasonNotToHandOver) {
   ExpectMentions(rig.destination_result->status, "guardian");
 }
 
+// What its memory holds then is not the VM's any more.
+TEST(HandoverFailureTest, AVmThatRunsOnTheSourceAgainIsServedNoMore) {
+  MigrationRig rig;
+  rig.source_vmm.set_stands_still(absl::FailedPreconditionError("the VM runs here as well"));
+  rig.limits.progress_interval_us = 10;
+  rig.Start();
+  ASSERT_TRUE(rig.RunToEnd());
+  ExpectMentions(rig.source_result->status, "runs here as well");
+  ExpectMentions(rig.destination_result->status, "runs here as well");
+  EXPECT_EQ(rig.source_result->owner, VmOwner::kDestination);
+  EXPECT_EQ(rig.destination_result->owner, VmOwner::kDestination);
+  EXPECT_FALSE(rig.source_journal.Has(JournalPhase::kCompleted));
+}
+
 TEST(HandoverFailureTest, TheJournalFailsAtOnce) {
   for (bool at_source : {true, false}) {
     MigrationRig rig;

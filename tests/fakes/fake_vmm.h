@@ -94,6 +94,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
 
   // What Freeze describes, where memory was plugged since Prepare.
   void set_layout_at_freeze(VmDescription description) { at_freeze_ = std::move(description); }
+  void set_stands_still(absl::Status status) { stands_still_ = std::move(status); }
   void set_may_hand_over(absl::Status status) { may_hand_over_ = std::move(status); }
   void set_device_state(std::vector<std::byte> bytes) { device_state_ = std::move(bytes); }
   const std::vector<std::byte>& device_state() const { return device_state_; }
@@ -104,6 +105,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
   absl::Status MayHandOver() override { return may_hand_over_; }
+  absl::Status StandsStill() override { return stands_still_; }
   void Retire(bool quit, VmmDone done) override;
 
  private:
@@ -111,6 +113,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
   const VmDescription description_;
   std::optional<VmDescription> at_freeze_;
   absl::Status may_hand_over_;
+  absl::Status stands_still_;
   std::vector<std::byte> device_state_ = std::vector<std::byte>(3000, std::byte{0x5d});
   DeviceStateSink sink_;
 };

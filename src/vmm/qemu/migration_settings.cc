@@ -1,6 +1,6 @@
 #include "vmm/qemu/migration_settings.h"
 
-#include <initializer_list>
+#include <span>
 
 namespace faultline {
 namespace {
@@ -16,16 +16,26 @@ Json CapabilityList(const std::vector<std::pair<std::string, bool>>& capabilitie
   return {{"capabilities", std::move(list)}};
 }
 
-absl::Status SetCapabilities(QmpClient* qmp, const VmFacts& facts,
-                             std::initializer_list<const char*> names, SettingsBackup* backup) {
-  std::vector<std::pair<std::string, bool>> wanted;
+using Capabilities = std::vector<std::pair<std::string, bool>>;
+
+constexpr const char* kSourceCapabilities[] = {"x-ignore-shared", "pause-before-switchover",
+                                               "events"};
+constexpr const char* kDestinationCapabilities[] = {"x-ignore-shared", "late-block-activate",
+                                                    "events"};
+
+// Those of `names` that this QEMU has, and what they are.
+Capabilities Known(const VmFacts& facts, std::span<const char* const> names) {
+  Capabilities known;
   for (const char* name : names) {
     auto found = facts.capabilities.find(name);
-    if (found == facts.capabilities.end()) continue;
-    backup->capabilities.emplace_back(name, found->second);
-    wanted.emplace_back(name, true);
+    if (found != facts.capabilities.end()) known.emplace_back(name, found->second);
   }
-  return qmp->Execute("migrate-set-capabilities", CapabilityList(wanted)).status();
+  return known;
+}
+
+absl::Status TurnOn(QmpClient* qmp, Capabilities capabilities) {
+  for (auto& [name, state] : capabilities) state = true;
+  return qmp->Execute("migrate-set-capabilities", CapabilityList(capabilities)).status();
 }
 
 absl::Status SetDiscardData(QmpClient* qmp, const std::string& backend, bool value) {
@@ -43,24 +53,31 @@ absl::Status DoNotPauseBeforeSwitch(QmpClient* qmp) {
       .status();
 }
 
-absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup) {
-  RETURN_IF_ERROR(SetCapabilities(
-      qmp, facts, {"x-ignore-shared", "pause-before-switchover", "events"}, backup));
-  backup->max_bandwidth = facts.max_bandwidth;
+SettingsBackup SourceSettingsBefore(const VmFacts& facts) {
+  SettingsBackup before{.capabilities = Known(facts, kSourceCapabilities),
+                        .max_bandwidth = facts.max_bandwidth,
+                        .discard_data = {}};
+  for (const MemoryBackend& backend : facts.backends) {
+    if (backend.discard_data) before.discard_data.push_back(backend.id);
+  }
+  return before;
+}
+
+absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts) {
+  RETURN_IF_ERROR(TurnOn(qmp, Known(facts, kSourceCapabilities)));
   RETURN_IF_ERROR(
       qmp->Execute("migrate-set-parameters", {{"max-bandwidth", kMaxBandwidthBytesPerSecond}})
           .status());
   for (const MemoryBackend& backend : facts.backends) {
-    if (!backend.discard_data) continue;
-    backup->discard_data.push_back(backend.id);
-    RETURN_IF_ERROR(SetDiscardData(qmp, backend.id, false));
+    if (backend.discard_data) RETURN_IF_ERROR(SetDiscardData(qmp, backend.id, false));
   }
   return absl::OkStatus();
 }
 
 absl::Status ApplyDestinationSettings(QmpClient* qmp, const VmFacts& facts,
                                       SettingsBackup* backup) {
-  return SetCapabilities(qmp, facts, {"x-ignore-shared", "late-block-activate", "events"}, backup);
+  backup->capabilities = Known(facts, kDestinationCapabilities);
+  return TurnOn(qmp, backup->capabilities);
 }
 
 absl::Status RestoreSettings(QmpClient* qmp, const SettingsBackup& backup) {

@@ -20,10 +20,11 @@ struct SettingsBackup {
   std::vector<std::string> discard_data;  // backends whose discard-data was on
 };
 
+// What ApplySourceSettings will change: it may be undone before, in the middle and after.
+SettingsBackup SourceSettingsBefore(const VmFacts& facts);
 // Sets x-ignore-shared, pause-before-switchover and events, takes the limit off the device stream,
-// and keeps QEMU from punching the RAM files when it quits. `backup` says what to undo, also after
-// an error.
-absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts, SettingsBackup* backup);
+// and keeps QEMU from punching the RAM files when it quits.
+absl::Status ApplySourceSettings(QmpClient* qmp, const VmFacts& facts);
 // Undoes the pause of ApplySourceSettings.
 absl::Status DoNotPauseBeforeSwitch(QmpClient* qmp);
 // Sets x-ignore-shared, events and, where QEMU has it, late-block-activate.

@@ -6,7 +6,9 @@
 #include <utility>
 
 #include "base/check.h"
+#include "vmm/qemu/handed_over.h"
 #include "vmm/qemu/monitor_call.h"
+#include "vmm/qemu/vm_lock.h"
 
 namespace faultline {
 namespace {
@@ -65,7 +67,7 @@ void QemuSourceVmm::Rollback(VmmDone done) {
 // Nothing is under way, so the worker's thread touches neither the guardian nor the monitor.
 absl::Status QemuSourceVmm::MayHandOver() {
   RETURN_IF_ERROR(CheckGuardian());
-  return WasLetRun() ? RunsAgainError() : absl::OkStatus();
+  return WasLetRun(qmp_.get()) ? RunsAgainError() : absl::OkStatus();
 }
 
 void QemuSourceVmm::HandedOver() {
@@ -82,19 +84,27 @@ void QemuSourceVmm::Retire(bool quit, VmmDone done) {
   worker_.Run<absl::Status>([this, quit] { return DoRetire(quit); }, std::move(done));
 }
 
+absl::Status QemuSourceVmm::StandsStill() {
+  const bool ran = qmp_ != nullptr && WasLetRun(qmp_.get());
+  return ran ? RanAfterTheHandoverError() : absl::OkStatus();
+}
+
 absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   qmp_.reset();  // the monitor serves one client
+  prepared_ = DiscoveredVm();
   if (guardian_ != nullptr) guardian_->StandDown();
   touched_ = false;
   paused_ = false;
   ASSIGN_OR_RETURN(qmp_, QmpClient::Connect(options_.qmp_path, worker_.cancel()));
   ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
   ASSIGN_OR_RETURN(prepared_, DiscoverVm(qmp_.get(), DiscoverAs::kSource));
+  RETURN_IF_ERROR(LockVm(prepared_.files, worker_.cancel()));
   // Nothing has stopped the VM yet: one that its operator stops from here on stays so.
   plan_ = RollbackPlan();
+  plan_.settings = SourceSettingsBefore(prepared_.facts);
   touched_ = true;
-  RETURN_IF_ERROR(ApplySourceSettings(qmp_.get(), prepared_.facts, &plan_.settings));
   RETURN_IF_ERROR(StartGuardian());
+  RETURN_IF_ERROR(ApplySourceSettings(qmp_.get(), prepared_.facts));
   return prepared_.description;
 }
 
@@ -160,11 +170,20 @@ absl::Status QemuSourceVmm::DoPause() {
 absl::Status QemuSourceVmm::DoContinue() {
   FAULTLINE_CHECK(qmp_ != nullptr);
   // Events come before the answer to what is asked after them.
-  ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  const bool resumed = JsonText(status, "status") == "running" || WasLetRun();
-  if (paused_ && !resumed) RETURN_IF_ERROR(qmp_->Execute("cont").status());
+  ASSIGN_OR_RETURN(Json answer, qmp_->Execute("query-status"));
+  const std::string status = JsonText(answer, "status");
+  const bool resumed = status == "running" || WasLetRun(qmp_.get());
+  // What a pause of ours leaves is 'paused'; QEMU 10 has 'prelaunch' for one that never ran.
+  const bool stands = status == "paused" || status == "prelaunch";
+  if (paused_ && !resumed && stands) RETURN_IF_ERROR(qmp_->Execute("cont").status());
   const bool was_paused = std::exchange(paused_, false);
   if (was_paused) RETURN_IF_ERROR(PlanToRun(false));
+  if (was_paused && !resumed && !stands) {
+    return absl::AbortedError(fmt::format(
+        "somebody else did something to the VM while Faultline had stopped it to look at its "
+        "memory: its status is '{}', and it is left as it stands",
+        status));
+  }
   if (!resumed) return absl::OkStatus();
   return absl::AbortedError(
       "somebody else let the VM run ('cont') while Faultline had stopped it to look at its memory: "
@@ -282,13 +301,8 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
 absl::Status QemuSourceVmm::CheckStandsStill() {
   ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
   // It may have been stopped again. Events come before the answer to what is asked after them.
-  const bool ran = JsonFlag(status, "running") || WasLetRun();
+  const bool ran = JsonFlag(status, "running") || WasLetRun(qmp_.get());
   return ran ? MigrationError(kRunsAgain) : absl::OkStatus();
-}
-
-bool QemuSourceVmm::WasLetRun() {
-  return qmp_->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "")
-      .ok();
 }
 
 absl::Status QemuSourceVmm::DoRollback() {

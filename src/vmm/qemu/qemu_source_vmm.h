@@ -47,6 +47,7 @@ class QemuSourceVmm : public SourceVmm {
   void Rollback(VmmDone done) override;
   absl::Status MayHandOver() override;
   void HandedOver() override;
+  absl::Status StandsStill() override;
   void Retire(bool quit, VmmDone done) override;
 
  private:
@@ -65,8 +66,6 @@ class QemuSourceVmm : public SourceVmm {
   absl::Status PlanToRun(bool run);
   absl::Status StartStream();
   absl::Status CheckStandsStill();
-  // Whether QEMU has said so by now, since its events were last looked at. Does not wait.
-  bool WasLetRun();
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
   absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
   absl::Status MigrationError(std::string status);

@@ -4,8 +4,10 @@
 
 #include <utility>
 
+#include "vmm/qemu/handed_over.h"
 #include "vmm/qemu/json_fields.h"
 #include "vmm/qemu/monitor_call.h"
+#include "vmm/qemu/vm_lock.h"
 
 namespace faultline {
 namespace {
@@ -51,7 +53,9 @@ absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
   absl::Status seen = Ask([this] { return SeeThatItStands(); });
   if (absl::IsUnavailable(seen)) qmp_.reset();
   if (!seen.ok() && !absl::IsUnavailable(seen)) return seen;
+  ram_ = KeptRam();
   ASSIGN_OR_RETURN(ram_, OpenKeptRam(regions_, /*writable=*/false));
+  RETURN_IF_ERROR(LockVm(ram_.files, worker_.cancel()));
   if (at_handover_) at_handover_();
   return ram_.description;
 }
@@ -59,11 +63,12 @@ absl::StatusOr<VmDescription> ResumedSourceVmm::DoPrepare() {
 absl::Status ResumedSourceVmm::SeeThatItStands() {
   ASSIGN_OR_RETURN(process_, MonitoredProcess::Find(qmp_.get()));
   ASSIGN_OR_RETURN(Json status, qmp_->Execute("query-status"));
-  if (JsonText(status, "status") != "running") return absl::OkStatus();
-  return absl::FailedPreconditionError(
-      "the VM runs here as well: somebody started it by hand ('cont') after it was handed over. "
-      "Its memory here is no longer what the destination needs; stop it at once, and see which "
-      "of the two goes on");
+  return CheckHandedOverStatus(JsonText(status, "status"));
+}
+
+absl::Status ResumedSourceVmm::StandsStill() {
+  const bool ran = qmp_ != nullptr && WasLetRun(qmp_.get());
+  return ran ? RanAfterTheHandoverError() : absl::OkStatus();
 }
 
 absl::Status ResumedSourceVmm::DoRetire(bool quit) {

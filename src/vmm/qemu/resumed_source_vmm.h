@@ -19,8 +19,8 @@
 namespace faultline {
 
 // Prepare and Retire only; the other operations are refused, because the VM is the destination's.
-// Prepare also refuses a VM that runs here, because its memory changes under the transfer, and one
-// whose monitor cannot be asked.
+// Prepare also refuses a VM that runs here or has run, because its memory changes under the
+// transfer, and one whose monitor cannot be asked.
 class ResumedSourceVmm : public SourceVmm {
  public:
   // `at_handover`: as in QemuSourceOptions; here once Prepare has opened all that it needs.
@@ -32,6 +32,7 @@ class ResumedSourceVmm : public SourceVmm {
   void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) override;
   void SaveDevices(VmmDone done) override;
   void Rollback(VmmDone done) override;
+  absl::Status StandsStill() override;
   // Settings that a QEMU had before the migration are not known any more, and stay as they are.
   void Retire(bool quit, VmmDone done) override;
 

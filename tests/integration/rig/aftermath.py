@@ -54,8 +54,13 @@ class Aftermath:
 
     @property
     def completed(self):
-        """The destination has everything."""
+        """The destination has everything, and has heard that the source knows."""
         return "completed" in self.phases("destination") and "destination" not in self._lost_hosts
+
+    @property
+    def whole(self):
+        """The destination has everything, whether or not it could say so."""
+        return "whole" in self.phases("destination")
 
     @property
     def told(self):
@@ -120,7 +125,7 @@ class Aftermath:
         if self.completed:
             return self._after_the_last_page()
         if "source" in self._lost_hosts:
-            return self._abandon()
+            return self._after_the_last_page() if self.whole else self._abandon()
         for name, command in self.commands.items():
             if not command.process.alive():
                 self._resume(name)
@@ -207,7 +212,7 @@ class Aftermath:
             if command not in self.killed:
                 command.wait(10)  # its last words have been read then
                 self._check_exit(name, command, committed, completed)
-        if self.told and "whole" not in self.phases("destination"):
+        if self.told and not self.whole:
             raise AssertionError(f"the source was told, and not all was there: {self.describe()}")
         self._check_owner()
         twice = overlaps(self._timelines["source"], self._timelines["destination"])

@@ -19,7 +19,7 @@ MATRIX = {
         "destination - 0: migrate --resume"),
     "`receive` is killed": (
         "source 1 -", "source 1 -", "source 1 -", "destination 0 -: receive --resume",
-        "destination 0 -: receive --resume", "destination - -: end migrate"),
+        "destination 0 -: receive --resume", "destination 0 -: receive --resume"),
     "both commands are killed": (
         "source - -", "source - -", "source - -",
         "destination - -: migrate --resume, receive --resume",
@@ -59,8 +59,8 @@ MATRIX = {
         "source 1 1", "destination 0 0", "destination 0 0", "destination 0 0", "destination 0 0",
         "destination 0 0"),
     "destination's monitor hangs up": (
-        "source 1 1", "source 1 1 or destination 0 0", "destination 0 0", "destination 0 0", "destination 0 0",
-        "destination 0 0"),
+        "source 1 1", "source 1 1 or destination 0 0", "destination 0 0", "destination 0 0",
+        "destination 0 0", "destination 0 0"),
     "source's QEMU answers nothing for 3 s": (
         "destination 0 0", "destination 0 0", "destination 0 0", "destination 0 0",
         "destination 0 0", "destination 0 0"),

@@ -88,6 +88,11 @@ class SourceHandle {
     RunOn(loop_, [&] { may = MadeAnew(vmm_->MayHandOver()); });
     return may;
   }
+  absl::Status StandsStill() {
+    absl::Status stands;
+    RunOn(loop_, [&] { stands = MadeAnew(vmm_->StandsStill()); });
+    return stands;
+  }
   absl::Status Retire(bool quit) {
     return Begin<absl::Status>(loop_, [&](auto done) { vmm_->Retire(quit, done); }).get();
   }

@@ -86,6 +86,21 @@ TEST_P(QemuPause, RollbackLeavesAVmThatSomebodyStoppedAfterPrepare) {
   EXPECT_EQ(somebody_->Status(), "paused");
 }
 
+// It is wherever that migration has brought it.
+TEST_P(QemuPause, AVmThatSomebodyElseMovedInAPauseIsNotLetRun) {
+  Start();
+  ASSERT_TRUE(source_->SetPaused(true).ok());
+  const Json off = {{"capability", "pause-before-switchover"}, {"state", false}};
+  somebody_->Execute("migrate-set-capabilities", {{"capabilities", Json::array({off})}});
+  somebody_->Execute("migrate", {{"uri", "exec:cat > /dev/null"}});
+  ASSERT_EQ(WaitForVmStatus(somebody_.get(), "postmigrate"), "postmigrate");
+  const absl::Status goes_on = source_->SetPaused(false);
+  EXPECT_TRUE(absl::IsAborted(goes_on)) << goes_on;
+  EXPECT_NE(MessageOf(goes_on).find("'postmigrate'"), std::string::npos) << goes_on;
+  ASSERT_TRUE(source_->Rollback().ok());
+  EXPECT_EQ(somebody_->Status(), "postmigrate");
+}
+
 TEST_P(QemuPause, DisksWithoutThePageCacheAreTold) {
   std::string disk = testing::TempDir() + "/faultline-pause-test.raw";
   FileDescriptor file(open(disk.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
