@@ -145,7 +145,8 @@ void SourceSession::OnMissingKnown(const StillMissingEnd& end) {
 }
 
 void SourceSession::OnLanesReopened(absl::StatusOr<SourceTransport::Lanes> lanes) {
-  if (step_ != Step::kResuming) return;
+  // Those of a try before this one may come late: this one has not asked yet.
+  if (step_ != Step::kResuming || !resuming_.list_ended) return;
   if (!lanes.ok()) return LoseLink(lanes.status());
   lanes_ = *lanes;
   lanes_up_ = true;

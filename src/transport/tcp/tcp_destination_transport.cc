@@ -3,10 +3,14 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <iterator>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
 #include "protocol/handshake.h"
+#include "transport/tcp/crowding.h"
 #include "transport/tcp/tcp_control_channel.h"
 #include "transport/tcp/tcp_socket.h"
 
@@ -66,10 +70,16 @@ void TcpDestinationTransport::AcceptSome() {
 
 // Out of descriptors: the connection stays in the backlog, and the loop must not spin on it.
 void TcpDestinationTransport::PauseAccepting() {
-  if (!strangers_.empty()) strangers_.pop_front();
+  if (!strangers_.empty()) MakeRoom();
   listener_watcher_->SetInterest(false, false);
   accept_pause_ = loops_.control->RunAfter(kAcceptPauseUs,
                                            [this] { listener_watcher_->SetInterest(true, false); });
+}
+
+void TcpDestinationTransport::MakeRoom() {
+  std::vector<std::string> peers;
+  for (const TcpGreeting& stranger : strangers_) peers.push_back(stranger.peer_name());
+  strangers_.erase(std::next(strangers_.begin(), static_cast<ptrdiff_t>(WhoHasToGo(peers))));
 }
 
 void TcpDestinationTransport::Greet(FileDescriptor fd) {
@@ -79,7 +89,7 @@ void TcpDestinationTransport::Greet(FileDescriptor fd) {
     connection.tls = options_.tls->NewSession(socket, PeerAddressOf(socket).text());
     if (connection.tls == nullptr) return;  // no memory: it may try again
   }
-  if (strangers_.size() >= options_.strangers_max) strangers_.pop_front();
+  if (strangers_.size() >= options_.strangers_max) MakeRoom();
   strangers_.emplace_back(loops_.control, std::move(connection), Counter(&WireCounters::control));
   auto stranger = std::prev(strangers_.end());
   stranger->Receive(options_.hello_timeout_us,

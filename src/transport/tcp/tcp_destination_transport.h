@@ -67,6 +67,8 @@ class TcpDestinationTransport : public DestinationTransport {
   void AcceptSome();
   void PauseAccepting();
   void Greet(FileDescriptor fd);
+  // One stranger less; there is one.
+  void MakeRoom();
   void OnGreeted(Strangers::iterator stranger, const absl::StatusOr<Message>& message);
   // Tells both sides why a connection is not secured as this side wants it.
   void TurnAway(TcpGreeting& greeting, const absl::Status& status);
