@@ -51,7 +51,7 @@ class StampingMemory : public GuestMemory {
   }
   absl::Status MakeMissing(PageRun run) override { return memory_->MakeMissing(run); }
   absl::Status Wake(PageRun run) override { return memory_->Wake(run); }
-  absl::Status Disarm() override { return memory_->Disarm(); }
+  absl::StatusOr<std::string> Disarm() override { return memory_->Disarm(); }
 
  private:
   const std::unique_ptr<GuestMemory> memory_;

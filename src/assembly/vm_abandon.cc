@@ -61,7 +61,7 @@ class HookedVm final : public AbandonedVm {
     absl::StatusOr<std::unique_ptr<StoppedProcess>> stopped = StoppedProcess::Stop(process_id_);
     ASSIGN_OR_RETURN(uint64_t poisoned, PoisonMissing(memory.get()));
     if (stopped.ok()) stopped->reset();
-    absl::Status released = memory->Disarm();
+    absl::Status released = memory->Disarm().status();
     // Without KVM it mostly has died by now, or writes its core: there is nothing left to let go.
     if (absl::IsUnavailable(released) || absl::IsDeadlineExceeded(released)) return poisoned;
     RETURN_IF_ERROR(released);

@@ -157,34 +157,39 @@ void DestinationSession::ReleaseMemory() {
   if (step_ != Step::kClosing || pause_under_way_) return;
   // One that could not be started is tried again by the next process, if there is one.
   if (result_.status.ok()) RecordOrSay(JournalPhase::kWhole);
-  if (memory_ == nullptr) return OnDisarmed(absl::OkStatus());  // one before has done it
+  if (memory_ == nullptr) return OnDisarmed(std::string());  // one before has done it
   const int64_t settle_us = vm_.guest_may_discard ? options_.limits.discard_settle_us : 0;
   deadline_ = parts_.control->RunAfter(settle_us, [this] {
     parts_.demand->Post([this] {
-      absl::Status status = fault_handler_->Disarm();
-      parts_.control->Post([this, status] { OnDisarmed(status); });
+      parts_.control->Post([this, let_go = fault_handler_->Disarm()] { OnDisarmed(let_go); });
     });
   });
 }
 
-void DestinationSession::OnDisarmed(absl::Status status) {
-  if (!status.ok()) {
-    result_.status = Annotate(status,
-                              "the VM is here with all its memory, but its process still "
-                              "waits for pages that it never had");
+void DestinationSession::OnDisarmed(const absl::StatusOr<std::string>& let_go) {
+  disarmed_ = let_go.ok();
+  if (disarmed_ && !let_go->empty()) parts_.observer->OnNotice(*let_go);
+  if (disarmed_ && result_.status.ok()) RecordOrSay(JournalPhase::kReleased);
+  parts_.vmm->Finish(guard_.Wrap(
+      [this, kept = let_go.status()](absl::Status finished) { OnVmLeft(kept, finished); }));
+}
+
+// `kept`: why its memory could not be let go.
+void DestinationSession::OnVmLeft(const absl::Status& kept, const absl::Status& finished) {
+  if (absl::IsUnavailable(finished)) {
+    parts_.observer->OnNotice(
+        fmt::format("all of the VM's memory had arrived here, and its process has ended since ({})",
+                    MessageOf(finished)));
+  } else if (!finished.ok()) {
+    parts_.observer->OnNotice(MessageOf(finished));
   }
-  disarmed_ = true;
-  if (result_.status.ok()) RecordOrSay(JournalPhase::kReleased);
-  parts_.vmm->Finish(guard_.Wrap([this](absl::Status finished) {
-    if (absl::IsUnavailable(finished)) {
-      parts_.observer->OnNotice(fmt::format(
-          "all of the VM's memory had arrived here, and its process has ended since ({})",
-          MessageOf(finished)));
-    } else if (!finished.ok()) {
-      parts_.observer->OnNotice(MessageOf(finished));
-    }
-    Part();
-  }));
+  if (!kept.ok() && !absl::IsUnavailable(finished)) {
+    result_.status = Annotate(
+        kept, fmt::format("the VM is here with all its memory, but its process may wait still for "
+                          "pages that it never had ('faultline receive --resume {}' lets them go)",
+                          result_.migration_id));
+  }
+  Part();
 }
 
 // Nothing more is needed from the source, but it is told so.
@@ -197,7 +202,8 @@ void DestinationSession::Part() {
 void DestinationSession::SendEnd() {
   if (!result_.status.ok()) {
     channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
-    RecordOrSay(JournalPhase::kCompleted);
+    // Where somebody has to let the memory go, this is not the end.
+    if (disarmed_) RecordOrSay(JournalPhase::kCompleted);
     return End();
   }
   deadline_ = parts_.control->RunAfter(options_.limits.goodbye_timeout_us, [this] { End(); });

@@ -161,7 +161,8 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void UpdatePause();
   void CompleteIfPresent();
   void ReleaseMemory();
-  void OnDisarmed(absl::Status status);
+  void OnDisarmed(const absl::StatusOr<std::string>& let_go);
+  void OnVmLeft(const absl::Status& kept, const absl::Status& finished);
   void Part();
   void SendEnd();
   void RecordOrSay(JournalPhase phase);
@@ -225,7 +226,7 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   int lanes_out_of_memory_ = 0;
   bool paused_for_memory_ = false;  // asked for, at least
   bool pause_under_way_ = false;
-  bool disarmed_ = false;
+  bool disarmed_ = false;  // nobody waits for memory any more
 
   VmDescription vm_;  // regions in the source's order once armed
   MigrationId id_{};

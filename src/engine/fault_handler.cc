@@ -85,7 +85,7 @@ absl::Status FaultHandler::MakeMissing(std::span<const PageRun> runs) {
   return absl::OkStatus();
 }
 
-absl::Status FaultHandler::Disarm() {
+absl::StatusOr<std::string> FaultHandler::Disarm() {
   {
     InstallGate::Closure closure(gate_);
     ReadEvents();  // what waits still goes by the table
@@ -95,10 +95,10 @@ absl::Status FaultHandler::Disarm() {
   await_timer_.reset();
   retry_timer_.reset();
   deferred_.clear();  // holes are zero from here on
-  absl::Status status = memory_->Disarm();
+  absl::StatusOr<std::string> let_go = memory_->Disarm();
   disarmed_ = true;
   Drain();
-  return status;
+  return let_go;
 }
 
 // Their lane broke, and what they wait for was pushed as zeros since then.

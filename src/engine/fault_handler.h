@@ -11,6 +11,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -43,8 +44,9 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   // The source pushes nothing more: asks for every page that is missing still.
   void FetchRest();
   // Every page is present: ends fault handling for good. Who waits is woken. The demand lane stays
-  // open until Stop, so that the source does not take its end for a failure.
-  absl::Status Disarm();
+  // open until Stop, so that the source does not take its end for a failure. Returns what
+  // GuestMemory::Disarm does.
+  absl::StatusOr<std::string> Disarm();
   // Nothing happens after this returns. Memory stays armed, so that no hole turns into zeros.
   void Stop();
 

@@ -47,7 +47,8 @@ class MemoryArmer {
   // What another process armed by Arm, and died: the regions must be the same ones. NotFound:
   // nothing is armed.
   virtual absl::StatusOr<TakenMemory> Take(std::span<const RamRegion> regions) = 0;
-  // Every range is unregistered: the VM's process closes what it kept. Any thread, once.
+  // Every range is unregistered: the VM's process closes what it kept. DeadlineExceeded: it was
+  // told, and has not answered. Any thread, once.
   virtual absl::Status Release() = 0;
 };
 

@@ -133,7 +133,7 @@ absl::StatusOr<std::unique_ptr<GuestMemory>> UffdGuestMemoryFactory::Arm(const V
   absl::Status empty =
       EnsureEmpty(vm.regions, users, *vm_process_id_, options_.may_punch_leftovers);
   if (!empty.ok()) {
-    RETURN_IF_ERROR((*memory)->Disarm());
+    RETURN_IF_ERROR((*memory)->Disarm().status());
     return empty;
   }
   return *std::move(memory);

@@ -337,7 +337,7 @@ absl::Status UffdMemory::Wake(PageRun run) {
   return absl::OkStatus();
 }
 
-absl::Status UffdMemory::Disarm() {
+absl::StatusOr<std::string> UffdMemory::Disarm() {
   absl::Status unregistered;
   for (RegionIndex region = 0; region < regions_.size(); ++region) {
     uffdio_range range{.start = addresses_.AddressOf({region, 0}),
@@ -352,10 +352,17 @@ absl::Status UffdMemory::Disarm() {
   }
   disarmed_ = true;
   watch_.reset();
-  if (armer_ == nullptr) return unregistered;
+  if (armer_ == nullptr && !unregistered.ok()) return unregistered;
+  const absl::Status released = armer_ == nullptr ? absl::OkStatus() : armer_->Release();
   // What could not be unregistered (memory that was unplugged, say) ends with the last descriptor:
   // the other process' one now, this one soon.
-  return armer_->Release();
+  if (released.ok()) return std::string();
+  if (!unregistered.ok()) return released;
+  // It has been asked, so it does it when it goes on; nothing waits for that.
+  return fmt::format(
+      "nobody waits for memory any more, but the VM's process has not said yet that "
+      "it has let go of what it kept for that ({})",
+      MessageOf(released));
 }
 
 std::unique_ptr<HugePageMaker> UffdMemory::MakeHugePageMaker() {

@@ -55,7 +55,7 @@ class UffdMemory : public GuestMemory {
   absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
   absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override;
-  absl::Status Disarm() override;
+  absl::StatusOr<std::string> Disarm() override;
   std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;
 
  private:

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -84,8 +85,10 @@ class GuestMemory {
   virtual absl::Status MakeMissing(PageRun run) = 0;
   // Wakes who waits in `run`, so that they fault again or go on. Any thread.
   virtual absl::Status Wake(PageRun run) = 0;
-  // Every page is there or is zero: holes become zeros from now on and no event comes any more.
-  virtual absl::Status Disarm() = 0;
+  // Every page is there or is zero: holes become zeros from now on and no event comes any more. An
+  // error: who touches a hole may wait still. The text is what the user is to know although nobody
+  // waits; empty: nothing. Demand thread; may wait seconds for the VM's process.
+  virtual absl::StatusOr<std::string> Disarm() = 0;
   // After Disarm: makes small pages of it huge. Null where nothing can. The maker ends before this.
   virtual std::unique_ptr<HugePageMaker> MakeHugePageMaker() { return nullptr; }
 };

@@ -124,6 +124,32 @@ TEST(HandoverFailureTest, TidyingUpThatFailsIsOnlyANotice) {
   }
 }
 
+// Nobody waits for a page any more when the VM's process does not say so in time (ADR 20).
+TEST(HandoverFailureTest, AVmThatIsSlowToLetItsMemoryGoIsOnlyANotice) {
+  MigrationRig rig;
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.guest != nullptr; }));
+  rig.guest->SetDisarmNotice("the hook does not answer");
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  ExpectNotice(rig.destination_observer, "the hook does not answer");
+  EXPECT_TRUE(rig.destination_journal.Has(JournalPhase::kReleased));
+}
+
+TEST(HandoverFailureTest, AVmThatEndsBeforeItsMemoryIsLetGoNeedsNothing) {
+  MigrationRig rig;
+  rig.destination_vmm.Script("Finish", {.status = absl::UnavailableError("nobody there")});
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.guest != nullptr; }));
+  rig.guest->FailDisarm(absl::UnavailableError("the hypervisor has ended"));
+  ASSERT_TRUE(rig.RunToEnd());
+  for (const auto* result : {&*rig.source_result, &*rig.destination_result}) {
+    EXPECT_TRUE(result->status.ok()) << result->status;
+    EXPECT_EQ(result->owner, VmOwner::kDestination);
+  }
+  ExpectNotice(rig.destination_observer, "has ended since");
+}
+
 TEST(HandoverFailureTest, MemoryThatCannotBeHad) {
   using Failure = absl::Status MigrationRig::*;
   for (Failure failure : {&MigrationRig::open_failure, &MigrationRig::arm_failure}) {

@@ -275,6 +275,27 @@ TEST(ResumeTest, TheVmLivesAndItsMemoryCannotBeLetGo) {
   EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
 }
 
+// Somebody has to, so that the migration is not over.
+TEST(ResumeTest, MemoryThatCouldNotBeLetGoIsLetGoByTheNextCommand) {
+  MortalRig rig;
+  rig.RunUntilPostCopy();
+  rig.guest->FailDisarm(absl::InternalError("unregister failed"));
+  ASSERT_TRUE(rig.RunToEnd());
+  for (auto* result : {&rig.source_result, &rig.destination_result}) {
+    EXPECT_TRUE(absl::IsInternal((*result)->status) || absl::IsAborted((*result)->status))
+        << (*result)->status;
+    EXPECT_NE(MessageOf((*result)->status).find("unregister failed"), std::string::npos);
+    EXPECT_EQ((*result)->owner, VmOwner::kDestination);
+    result->reset();
+  }
+  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kWhole);
+  EXPECT_EQ(rig.source_journal.records().back(), JournalPhase::kCommitted);
+  rig.KillBoth();
+  rig.ResumeDestination(/*committed=*/true, /*whole=*/true);
+  rig.ResumeSource();
+  rig.ExpectEndedWell();
+}
+
 TEST(ResumeTest, TheDestinationDiesWhenItHasSaidThatAllIsThere) {
   MortalRig rig;
   bool said = false;

@@ -26,7 +26,7 @@ class BorrowedGuestMemory : public GuestMemory {
   }
   absl::Status MakeMissing(PageRun run) override { return memory_->MakeMissing(run); }
   absl::Status Wake(PageRun run) override { return memory_->Wake(run); }
-  absl::Status Disarm() override { return memory_->Disarm(); }
+  absl::StatusOr<std::string> Disarm() override { return memory_->Disarm(); }
   std::unique_ptr<HugePageMaker> MakeHugePageMaker() override {
     return memory_->MakeHugePageMaker();
   }

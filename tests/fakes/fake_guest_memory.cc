@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 
@@ -271,10 +272,23 @@ std::unique_ptr<HugePageMaker> FakeGuestMemory::MakeHugePageMaker() {
   return std::make_unique<ScriptedHugePageMaker>(this);
 }
 
-absl::Status FakeGuestMemory::Disarm() {
+void FakeGuestMemory::FailDisarm(absl::Status status) {
+  std::lock_guard lock(mutex_);
+  disarm_failure_ = std::move(status);
+}
+
+void FakeGuestMemory::SetDisarmNotice(std::string text) {
+  std::lock_guard lock(mutex_);
+  disarm_notice_ = std::move(text);
+}
+
+absl::StatusOr<std::string> FakeGuestMemory::Disarm() {
   Calls calls;
+  std::string notice;
   {
     std::lock_guard lock(mutex_);
+    if (!disarm_failure_.ok()) return std::exchange(disarm_failure_, absl::OkStatus());
+    notice = disarm_notice_;
     disarmed_ = true;
     *listener_ = nullptr;
     for (Discard& discard : discards_) {
@@ -289,7 +303,7 @@ absl::Status FakeGuestMemory::Disarm() {
     }
   }
   for (auto& call : calls) call();
-  return absl::OkStatus();
+  return notice;
 }
 
 void FakeGuestMemory::Release(PageId page, Calls* calls) {

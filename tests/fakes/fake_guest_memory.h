@@ -9,6 +9,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "seams/executor.h"
@@ -51,6 +52,10 @@ class FakeGuestMemory : public GuestMemory {
 
   // The next `count` calls of Install and InstallZeros return `outcome` and do nothing.
   void FailInstalls(InstallOutcome outcome, int count, int error_number = 0);
+  // The next Disarm fails with `status` and does nothing.
+  void FailDisarm(absl::Status status);
+  // What every Disarm that succeeds says.
+  void SetDisarmNotice(std::string text);
   // From now on every ReadEvents fails and every Install returns kGone.
   void KillVm();
 
@@ -83,7 +88,7 @@ class FakeGuestMemory : public GuestMemory {
   absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
   absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override;
-  absl::Status Disarm() override;
+  absl::StatusOr<std::string> Disarm() override;
   std::unique_ptr<HugePageMaker> MakeHugePageMaker() override;
 
  private:
@@ -128,6 +133,8 @@ class FakeGuestMemory : public GuestMemory {
   // Null while no events are wanted. Posted tasks look at it through a shared pointer, because they
   // may run after this object's end.
   std::shared_ptr<Listener*> listener_ = std::make_shared<Listener*>(nullptr);
+  absl::Status disarm_failure_;
+  std::string disarm_notice_;
   uint64_t install_count_ = 0;
   bool gone_ = false;
   bool disarmed_ = false;

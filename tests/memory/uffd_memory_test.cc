@@ -263,6 +263,41 @@ TEST(UffdMemory, InstallIntoAnEndedProcessIsGone) {
   EXPECT_EQ(result.error_number, ESRCH);
 }
 
+// The other process was told, and does not say so in time.
+class SlowArmer final : public LocalArmer {
+ public:
+  absl::Status Release() override { return absl::DeadlineExceededError("no answer within 5 s"); }
+};
+
+// QEMU may be stopped just then: its memory is let go all the same, from here.
+TEST(UffdMemory, DisarmingNeedsNoAnswerOfTheOtherProcess) {
+  GuestRegion region(RamKind::kTmpfs, "ram", kTestRegionPages);
+  const std::vector<RamRegion> regions = {region.ram()};
+  SlowArmer armer;
+  PageStateMemfd page_state = *PageStateMemfd::Create({region.ram().layout});
+  ArmedMemory armed = *armer.Arm(regions, page_state.memfd(), PostCopyUffdFeatures());
+  FileDescriptor uffd = *armed.uffd.Duplicate();
+  PollLoop loop;
+  auto memory = *UffdMemory::Make(regions, std::move(armed), std::move(page_state), &loop, &armer);
+  const absl::StatusOr<std::string> let_go = memory->Disarm();
+  ASSERT_TRUE(let_go.ok()) << let_go.status();
+  EXPECT_NE(let_go->find("no answer within 5 s"), std::string::npos) << *let_go;
+  EXPECT_EQ(*region.at(3), std::byte{0}) << "a hole, while a descriptor is open still";
+}
+
+// Neither way: who touches a hole waits.
+TEST(UffdMemory, DisarmingFailsWhereTheMemoryCannotBeLetGo) {
+  GuestRegion region(RamKind::kTmpfs, "ram", kTestRegionPages);
+  const std::vector<RamRegion> regions = {region.ram()};
+  SlowArmer armer;
+  PageStateMemfd page_state = *PageStateMemfd::Create({region.ram().layout});
+  ArmedMemory armed = *armer.Arm(regions, page_state.memfd(), PostCopyUffdFeatures());
+  armed.uffd = FileDescriptor(open("/dev/null", O_RDWR | O_CLOEXEC));
+  PollLoop loop;
+  auto memory = *UffdMemory::Make(regions, std::move(armed), std::move(page_state), &loop, &armer);
+  EXPECT_TRUE(absl::IsDeadlineExceeded(memory->Disarm().status()));
+}
+
 TEST(UffdMemory, NoHugePageLeftIsNoSpace) {
   HugePagePool pool(4);
   ASSERT_TRUE(pool.enough());

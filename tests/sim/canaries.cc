@@ -85,7 +85,7 @@ class BrokenMemory : public GuestMemory {
     return inner_->MakeMissing(run);
   }
   absl::Status Wake(PageRun run) override { return inner_->Wake(run); }
-  absl::Status Disarm() override { return inner_->Disarm(); }
+  absl::StatusOr<std::string> Disarm() override { return inner_->Disarm(); }
 
  private:
   const std::unique_ptr<GuestMemory> inner_;

@@ -109,7 +109,7 @@ absl::Status CheckedMemory::MakeMissing(PageRun run) {
   return parts_.memory->MakeMissing(run);
 }
 
-absl::Status CheckedMemory::Disarm() {
+absl::StatusOr<std::string> CheckedMemory::Disarm() {
   parts_.lifeline->Step();
   parts_.facts->on_disarm();
   const uint64_t missing = table().missing_pages();

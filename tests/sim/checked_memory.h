@@ -70,7 +70,7 @@ class CheckedMemory : public GuestMemory {
   absl::Status Overwrite(PageRun run, std::span<const std::byte> data) override;
   absl::Status MakeMissing(PageRun run) override;
   absl::Status Wake(PageRun run) override { return parts_.memory->Wake(run); }
-  absl::Status Disarm() override;
+  absl::StatusOr<std::string> Disarm() override;
 
  private:
   bool out_of_memory() const { return parts_.clock->now_ns() < parts_.facts->no_memory_until_ns; }
