@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdio>
 #include <exception>
 
 #include "base/monotonic_time.h"
@@ -81,11 +82,11 @@ absl::Status SessionHost::OpenJournal(const CommandParts& parts) {
   return WriteRecord(run_directory_->PathOf(migration_id_, settings_.role, "command"), record_);
 }
 
-// After the start a record that cannot be written is no reason to fail.
+// While nobody has come a record that cannot be written is no reason to fail; see NameFiles.
 void SessionHost::KeepRecord() {
-  absl::Status written =
+  record_kept_ =
       WriteRecord(run_directory_->PathOf(migration_id_, settings_.role, "command"), record_);
-  if (!written.ok()) log_->warn("{}", MessageOf(written));
+  if (!record_kept_.ok()) log_->warn("{}", MessageOf(record_kept_));
 }
 
 void SessionHost::RecordSockets(const std::string& qmp_path, const std::string& hook_path) {
@@ -207,28 +208,53 @@ void SessionHost::OnListening(const std::string& address) {
 }
 
 void SessionHost::OnPhase(Phase phase, const std::string& migration_id) {
-  if (!migration_id.empty() && migration_id != migration_id_) AdoptId(migration_id);
+  if (!migration_id.empty() && migration_id != migration_id_ && !id_refused_) AdoptId(migration_id);
   board_->SetPhase(phase);
   reporter_->PhaseChanged(phase, migration_id,
                           static_cast<uint64_t>(MonotonicUs()) - settings_.started_us);
 }
 
-// The source named the migration: the files that carry the provisional id get its name.
+// The source named the migration: the files that carry the provisional id get its name. If they
+// cannot, nobody could take it up again after the handover, so it ends here.
 void SessionHost::AdoptId(const std::string& migration_id) {
-  first_journal_path_ = journal_path();
-  (void)unlink(run_directory_->PathOf(migration_id_, settings_.role, "command").c_str());
-  migration_id_ = migration_id;
-  KeepRecord();
+  if (absl::Status named = NameFiles(migration_id); !named.ok()) {
+    id_refused_ = true;
+    cancel_->Request(
+        fmt::format("{}; the migration could not be taken up again without it: make room in '{}' "
+                    "if it is full, "
+                    "and migrate again",
+                    MessageOf(named), run_directory_->path()));
+    return;
+  }
   absl::Status moved =
       server_->MoveTo(run_directory_->PathOf(migration_id_, settings_.role, "sock"));
   if (!moved.ok()) log_->warn("{}", MessageOf(moved));
-  // A second name, not another one: the journal and the guardian know the first.
-  if (link(first_journal_path_.c_str(), journal_path().c_str()) < 0) {
-    int error_number = errno;
-    log_->warn("{}", MessageOf(ErrnoStatus(error_number,
-                                           fmt::format("name the journal '{}'", journal_path()))));
-  }
   board_->SetAgreedId(migration_id_);
+}
+
+absl::Status SessionHost::NameFiles(const std::string& migration_id) {
+  const std::string first_record = run_directory_->PathOf(migration_id_, settings_.role, "command");
+  const std::string record = run_directory_->PathOf(migration_id, settings_.role, "command");
+  const std::string journal = run_directory_->PathOf(migration_id, settings_.role, "journal");
+  // What could not be written before is not in it.
+  if (!record_kept_.ok()) RETURN_IF_ERROR(WriteRecord(first_record, record_));
+  // A program may try again under the id of a migration that came to nothing.
+  if (absl::StatusOr<JournalContent> before = ReadJournal(journal);
+      before.ok() && !WhyNotUnfinished(*before, settings_.role).empty()) {
+    (void)unlink(journal.c_str());
+  }
+  // A second name, not another one: the journal and the guardian know the first.
+  if (link(journal_path().c_str(), journal.c_str()) < 0) {
+    return ErrnoStatus(errno, fmt::format("name the journal '{}'", journal));
+  }
+  if (rename(first_record.c_str(), record.c_str()) < 0) {
+    const int error_number = errno;
+    (void)unlink(journal.c_str());
+    return ErrnoStatus(error_number, fmt::format("name the command's record '{}'", record));
+  }
+  first_journal_path_ = journal_path();
+  migration_id_ = migration_id;
+  return absl::OkStatus();
 }
 
 void SessionHost::OnProgress(const ProgressSnapshot& snapshot) {

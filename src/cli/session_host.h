@@ -71,6 +71,7 @@ class SessionHost final : private SessionObserver {
   void OnSignal(const std::string& name);
   absl::Status OpenJournal(const CommandParts& parts);
   void AdoptId(const std::string& migration_id);
+  absl::Status NameFiles(const std::string& migration_id);
   void KeepRecord();
   void WriteEnded(const Outcome& outcome);
   SessionResult ResultOfException(const std::string& what) const;
@@ -82,6 +83,8 @@ class SessionHost final : private SessionObserver {
   SessionRecord record_;
   std::string migration_id_;
   std::string first_journal_path_;  // under the provisional id; empty while that is the only name
+  absl::Status record_kept_;        // whether the last KeepRecord succeeded
+  bool id_refused_ = false;         // the files could not get the source's id
   OutputJson listening_extra_ = OutputJson::object();
 
   // In the order in which they are made; signals are blocked before the first thread starts.

@@ -141,29 +141,68 @@ absl::Status WriteRecord(const std::string& path, const SessionRecord& record) {
   const std::string line = RecordLine(record) + "\n";
   const std::string fresh = path + ".new";
   ASSIGN_OR_RETURN(FileDescriptor fd, MakePrivateFile(AT_FDCWD, fresh, O_WRONLY));
-  if (write(fd.get(), line.data(), line.size()) != static_cast<ssize_t>(line.size()) ||
-      rename(fresh.c_str(), path.c_str()) < 0) {
-    return ErrnoStatus(errno, fmt::format("write '{}'", path));
+  const ssize_t written = write(fd.get(), line.data(), line.size());
+  if (written == static_cast<ssize_t>(line.size()) && rename(fresh.c_str(), path.c_str()) == 0) {
+    return absl::OkStatus();
   }
-  return absl::OkStatus();
+  const bool is_short = written >= 0 && written < static_cast<ssize_t>(line.size());
+  const int error_number = is_short ? ENOSPC : errno;
+  (void)unlink(fresh.c_str());
+  return ErrnoStatus(error_number, fmt::format("write '{}'", path));
 }
+
+namespace {
+
+// What the journal says can be taken up, with what the command was told. An error names the file
+// that is in the way.
+absl::StatusOr<Unfinished> ReadUnfinished(const RunDirectory& directory, const SessionFile& file) {
+  ASSIGN_OR_RETURN(JournalContent journal, ReadJournal(file.path));
+  if (std::string why = WhyNotUnfinished(journal, file.role); !why.empty()) {
+    return absl::NotFoundError(why);
+  }
+  // A destination's journal has a second name, from before it knew the id.
+  const std::string id = HexEncode(journal.kept->id);
+  if (id != file.migration_id) {
+    return absl::NotFoundError(fmt::format("its id is {}", id));
+  }
+  absl::StatusOr<SessionRecord> record = ReadRecord(directory.PathOf(id, file.role, "command"));
+  if (!record.ok()) {
+    return absl::DataLossError(
+        fmt::format("what its command was told cannot be read ({})", MessageOf(record.status())));
+  }
+  return Unfinished{.migration_id = id,
+                    .journal_path = file.path,
+                    .journal = std::move(journal),
+                    .record = *std::move(record)};
+}
+
+// Why the one that `id` names (or any, if it is empty) is none of those that can be taken up.
+absl::Status WhyNone(const RunDirectory& directory, Role role, const std::string& id) {
+  ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("journal"));
+  for (const SessionFile& file : files) {
+    if (file.role != role || !IdMatches(id, file.migration_id)) continue;
+    const absl::Status why = ReadUnfinished(directory, file).status();
+    // Without an id it is not about those that have ended.
+    if (why.ok() || (id.empty() && !absl::IsDataLoss(why))) continue;
+    return absl::NotFoundError(fmt::format("migration {} cannot be taken up again: {}",
+                                           file.migration_id, MessageOf(why)));
+  }
+  return absl::NotFoundError(fmt::format(
+      "nothing to take up: the run directory '{}' knows no migration{} that was handed over and is "
+      "not finished{}",
+      directory.path(), role == Role::kSource ? " from here" : " to here",
+      id.empty() ? "" : fmt::format(", with an id that begins with '{}'", id)));
+}
+
+}  // namespace
 
 absl::StatusOr<std::vector<Unfinished>> ListUnfinished(const RunDirectory& directory, Role role) {
   ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("journal"));
   std::vector<Unfinished> unfinished;
   for (const SessionFile& file : files) {
     if (file.role != role) continue;
-    absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
-    if (!journal.ok() || !WhyNotUnfinished(*journal, role).empty()) continue;
-    // A destination's journal has a second name, from before it knew the id.
-    if (HexEncode(journal->kept->id) != file.migration_id) continue;
-    absl::StatusOr<SessionRecord> record =
-        ReadRecord(directory.PathOf(file.migration_id, role, "command"));
-    if (!record.ok()) continue;
-    unfinished.push_back({.migration_id = file.migration_id,
-                          .journal_path = file.path,
-                          .journal = *std::move(journal),
-                          .record = *std::move(record)});
+    absl::StatusOr<Unfinished> one = ReadUnfinished(directory, file);
+    if (one.ok()) unfinished.push_back(*std::move(one));
   }
   return unfinished;
 }
@@ -211,21 +250,7 @@ absl::StatusOr<Unfinished> FindUnfinished(const RunDirectory& directory, Role ro
   if (!running.empty()) {
     return absl::FailedPreconditionError("nothing to take up: migration " + running);
   }
-  if (!id.empty()) {
-    ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("journal"));
-    for (const SessionFile& file : files) {
-      if (file.role != role || !IdMatches(id, file.migration_id)) continue;
-      absl::StatusOr<JournalContent> journal = ReadJournal(file.path);
-      if (!journal.ok()) return journal.status();
-      return absl::NotFoundError(fmt::format("migration {} cannot be taken up again: {}",
-                                             file.migration_id, WhyNotUnfinished(*journal, role)));
-    }
-  }
-  return absl::NotFoundError(fmt::format(
-      "nothing to take up: the run directory '{}' knows no migration{} that was handed over and is "
-      "not finished{}",
-      directory.path(), role == Role::kSource ? " from here" : " to here",
-      id.empty() ? "" : fmt::format(", with an id that begins with '{}'", id)));
+  return WhyNone(directory, role, id);
 }
 
 }  // namespace faultline

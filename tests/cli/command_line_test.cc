@@ -1,4 +1,5 @@
 // What the command says and with what status it ends, run as a real process over a fake session.
+#include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -8,9 +9,11 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
 
+#include "base/text.h"
 #include "cli/command_runner.h"
 
 namespace faultline {
@@ -211,6 +214,40 @@ TEST_F(CommandLineTest, ExitStatusSaysWhoseTheVmIs) {
     EXPECT_THAT(last["error"].get<std::string>(), Not(IsEmpty()));
     EXPECT_THAT(result.error, HasSubstr("the migration failed: "));
   }
+}
+
+// After the handover nobody could take it up again.
+TEST_F(CommandLineTest, AReceiveWhoseFilesCannotGetTheIdEndsBeforeTheHandover) {
+  ASSERT_EQ(mkdir(run_.c_str(), 0700), 0);
+  for (const char* kind : {"journal", "command"}) {
+    const std::string obstacle = fmt::format("{}/{}.destination.{}", run_, kId, kind);
+    std::filesystem::create_directories(obstacle + "/in-the-way");
+    CommandResult result = RunCommand(Receive("hold-before", {"--json"}));
+    EXPECT_EQ(result.exit_status, 1) << result.error;
+    const json last = Objects(result.out).back();
+    EXPECT_EQ(last["event"], "failed");
+    EXPECT_EQ(last["vm_owner"], "source");
+    EXPECT_THAT(last["error"].get<std::string>(),
+                AllOf(HasSubstr(obstacle), HasSubstr("make room"), HasSubstr("migrate again")));
+    std::filesystem::remove_all(obstacle);
+    EXPECT_TRUE(std::filesystem::is_empty(run_)) << "nothing is left of it";
+  }
+}
+
+TEST_F(CommandLineTest, AnIdThatComesAgainReplacesOnlyWhatIsOver) {
+  ASSERT_EQ(mkdir(run_.c_str(), 0700), 0);
+  const std::string journal = fmt::format("{}/{}.destination.journal", run_, kId);
+  const auto leave = [&](const std::string& records) {
+    std::ofstream(journal) << fmt::format(
+        "faultline-journal 1 {0} destination\nkept {0} {1} 1 4096,4096,0,1,2,61,62\n{2}", kId,
+        std::string(32, 'c'), records);
+  };
+  leave("4 committed\n");
+  EXPECT_EQ(RunCommand(Receive("hold-before")).exit_status, 1);
+  EXPECT_THAT(*ReadTextFile(journal), HasSubstr("4 committed\n"));
+  leave("6 rolled-back\n");
+  EXPECT_EQ(RunCommand(Receive("complete")).exit_status, 0);
+  EXPECT_THAT(*ReadTextFile(journal), Not(HasSubstr("rolled-back")));
 }
 
 TEST_F(CommandLineTest, ExceptionInAThreadEndsWithThree) {

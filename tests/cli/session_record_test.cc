@@ -154,6 +154,19 @@ TEST(SessionRows, ControlCharactersOfAnotherProcessAreReplaced) {
   EXPECT_THAT(EndedRow(object), AllOf(HasSubstr("a?[31m"), HasSubstr("x?y\n")));
 }
 
+TEST_F(SessionRecordTest, TheFileThatIsMissingIsNamed) {
+  Leave(kFirstId, Role::kDestination, "4 committed\n");
+  const std::string record = directory_->PathOf(kFirstId, Role::kDestination, "command");
+  std::filesystem::remove(record);
+  for (const char* id : {"", "a1"}) {
+    EXPECT_THAT(Refusal(Role::kDestination, id),
+                AllOf(HasSubstr(kFirstId), HasSubstr("cannot be taken up"), HasSubstr(record)));
+  }
+  // The name from before the id was known, and the one that it names is gone.
+  Leave(kFirstId, Role::kDestination, "4 committed\n", kSecondId);
+  EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("its id is " + kSecondId));
+}
+
 TEST_F(SessionRecordTest, FilesThatCannotBeReadAreLeftOut) {
   Leave(kFirstId, Role::kSource, "4 committed\n");
   std::ofstream(directory_->PathOf(kFirstId, Role::kSource, "command")) << "not JSON";
