@@ -55,11 +55,19 @@ void SourceSession::OnRunning(const Running& running) {
   if (std::exchange(destination_runs_, true)) return;  // said again on a new connection
   result_.downtime_us = running.downtime_us;
   PushIfReady();
-  absl::Status status = parts_.journal->MakeDurable();
-  if (!status.ok()) {
-    parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
-                              MessageOf(status));
-  }
+  MakeDurable();
+}
+
+// Not on the control thread: the peer would take a disk that stalls for a source that is lost.
+void SourceSession::MakeDurable() {
+  parts_.bulk->Post([this] {
+    const absl::Status durable = parts_.journal->MakeDurable();
+    if (durable.ok()) return;
+    parts_.control->Post([this, durable] {
+      parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
+                                MessageOf(durable));
+    });
+  });
 }
 
 void SourceSession::OnProgressMessage(const Progress& progress) {

@@ -70,7 +70,8 @@ class Journal {
     (void)terms, (void)vm;
     return absl::OkStatus();
   }
-  // Makes what was recorded survive the host. May take milliseconds. Control thread.
+  // Makes what was recorded survive the host. Takes as long as a disk does. Any thread, beside
+  // Record on the control thread: what comes meanwhile may be in it or not.
   virtual absl::Status MakeDurable() = 0;
 };
 

@@ -150,6 +150,35 @@ TEST(HandoverFailureTest, AVmThatEndsBeforeItsMemoryIsLetGoNeedsNothing) {
   ExpectNotice(rig.destination_observer, "has ended since");
 }
 
+// The push waits for it; heartbeats and whoever misses a page do not.
+TEST(HandoverFailureTest, ADiskThatStallsAfterTheHandoverHoldsUpThePushOnly) {
+  MigrationRig rig;
+  rig.network.set_bandwidth_bytes_per_second(1'000'000);
+  rig.network.set_push_window_bytes(16 * 1024);
+  int stalled = 0;
+  const auto stall = [&](FakeJournal* journal, RigThreads* threads) {
+    journal->OnMakeDurable([&, threads] {
+      EXPECT_EQ(rig.clock.current(), &threads->bulk);
+      threads->bulk.HoldUntil(rig.clock.now_ns() + 20'000'000'000);
+      ++stalled;
+    });
+  };
+  stall(&rig.source_journal, &rig.source_threads);
+  stall(&rig.destination_journal, &rig.destination_threads);
+  rig.Start();
+  ASSERT_TRUE(rig.RunUntil([&] { return stalled == 2; }));
+  rig.clock.AdvanceBy(10'000'000);
+  ASSERT_GT(rig.guest->table().missing_pages(), 0u);
+  bool touched = false;
+  rig.guest->Touch({0, 60}, [&](const std::vector<std::byte>&) { touched = true; });
+  rig.clock.AdvanceBy(100'000);
+  EXPECT_TRUE(touched);
+  ASSERT_TRUE(rig.RunToEnd());
+  rig.ExpectCompleted();
+  rig.ExpectMemoryMoved();
+  EXPECT_EQ(rig.source_result->last.reconnects, 0u);
+}
+
 TEST(HandoverFailureTest, MemoryThatCannotBeHad) {
   using Failure = absl::Status MigrationRig::*;
   for (Failure failure : {&MigrationRig::open_failure, &MigrationRig::arm_failure}) {

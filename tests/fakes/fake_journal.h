@@ -3,8 +3,10 @@
 #define FAULTLINE_TESTS_FAKES_FAKE_JOURNAL_H_
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <set>
+#include <utility>
 #include <vector>
 
 #include "seams/journal.h"
@@ -15,6 +17,8 @@ class FakeJournal : public Journal {
  public:
   void FailAt(JournalPhase phase) { failing_.insert(phase); }
   void FailMakeDurable() { durable_fails_ = true; }
+  // Called by MakeDurable, on its thread.
+  void OnMakeDurable(std::function<void()> hook) { durable_hook_ = std::move(hook); }
   const std::vector<JournalPhase>& records() const { return records_; }
   bool Has(JournalPhase phase) const {
     return std::find(records_.begin(), records_.end(), phase) != records_.end();
@@ -35,6 +39,7 @@ class FakeJournal : public Journal {
     return absl::OkStatus();
   }
   absl::Status MakeDurable() override {
+    if (durable_hook_ != nullptr) durable_hook_();
     if (durable_fails_) return absl::DataLossError("the journal's disk is gone");
     if (!records_.empty()) made_durable_at_.push_back(records_.back());
     return absl::OkStatus();
@@ -43,6 +48,7 @@ class FakeJournal : public Journal {
  private:
   std::set<JournalPhase> failing_;
   bool durable_fails_ = false;
+  std::function<void()> durable_hook_;
   std::vector<JournalPhase> records_;
   std::optional<KeptMigration> kept_;
   std::vector<JournalPhase> made_durable_at_;
