@@ -27,7 +27,28 @@ constexpr std::string_view kHeader = "faultline-journal 1 ";
 absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
   ssize_t written = write(fd, text.data(), text.size());
   if (written == static_cast<ssize_t>(text.size())) return absl::OkStatus();
-  return ErrnoStatus(written < 0 ? errno : ENOSPC, fmt::format("write the journal '{}'", path));
+  const absl::Status status =
+      ErrnoStatus(written < 0 ? errno : ENOSPC, fmt::format("write the journal '{}'", path));
+  // The piece that fitted would be the beginning of the next line. If it stays, nobody can read
+  // that one.
+  struct stat info;
+  if (written > 0 && fstat(fd, &info) == 0) {
+    [[maybe_unused]] int cut = ftruncate(fd, info.st_size - written);
+  }
+  return status;
+}
+
+// The phase of the line "NUMBER NAME", both of which have to fit: a line that begins with a piece
+// of another one is none.
+absl::StatusOr<JournalPhase> ParsePhase(std::string_view line) {
+  int value = 0;
+  auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
+  if (error == std::errc() && value >= static_cast<int>(JournalPhase::kPreparing) &&
+      value <= static_cast<int>(JournalPhase::kReleased)) {
+    const auto phase = static_cast<JournalPhase>(value);
+    if (line == fmt::format("{} {}", value, JournalPhaseName(phase))) return phase;
+  }
+  return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
 }
 
 // Held for as long as the journal is open, so that no second command works on the same migration:
@@ -164,13 +185,7 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
       ASSIGN_OR_RETURN(content.kept, ParseKeptLine(line));
       continue;
     }
-    int value = 0;
-    auto [stop, error] = std::from_chars(line.data(), line.data() + line.size(), value);
-    if (error != std::errc() || value < static_cast<int>(JournalPhase::kPreparing) ||
-        value > static_cast<int>(JournalPhase::kReleased)) {
-      return absl::InvalidArgumentError(fmt::format("unknown journal record '{}'", line));
-    }
-    JournalPhase phase = static_cast<JournalPhase>(value);
+    ASSIGN_OR_RETURN(const JournalPhase phase, ParsePhase(line));
     content.last_phase = phase;
     content.loaded = content.loaded || phase == JournalPhase::kLoaded;
     content.committed = content.committed || phase == JournalPhase::kCommitted || content.whole();

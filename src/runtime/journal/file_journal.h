@@ -16,7 +16,8 @@ namespace faultline {
 // "NUMBER NAME", where NUMBER is the JournalPhase's value: "4 committed", or
 // "kept ID TOKEN RUN REGION...", what KeptMigration holds, with each region as
 // "SIZE,PAGE_SIZE,OFFSET,DEVICE,INODE,NAME,PATH", texts and bytes in hexadecimal. A line without
-// its end was being written when the writer died: it does not count.
+// its end was being written when the writer died: it does not count. One that a full file system
+// cut short is taken away again.
 //
 // A journal is open in one process at a time (a lock on the file); readers do not count.
 class FileJournal : public Journal {

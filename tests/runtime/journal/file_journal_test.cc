@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -75,9 +76,34 @@ TEST_F(FileJournalTest, RecordCutShortDoesNotCount) {
   EXPECT_FALSE(content->committed);
 }
 
+// As on a file system that has room for a part of the line only.
+TEST_F(FileJournalTest, ARecordThatDoesNotFitLeavesNothingBehind) {
+  auto journal = FileJournal::Create(path_, state_, "00ff", "source");
+  ASSERT_TRUE(journal.ok()) << journal.status();
+  ASSERT_TRUE((*journal)->Record(JournalPhase::kFrozen).ok());
+  const std::string before = *ReadTextFile(path_);
+  rlimit room, limited;
+  ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &room), 0);
+  limited = room;
+  limited.rlim_cur = before.size() + 6;
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &limited), 0);
+  const absl::Status refused = (*journal)->Record(JournalPhase::kCommitted);
+  ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &room), 0);
+  EXPECT_TRUE(absl::IsResourceExhausted(refused)) << refused;
+  EXPECT_EQ(*ReadTextFile(path_), before);
+  ASSERT_TRUE((*journal)->Record(JournalPhase::kRolledBack).ok());
+  auto content = ReadJournal(path_);
+  ASSERT_TRUE(content.ok()) << content.status();
+  EXPECT_EQ(content->last_phase, JournalPhase::kRolledBack);
+  EXPECT_FALSE(content->committed);
+}
+
 TEST_F(FileJournalTest, ForeignContentIsRefused) {
   for (const char* text : {"", "faultline-journal 2 00ff source\n", "hello\n",
                            "faultline-journal 1 00ff source\n11 later\n",
+                           "faultline-journal 1 00ff source\n4 comm6 rolled-back\n",
+                           "faultline-journal 1 00ff source\n46 rolled-back\n",
+                           "faultline-journal 1 00ff source\n4 frozen\n",
                            "faultline-journal 1 00ff source\ncommitted\n"}) {
     EXPECT_TRUE(absl::IsInvalidArgument(ParseJournal(text).status())) << text;
   }
