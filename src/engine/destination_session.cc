@@ -71,7 +71,7 @@ absl::Status DestinationSession::Listen() {
 
 void DestinationSession::OnArrived(const Hello& hello, std::unique_ptr<ControlChannel> channel) {
   if (hello.role != ConnectionRole::kControl) {
-    const bool known = hello.migration_id == id_ && hello.token == options_.token;
+    const bool known = hello.migration_id == id_ && SameToken(hello.token, options_.token);
     const bool resumes = hello.role == ConnectionRole::kResume;
     if (!known || (resumes && (step_ < Step::kUndecided || step_ > Step::kParting))) {
       channel->Send(

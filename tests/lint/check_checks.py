@@ -104,6 +104,10 @@ BROKEN = [
     (check_style.clock_of_the_day, source("auto now = std::chrono::system_clock::now();\n"),
      "text.cc:1: reads the clock of the day (system_clock)"),
     (check_style.clock_of_the_day, source("long Now() { return time(nullptr); }\n"), "(time("),
+    (check_style.tokens_compared,
+     source("bool F() { return hello.token == own_; }\n", "src/engine/a.cc"), "SameToken"),
+    (check_style.tokens_compared,
+     source("bool F() { return own_ != hello.token; }\n", "src/engine/a.cc"), "SameToken"),
     (check_style.header_guards, header("src/base/text.h", "", "TEXT_H"), "must begin"),
     (check_style.header_guards, {"src/base/a.h": "#ifndef FAULTLINE_BASE_A_H_\n"
                                                  "#define FAULTLINE_BASE_A_H_\n#endif\n"}, "must end"),

@@ -42,6 +42,18 @@ def clock_of_the_day(root):
                    f"day ({match.group().strip()}); base/monotonic_time.h has the other one")
 
 
+_TOKENS = re.compile(r"token_?\s*[!=]=|[!=]=\s*[\w.>()-]*\btoken_?\b(?!\s*\()")
+
+
+def tokens_compared(root):
+    """A secret is compared by SameToken, whose time tells nothing."""
+    for path in code_files(root, "src/engine", "src/transport"):
+        code = strip(path.read_text())
+        for match in _TOKENS.finditer(code):
+            yield (f"{name_of(root, path)}:{line_at(code, match.start())}: compares a token by "
+                   f"itself; protocol/handshake.h has SameToken")
+
+
 def header_guards(root):
     for path in code_files(root, endings=(".h", ".hpp")):
         name = name_of(root, path)
@@ -151,5 +163,5 @@ def globals_that_change(root):
             yield f"{name}:{line}: mutable global: {statement[:70]}"
 
 
-CHECKS = [file_length, gotos, clock_of_the_day, header_guards, to_dos, machine_paths, mirrors,
+CHECKS = [file_length, gotos, clock_of_the_day, tokens_compared, header_guards, to_dos, machine_paths, mirrors,
           registration, function_length, documentation, globals_that_change]

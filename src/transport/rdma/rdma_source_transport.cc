@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "protocol/handshake.h"
 #include "transport/rdma/rdma_place.h"
 
 namespace faultline {
@@ -64,7 +65,7 @@ bool RdmaSourceTransport::MayFallBack() const {
 void RdmaSourceTransport::UseLanes(JoinedLanes joined) {
   joined_ = std::move(joined);
   const SessionToken& token = joined_->terms.token;
-  if (joined_->demand.token == token || joined_->bulk.token == token) {
+  if (SameToken(joined_->demand.token, token) || SameToken(joined_->bulk.token, token)) {
     return FailLanes(absl::FailedPreconditionError(
         "the destination listens on tcp://; give --to tcp://..., or let it listen on rdma://"));
   }

@@ -129,7 +129,8 @@ void TcpSourceTransport::FinishLanes() {
 }
 
 void TcpSourceTransport::UseLanes(JoinedLanes joined) {
-  if (joined.demand.token != joined.terms.token || joined.bulk.token != joined.terms.token) {
+  const SessionToken& token = joined.terms.token;
+  if (!SameToken(joined.demand.token, token) || !SameToken(joined.bulk.token, token)) {
     return joined.done(absl::FailedPreconditionError(
         fmt::format("opening the lanes to {}: the destination listens on rdma://; give --to "
                     "rdma://{} or let it listen on tcp://",
