@@ -40,6 +40,14 @@ std::string PresentText(const OutputJson& object) {
                      100.0 * static_cast<double>(total - missing) / static_cast<double>(total));
 }
 
+// What `--resume` does with it. An undecided destination goes on only if the VM is its own.
+const char* WhatIsLeft(const JournalContent& journal) {
+  if (journal.whole()) return "tells the source that all memory is here";
+  if (journal.committed) return "goes on";
+  return "asks the source whose the VM is, which stands paused here; it goes on if it is this "
+         "host's";
+}
+
 // Migrations whose command has died after the handover.
 std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
                            const std::vector<RunningSession>& running, bool json) {
@@ -52,18 +60,14 @@ std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
         return session.file.migration_id == one.migration_id && session.file.role == role;
       });
       if (runs || !IdMatches(id, one.migration_id)) continue;
-      const char* command = role == Role::kSource ? "migrate" : "receive";
-      const bool whole = one.journal.whole();
       text += json ? ToLine({{"id", one.migration_id},
                              {"role", RoleName(role)},
                              {"endpoint", one.record.endpoint},
                              {"phase", "unfinished"},
-                             {"whole", whole}}) +
+                             {"whole", one.journal.whole()},
+                             {"vm_owner_known", one.journal.committed}}) +
                          "\n"
-                   : fmt::format("{:<32}  {:<11}  {:<12}  'faultline {} --resume {}' {}\n",
-                                 one.migration_id, RoleName(role), "unfinished", command,
-                                 one.migration_id,
-                                 whole ? "tells the source that all memory is here" : "goes on");
+                   : UnfinishedRow(one, role);
     }
   }
   return text;
@@ -91,6 +95,12 @@ std::string RunningRow(const OutputJson& state) {
                      TextOf(state, "role"), TextOf(state, "phase"), PresentText(state),
                      FormatBytes(NumberOf(state, "bytes_wire")), NumberOf(state, "pid"),
                      TextOf(state, "endpoint"));
+}
+
+std::string UnfinishedRow(const Unfinished& one, Role role) {
+  return fmt::format("{:<32}  {:<11}  {:<12}  'faultline {} --resume {}' {}\n", one.migration_id,
+                     RoleName(role), "unfinished", role == Role::kSource ? "migrate" : "receive",
+                     one.migration_id, WhatIsLeft(one.journal));
 }
 
 std::string EndedRow(const OutputJson& outcome) {

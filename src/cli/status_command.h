@@ -8,6 +8,7 @@
 #include "cli/exit_status.h"
 #include "cli/report_json.h"
 #include "cli/run_directory.h"
+#include "cli/session_record.h"
 
 namespace faultline {
 
@@ -19,9 +20,10 @@ struct RunningSession {
 // All sessions whose sockets answer. A socket that nobody serves any more is removed.
 absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& directory);
 
-// Their lines for people, from what a status socket answered and from what a command that ended
-// left. Control characters in them are replaced. Pure.
+// Their lines for people, from what a status socket answered and from what a command left that has
+// ended or was killed. Control characters in them are replaced. Pure.
 std::string RunningRow(const OutputJson& state);
+std::string UnfinishedRow(const Unfinished& one, Role role);
 std::string EndedRow(const OutputJson& outcome);
 
 // Whether `id` (lower or upper case digits) begins `migration_id`.

@@ -167,6 +167,18 @@ TEST_F(SessionRecordTest, TheFileThatIsMissingIsNamed) {
   EXPECT_THAT(Refusal(Role::kDestination, "a1"), HasSubstr("its id is " + kSecondId));
 }
 
+TEST_F(SessionRecordTest, AnUndecidedDestinationIsListedAsOne) {
+  const auto row = [this](const std::string& records) {
+    Leave(kFirstId, Role::kDestination, records);
+    return UnfinishedRow(*FindUnfinished(*directory_, Role::kDestination, ""), Role::kDestination);
+  };
+  EXPECT_THAT(row("3 loaded\n"),
+              AllOf(HasSubstr("receive --resume " + kFirstId),
+                    HasSubstr("asks the source whose the VM is"), HasSubstr("stands paused here")));
+  EXPECT_THAT(row("3 loaded\n4 committed\n"), HasSubstr("' goes on\n"));
+  EXPECT_THAT(row("3 loaded\n4 committed\n9 whole\n"), HasSubstr("tells the source"));
+}
+
 TEST_F(SessionRecordTest, FilesThatCannotBeReadAreLeftOut) {
   Leave(kFirstId, Role::kSource, "4 committed\n");
   std::ofstream(directory_->PathOf(kFirstId, Role::kSource, "command")) << "not JSON";
