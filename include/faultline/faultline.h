@@ -306,7 +306,8 @@ typedef enum faultline_integrity {
 /* How to run one side of a migration. */
 typedef struct faultline_options {
   size_t struct_size;
-  const char* uri; /* tcp://HOST:PORT; the destination may use port 0 */
+  const char* uri; /* tcp://HOST:PORT, rdma://HOST:PORT[,rdma://ADDRESS[:PORT]...]; the destination
+                      may use port 0 */
   uint32_t flags;  /* FAULTLINE_ALLOW_INSECURE and so on */
   /* Destination: a userfaultfd of this process from which nobody else reads: either fresh, or set
    * up (UFFDIO_API) with the features EVENT_REMOVE, MISSING_SHMEM, MISSING_HUGETLBFS and

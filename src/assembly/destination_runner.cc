@@ -41,6 +41,7 @@ class DestinationRunner : public Session {
     ASSIGN_OR_RETURN(transport_,
                      MakeRdmaDestinationTransport({.tcp = std::move(options),
                                                    .uri = std::move(endpoint.rdma_uri),
+                                                   .rails = std::move(endpoint.rdma_rails),
                                                    .tuning = std::move(endpoint.tuning)},
                                                   loops));
     return absl::OkStatus();

@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
-#include <string_view>
+#include <algorithm>
 #include <utility>
+
+#include "transport/rdma/rdma_uri.h"
 
 namespace faultline {
 namespace {
@@ -26,12 +28,16 @@ absl::Status CheckChoice(bool insecure, const TlsChoice& choice) {
   return absl::OkStatus();
 }
 
-constexpr std::string_view kRdma = "rdma://";
-
-absl::StatusOr<TcpUri> ParseUri(const std::string& uri) {
-  if (!IsRdmaUri(uri)) return ParseTcpUri(uri);
-  absl::StatusOr<TcpUri> parsed = ParseTcpUri("tcp://" + uri.substr(kRdma.size()));
-  return parsed.ok() ? parsed : Annotate(parsed.status(), uri);
+absl::Status ParseUri(const std::string& uri, Endpoint* endpoint) {
+  if (!IsRdmaUri(uri)) {
+    ASSIGN_OR_RETURN(endpoint->uri, ParseTcpUri(uri));
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(RdmaUri parsed, ParseRdmaUri(uri));
+  endpoint->rdma = true;
+  endpoint->uri = std::move(parsed.first);
+  endpoint->rdma_rails = std::move(parsed.rails);
+  return absl::OkStatus();
 }
 
 absl::Status ChooseRdma(const RdmaChoice& rdma, const std::string& uri, Endpoint* endpoint) {
@@ -42,6 +48,11 @@ absl::Status ChooseRdma(const RdmaChoice& rdma, const std::string& uri, Endpoint
   absl::StatusOr<RdmaTuning> tuning = ParseRdmaTuning(rdma.tuning);
   if (!tuning.ok()) return Annotate(tuning.status(), "--rdma");
   endpoint->tuning = *std::move(tuning);
+  if (!endpoint->rdma_rails.empty() && !endpoint->tuning.device.empty()) {
+    return absl::InvalidArgumentError(
+        "--rdma: device, port and gid are for one rail; of several the addresses say which device "
+        "each is on");
+  }
   if (rdma.control.empty()) return absl::OkStatus();
   absl::StatusOr<TcpUri> control = ParseTcpUri(rdma.control);
   if (!control.ok()) return Annotate(control.status(), "--control");
@@ -56,12 +67,13 @@ absl::Status ChooseRdma(const RdmaChoice& rdma, const std::string& uri, Endpoint
 // Whether nothing of a migration leaves this host, neither connections nor pages.
 bool StaysHere(const Endpoint& endpoint) {
   return IsLoopback(endpoint.uri) &&
-         (!endpoint.rdma_uri.has_value() || IsLoopback(*endpoint.rdma_uri));
+         (!endpoint.rdma_uri.has_value() || IsLoopback(*endpoint.rdma_uri)) &&
+         std::ranges::all_of(endpoint.rdma_rails, IsLoopback);
 }
 
 }  // namespace
 
-bool IsRdmaUri(const std::string& uri) { return uri.starts_with(kRdma); }
+bool IsRdmaUri(const std::string& uri) { return uri.starts_with(kRdmaScheme); }
 
 absl::StatusOr<std::string> FindCertificates() {
   return FindTlsDirectory({"/etc/pki/faultline", "/etc/pki/qemu"});
@@ -89,8 +101,8 @@ absl::Status FitForRdma(IntegrityWish* integrity, Compression compression, Migra
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role,
                                         const RdmaChoice& rdma) {
-  Endpoint endpoint{.rdma = IsRdmaUri(uri)};
-  ASSIGN_OR_RETURN(endpoint.uri, ParseUri(uri));
+  Endpoint endpoint;
+  RETURN_IF_ERROR(ParseUri(uri, &endpoint));
   RETURN_IF_ERROR(ChooseRdma(rdma, uri, &endpoint));
   RETURN_IF_ERROR(CheckChoice(insecure, choice));
   const bool has_secrets = !choice.directory.empty() || !choice.psk_path.empty();

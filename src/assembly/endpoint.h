@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "assembly/sessions.h"
 #include "base/status.h"
@@ -19,16 +20,18 @@ struct Endpoint {
   std::shared_ptr<const TlsContext> tls;  // null: plain TCP
   bool rdma = false;                      // pages are read by RDMA beside it
   std::optional<TcpUri> rdma_uri;         // at another address than `uri`
+  std::vector<TcpUri> rdma_rails;         // further addresses of RDMA's
   RdmaTuning tuning;
 };
 
 bool IsRdmaUri(const std::string& uri);
 
-// `uri` (tcp:// or rdma://) for that side of a migration. With a choice of secrets its connections
-// are in TLS; without one they are plain on loopback or if `insecure`, and in TLS with the
-// certificates of FindCertificates everywhere else. InvalidArgument: another scheme, choices that
-// exclude each other, or no certificates beyond loopback. Other errors are about the secrets. With
-// rdma.control both addresses have to be loopback for plain connections.
+// `uri` (tcp://, or rdma:// of one rail or several) for that side of a migration. With a choice of
+// secrets its connections are in TLS; without one they are plain on loopback or if `insecure`, and
+// in TLS with the certificates of FindCertificates everywhere else. InvalidArgument: another
+// scheme, choices that exclude each other, or no certificates beyond loopback. Other errors are
+// about the secrets. With rdma.control or several rails all addresses have to be loopback for plain
+// connections.
 absl::StatusOr<Endpoint> SecureEndpoint(const std::string& uri, bool insecure,
                                         const TlsChoice& choice, TlsRole role,
                                         const RdmaChoice& rdma = {});

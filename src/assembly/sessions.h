@@ -36,7 +36,7 @@ struct RdmaChoice {
 };
 
 struct MigrateOptions {
-  std::string to_uri;        // tcp://HOST:PORT, rdma://HOST:PORT
+  std::string to_uri;        // tcp://HOST:PORT, rdma://HOST:PORT[,rdma://ADDRESS[:PORT]...]
   std::string qmp_path;      // the source QEMU's monitor socket
   std::string migration_id;  // 32 hexadecimal digits
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian
@@ -63,7 +63,7 @@ struct MigrateOptions {
 };
 
 struct ReceiveOptions {
-  std::string listen_uri;  // tcp://HOST:PORT, rdma://HOST:PORT, port 0 for any
+  std::string listen_uri;  // tcp://HOST:PORT, rdma://HOST:PORT[,...], port 0 for any
   std::string qmp_path;
   std::string hook_path;
   std::string journal_path;  // where the guardian finds the journal; empty: no guardian

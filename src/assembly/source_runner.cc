@@ -39,6 +39,7 @@ class SourceRunner : public Session {
     }
     ASSIGN_OR_RETURN(transport_, MakeRdmaSourceTransport({.tcp = std::move(options),
                                                           .uri = std::move(endpoint.rdma_uri),
+                                                          .rails = std::move(endpoint.rdma_rails),
                                                           .tuning = std::move(endpoint.tuning)},
                                                          loops));
     return absl::OkStatus();

@@ -45,7 +45,10 @@ CLI::App* AddReceive(CLI::App* app, ReceiveCommand* options) {
       "receive",
       "Take a VM over from another host: into a QEMU that waits (--qmp and --hook), or into one "
       "that is started (-- qemu-system-x86_64 ARGS...)");
-  command->add_option("--listen", options->listen_uri, "where to wait for the source; port 0: any")
+  command
+      ->add_option("--listen", options->listen_uri,
+                   "where to wait for the source; port 0: any. RDMA: rdma://ADDR:PORT, several "
+                   "rails with commas between")
       ->type_name("tcp://ADDR:PORT");
   command->add_option("--qmp", options->qmp, "the QMP monitor of a QEMU with '-incoming defer'")
       ->type_name("unix:PATH");

@@ -44,7 +44,10 @@ void AddModes(CLI::App* command, MigrateCommand* options) {
 
 CLI::App* AddMigrate(CLI::App* app, MigrateCommand* options) {
   CLI::App* command = app->add_subcommand("migrate", "Give a running VM to another host");
-  command->add_option("--to", options->to_uri, "where 'faultline receive' listens")
+  command
+      ->add_option("--to", options->to_uri,
+                   "where 'faultline receive' listens. RDMA: rdma://HOST:PORT, several rails with "
+                   "commas between")
       ->type_name("tcp://HOST:PORT");
   command->add_option("--qmp", options->qmp, "the QMP monitor of the QEMU that runs the VM")
       ->type_name("unix:PATH");

@@ -120,6 +120,13 @@ OutputJson OutcomeJson(const Outcome& outcome) {
     object["huge_pages"] = {
         {"bytes", huge->bytes}, {"elapsed_us", huge->elapsed_us}, {"cut_short", huge->cut_short}};
   }
+  if (!result.rails.empty()) {
+    OutputJson rails = OutputJson::array();
+    for (const RailFigures& rail : result.rails) {
+      rails.push_back({{"address", rail.address}, {"bytes_pushed", rail.bytes}});
+    }
+    object["rails"] = std::move(rails);
+  }
   if (!result.status.ok()) object["error"] = MessageOf(result.status);
   return object;
 }

@@ -145,6 +145,10 @@ std::string Summary(const Outcome& outcome) {
     text += fmt::format("\n  {} of it packed into {}", FormatBytes(last.bytes_packed_in),
                         FormatBytes(last.bytes_packed_out));
   }
+  for (const RailFigures& rail : result.rails) {
+    if (result.rails.size() == 1) break;  // which says nothing new
+    text += fmt::format("\n  {} of it pushed by RDMA on {}", FormatBytes(rail.bytes), rail.address);
+  }
   if (last.mismatches > 0) {
     text += fmt::format(
         "\n  {} changed on their way, were found out and asked for again: look for errors in the "

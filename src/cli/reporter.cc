@@ -38,7 +38,9 @@ class JsonReporter final : public Reporter {
 
   void Listening(const std::string& address, const OutputJson& extra) override {
     OutputJson object = {{"event", "listening"}, {"address", address}};
-    if (std::optional<uint16_t> port = PortOf(address)) object["port"] = *port;
+    // Of several rails the first.
+    const std::optional<uint16_t> port = PortOf(address.substr(0, address.find(',')));
+    if (port.has_value()) object["port"] = *port;
     object.update(extra);
     console_->Line(Console::Stream::kOut, ToLine(object));
     ReleaseHeld();

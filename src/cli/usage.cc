@@ -45,7 +45,10 @@ ExitStatus WriteOut(const std::string& text, ExitStatus exit_status) {
 
 absl::Status CheckUri(const std::string& uri, const std::string& option) {
   for (const std::string scheme : {"tcp://", "rdma://"}) {
-    if (uri.rfind(scheme, 0) == 0 && PortOf(uri).has_value() && uri.rfind(':') > scheme.size()) {
+    // Of several rails the first.
+    const std::string first = scheme == "rdma://" ? uri.substr(0, uri.find(',')) : uri;
+    if (first.rfind(scheme, 0) == 0 && PortOf(first).has_value() &&
+        first.rfind(':') > scheme.size()) {
       return absl::OkStatus();
     }
   }

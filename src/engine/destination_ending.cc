@@ -162,6 +162,7 @@ void DestinationSession::OnMadeHuge(const HugePageStep& made) {
 
 void DestinationSession::Finish() {
   result_.last = Snapshot();
+  result_.rails = parts_.transport->rails();
   // Which of the two modes it was only the source knows.
   if (pre_copy_) result_.mode = MigrationMode::kHybrid;
   result_.fault_latency_us = counters_.fault_latency_us.Summarize();

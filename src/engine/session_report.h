@@ -10,6 +10,7 @@
 #include "base/histogram.h"
 #include "base/status.h"
 #include "engine/round_policy.h"
+#include "seams/transport.h"
 
 namespace faultline {
 
@@ -121,6 +122,7 @@ struct SessionResult {
   uint64_t total_us = 0;              // from the handover to the last page
   HistogramSummary fault_latency_us;  // destination: from the event read to the page installed
   FaultStageSummary fault_stages;     // destination
+  std::vector<RailFigures> rails;     // destination; none where pages are not read
   std::optional<HugePagesResult> huge_pages;
   // Source: as it was asked for. Destination: kHybrid where memory came before the switch.
   MigrationMode mode = MigrationMode::kPostCopy;

@@ -61,10 +61,11 @@ absl::Status RamFileSource::Read(RegionIndex region, uint64_t offset_bytes,
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::span<std::byte>> RamFileSource::Map(RegionIndex region) {
+absl::StatusOr<std::span<std::byte>> RamFileSource::Map(RegionIndex region, size_t view) {
   FAULTLINE_CHECK(region < regions_.size());
-  if (mappings_.empty()) mappings_.resize(regions_.size());
-  if (mappings_[region].bytes().empty()) {
+  while (views_.size() <= view) views_.emplace_back(regions_.size());
+  Mapping& mapped = views_[view][region];
+  if (mapped.bytes().empty()) {
     const RamRegion& ram = regions_[region].ram;
     const std::string path = fmt::format("/proc/self/fd/{}", ram.file);
     const FileDescriptor file(open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -78,9 +79,9 @@ absl::StatusOr<std::span<std::byte>> RamFileSource::Map(RegionIndex region) {
           "make ({}): run it as a user who may write that file, or use tcp://",
           ram.layout.name, MessageOf(mapping.status())));
     }
-    mappings_[region] = std::move(*mapping);
+    mapped = std::move(*mapping);
   }
-  return mappings_[region].bytes();
+  return mapped.bytes();
 }
 
 absl::StatusOr<std::unique_ptr<SourceMemory>> RamFileSourceFactory::Open(const VmDescription& vm) {

@@ -20,7 +20,7 @@ class RamFileSource : public SourceMemory {
   const MemoryLayout& layout() const override { return layout_; }
   absl::StatusOr<AllocationMap> ReadAllocationMap() override;
   // Mapped at the first call. FailedPrecondition: this process may not write the file.
-  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) override;
+  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region, size_t view) override;
   // By pread: no page of the file is mapped for it, which would cost more to undo than the copy.
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override;
@@ -34,7 +34,7 @@ class RamFileSource : public SourceMemory {
   explicit RamFileSource(std::vector<Region> regions);
 
   const std::vector<Region> regions_;
-  std::vector<Mapping> mappings_;  // empty, or one for each region
+  std::vector<std::vector<Mapping>> views_;  // each with one mapping, or none, for each region
   MemoryLayout layout_;
 };
 

@@ -41,7 +41,7 @@ absl::StatusOr<DecodedMessage> DecodeMessage(std::span<const std::byte> bytes);
 inline constexpr size_t kPageRequestBytes = 16;
 // {u16 kind, u16 algorithm, u32 region, u64 first page, u32 pages, u32 packed bytes}
 inline constexpr size_t kPageFrameBytes = 24;
-inline constexpr size_t kRemotePlaceBytes = 16;  // {u64 address, u32 key, u32 zero}
+inline constexpr size_t kRemotePlaceBytes = 16;  // {u64 address, u32 key, u16 rail, u16 more}
 
 // With `integrity` DigestOfRequest is part of it.
 void EncodePageRequest(const PageRequest& request, std::span<std::byte, kPageRequestBytes> out,

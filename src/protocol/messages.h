@@ -296,10 +296,12 @@ struct PageFrame {
   friend bool operator==(const PageFrame&, const PageFrame&) = default;
 };
 
-// Where RDMA READ finds pages of the source's, and what permits it.
+// Where RDMA READ finds pages of the source's, and what permits it, on one rail.
 struct RemotePlace {
   uint64_t address = 0;
   uint32_t key = 0;
+  uint16_t rail = 0;  // the number of the address among those that both sides were told
+  uint16_t more = 0;  // bulk only: so many places of the same pages follow, on other rails
   friend bool operator==(const RemotePlace&, const RemotePlace&) = default;
 };
 

@@ -78,12 +78,15 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes) {
 void EncodeRemotePlace(const RemotePlace& place, std::span<std::byte, kRemotePlaceBytes> out) {
   StoreLittleEndian(place.address, out.subspan(0, 8));
   StoreLittleEndian(place.key, out.subspan(8, 4));
-  StoreLittleEndian(0, out.subspan(12, 4));
+  StoreLittleEndian(place.rail, out.subspan(12, 2));
+  StoreLittleEndian(place.more, out.subspan(14, 2));
 }
 
 RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> bytes) {
   return {LoadLittleEndian(bytes.subspan(0, 8)),
-          static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(8, 4)))};
+          static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(8, 4))),
+          static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(12, 2))),
+          static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(14, 2)))};
 }
 
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,

@@ -33,9 +33,11 @@ class SourceMemory {
                             std::span<std::byte> out) const = 0;
   // The region's bytes, for a device to read (RDMA); valid as long as this. They are mapped
   // writable (docs/adr/0024-stale-pins.md), and nobody touches them through it: a hole that is
-  // touched is one no more. Control thread. Unimplemented: this memory has no such view.
-  virtual absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) {
+  // touched is one no more. Each `view`, from 0 on, is a mapping of its own, with page tables that
+  // no other device's pins fill. Control thread. Unimplemented: this memory has no such view.
+  virtual absl::StatusOr<std::span<std::byte>> Map(RegionIndex region, size_t view) {
     (void)region;
+    (void)view;
     return absl::UnimplementedError("this memory cannot be mapped for devices to read");
   }
 };

@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "base/status.h"
 #include "pages/memory_layout.h"
@@ -64,6 +65,12 @@ class SourceTransport {
   virtual bool one_sided() const { return false; }
 };
 
+// One of several ways that pages are read on.
+struct RailFigures {
+  std::string address;  // "192.0.2.7:4444"
+  uint64_t bytes = 0;   // read of the push
+};
+
 // The destination's end: it listens.
 class DestinationTransport {
  public:
@@ -87,6 +94,9 @@ class DestinationTransport {
   // `timeout_us`.
   virtual void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;
+  // In the order of their naming; none where the peer reads nothing by itself. Any thread, once
+  // this listens.
+  virtual std::vector<RailFigures> rails() const { return {}; }
   virtual std::string name() const = 0;
 };
 

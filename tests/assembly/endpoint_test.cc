@@ -10,6 +10,7 @@
 namespace faultline {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 
 constexpr char kHere[] = "tcp://127.0.0.1:4444";
@@ -83,6 +84,22 @@ TEST(EndpointTest, RdmaMayHaveItsOwnAddressAndItsTuning) {
   EXPECT_FALSE(endpoint->tuning.fall_back);
 }
 
+TEST(EndpointTest, RdmaMayHaveSeveralRails) {
+  const auto endpoint =
+      SecureEndpoint("rdma://192.0.2.7:5,rdma://198.51.100.7,rdma://[2001:db8::7]:6",
+                     /*insecure=*/true, {}, TlsRole::kSource);
+  ASSERT_TRUE(endpoint.ok()) << endpoint.status();
+  EXPECT_EQ(endpoint->uri, (TcpUri{"192.0.2.7", 5}));
+  EXPECT_THAT(endpoint->rdma_rails,
+              ElementsAre(TcpUri{"198.51.100.7", 0}, TcpUri{"2001:db8::7", 6}));
+  const auto is_plain = [](const char* uri) {
+    const auto here = SecureEndpoint(uri, /*insecure=*/false, {}, TlsRole::kSource);
+    return here.ok() && here->tls == nullptr;
+  };
+  EXPECT_TRUE(is_plain("rdma://127.0.0.1:5,rdma://127.0.0.2"));
+  EXPECT_FALSE(is_plain("rdma://127.0.0.1:5,rdma://192.0.2.7")) << "pages leave this host";
+}
+
 TEST(EndpointTest, ConnectionsOnLoopbackBesidePagesThatLeaveTheHostAreNotPlainByThemselves) {
   const RdmaChoice rdma{.control = "tcp://127.0.0.1:6", .tuning = {}};
   const auto is_plain = [&](const char* uri, bool insecure) {
@@ -101,6 +118,8 @@ TEST(EndpointTest, RdmasChoicesThatMakeNoSense) {
       {"rdma://192.0.2.7:5", {.control = "rdma://192.0.2.7:6"}, "--control"},
       {"rdma://192.0.2.7:5", {.control = "tcp://192.0.2.7:0"}, "port"},
       {"rdma://192.0.2.7:5", {.tuning = "mtu=1000"}, "--rdma: 'mtu=1000'"},
+      {"rdma://192.0.2.7:5,rdma://192.0.2.8", {.tuning = "device=mlx5_0"}, "for one rail"},
+      {"rdma://192.0.2.7:5,rdma://192.0.2.7:5", {}, "twice"},
   };
   for (const auto& [uri, rdma, word] : cases) {
     const auto endpoint = SecureEndpoint(uri, true, {}, TlsRole::kSource, rdma);

@@ -81,6 +81,7 @@ TEST_F(CommandLineTest, BadUsageEndsWithTwoAndOneSentence) {
       {{"migrate", "--to", "h:1", "--qmp", "/q"}, "give tcp://HOST:PORT"},
       {{"migrate", "--to", "tcp://h:99999", "--qmp", "/q"}, "with a port from 0 to 65535"},
       {{"migrate", "--to", "rdma://h", "--qmp", "/q"}, "rdma://HOST:PORT"},
+      {{"migrate", "--to", "rdma://h,rdma://g:1", "--qmp", "/q"}, "rdma://HOST:PORT"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "hybrid"}, "needs --hook"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--mode", "precopy"}, "needs --hook"},
       {{"migrate", "--to", "tcp://h:1", "--qmp", "/q", "--throttle"}, "--mode precopy, not with"},

@@ -81,6 +81,15 @@ TEST(ReportTextTest, PagesThatChangedOnTheirWayAreTold) {
   EXPECT_THAT(Summary(outcome), HasSubstr("memory of both hosts"));
 }
 
+TEST(ReportTextTest, RailsAreToldWhereThereAreSeveral) {
+  Outcome outcome;
+  outcome.result.rails = {{"192.0.2.7:4444", 12 << 20}};
+  EXPECT_THAT(Summary(outcome), Not(HasSubstr("192.0.2.7"))) << "one is nothing new";
+  outcome.result.rails.push_back({"198.51.100.7:4444", 34 << 20});
+  EXPECT_THAT(Summary(outcome), HasSubstr("12.0 MiB of it pushed by RDMA on 192.0.2.7:4444"));
+  EXPECT_THAT(Summary(outcome), HasSubstr("34.0 MiB of it pushed by RDMA on 198.51.100.7:4444"));
+}
+
 TEST(ReportTextTest, HugePagesAreToldWhereTheyWereAskedFor) {
   Outcome outcome;
   EXPECT_THAT(Summary(outcome), Not(HasSubstr("huge")));

@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TESTS_CONTRACT_BULK_LANE_FIXTURE_H_
 #define FAULTLINE_TESTS_CONTRACT_BULK_LANE_FIXTURE_H_
 
+#include <algorithm>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -142,6 +143,14 @@ class BulkLaneFixture : public TransportContract {
         runs.push_back({0, 1500 + (i * 613) % 2000, 1 + (i * 7) % run_pages_max});
       }
     }
+    return runs;
+  }
+
+  // In an order of its own where the world keeps none.
+  std::vector<PageRun> AsCompared(std::vector<PageRun> runs) const {
+    if (world_->keeps_order()) return runs;
+    std::ranges::sort(
+        runs, {}, [](const PageRun& run) { return std::tuple(run.region, run.first, run.count); });
     return runs;
   }
 

@@ -55,6 +55,8 @@ class TransportWorld {
   virtual bool source_sees_demands() const { return true; }
   // Whether runs may be packed on the bulk lane.
   virtual bool packs() const { return false; }
+  // Whether runs arrive in the order in which they were pushed.
+  virtual bool keeps_order() const { return true; }
   virtual std::unique_ptr<RawPeer> ConnectRaw(ConnectionRole role) = 0;
 };
 
@@ -144,7 +146,9 @@ class TestMemory : public SourceMemory {
     uint64_t page_bytes = layout_[run.region].page_size_bytes;
     return Bytes(run.region).subspan(run.first * page_bytes, run.count * page_bytes);
   }
-  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region) override { return Bytes(region); }
+  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region, size_t) override {
+    return Bytes(region);
+  }
   absl::Status Read(RegionIndex region, uint64_t offset_bytes,
                     std::span<std::byte> out) const override {
     std::memcpy(out.data(), Bytes(region).data() + offset_bytes, out.size());

@@ -270,9 +270,24 @@ TEST(RamFileSource, WhatMayNotBeWrittenIsNotMappedForADevice) {
   vm.regions = {{.layout = {"ram", 4096, 4096}, .file = file.get()}};
   auto source = RamFileSource::Make(vm);
   ASSERT_TRUE(source.ok()) << source.status();
-  auto mapped = (*source)->Map(0);
+  auto mapped = (*source)->Map(0, 0);
   EXPECT_TRUE(absl::IsFailedPrecondition(mapped.status())) << mapped.status();
   EXPECT_THAT(MessageOf(mapped.status()), AllOf(HasSubstr("'ram'"), HasSubstr("tcp://")));
+}
+
+TEST(RamFileSource, EachViewIsAMappingOfItsOwnOfTheSameBytes) {
+  GuestRegion region(RamKind::kTmpfs, "ram", 4);
+  VmDescription vm;
+  vm.regions = {region.ram()};
+  auto source = RamFileSource::Make(vm);
+  ASSERT_TRUE(source.ok()) << source.status();
+  const std::span<std::byte> first = (*source)->Map(0, 0).value();
+  const std::span<std::byte> third = (*source)->Map(0, 2).value();
+  EXPECT_EQ((*source)->Map(0, 0).value().data(), first.data()) << "it was mapped before";
+  ASSERT_EQ(third.size(), first.size());
+  EXPECT_NE(third.data(), first.data());
+  third[0] = std::byte{0x5a};
+  EXPECT_EQ(first[0], std::byte{0x5a});
 }
 
 TEST(RamFileSource, FactoryOpens) {

@@ -108,10 +108,10 @@ TEST(PageFramesTest, ReadablePagesAreNamedBesideRdmaOnly) {
   EncodePageFrame({PageFrameKind::kReadable, {0, 1, 256}}, bytes);
   EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).ok());
 
-  const RemotePlace place{0x0102030405060708, 0x090a0b0c};
+  const RemotePlace place{0x0102030405060708, 0x090a0b0c, 0x0d0e, 0x0f10};
   std::array<std::byte, kRemotePlaceBytes> where;
   EncodeRemotePlace(place, where);
-  EXPECT_EQ(Hex(where), "08070605040302010c0b0a0900000000");
+  EXPECT_EQ(Hex(where), "08070605040302010c0b0a090e0d100f");
   EXPECT_EQ(DecodeRemotePlace(where), place);
 }
 

@@ -68,10 +68,14 @@ def moved(text):
 KERNEL_TLS = "cat /proc/net/tls_stat"
 # Many packets on the device: it did not go by TCP.
 BY_RDMA = r"^packets=\d{3,}$"
+# The same of the other device.
+BY_BOTH_RAILS = [BY_RDMA, r"^other_packets=\d{3,}$"]
 # Control and two lanes, each with two ends.
 BY_TLS = r"^tls=6$"
 MAKE_KEY = "(umask 077; echo rig:00112233445566778899aabbccddeeff > /tmp/keys.psk);"
 WITH_KEY = "--tls-psk /tmp/keys.psk"
+# Two rails, each on a device of its own.
+RAILS = "rdma://10.9.0.1:4444,rdma://10.9.1.1"
 EXAMPLE_VMM = "tests/example_vmm/example-vmm"
 
 
@@ -116,13 +120,15 @@ def figures(text):
     rate = median(r"^ *65536 +\d+ +[\d.]+ +([\d.]+)")
     mine = {name: median(rf"^{name}=([\d.]+)") for name in (
         "tcp_source_cpu_us", "demand_source_cpu_us", "demand_p50_us", "demand_p99_us",
-        "pushed_p99_us", "bulk_mib_per_second")}
+        "pushed_p99_us", "bulk_mib_per_second", "rails_bulk_mib_per_second")}
     if None in (latency, rate, *mine.values()):
         return "a figure is missing"
     # The most that each may be is far off what they are (docs/performance.md): an emulated machine
     # is no place for a close look. None of it is the source's work, which is hardly any.
     ratios = [("demand p50 / ib_read_lat", mine["demand_p50_us"] / latency, 4),
               ("ib_read_bw / bulk", rate / mine["bulk_mib_per_second"], 5),
+              ("bulk on one rail / on two",
+               mine["bulk_mib_per_second"] / mine["rails_bulk_mib_per_second"], 3),
               ("demand p99 under push / idle", mine["pushed_p99_us"] / mine["demand_p99_us"], 30),
               ("source CPU of a page / TCP's",
                mine["demand_source_cpu_us"] / mine["tcp_source_cpu_us"], 0.2)]
@@ -177,11 +183,20 @@ CASES = [
     example_vmm("move_tcp_tls", "tcp://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_TLS]),
     example_vmm("move_rdma", "rdma://10.9.0.1:4444", must_print=[BY_RDMA, r"^tls=0$"]),
     example_vmm("move_rdma_tls", "rdma://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_RDMA, BY_TLS]),
+    example_vmm("move_rdma_rails", RAILS, must_print=BY_BOTH_RAILS),
     Case("memory_lock_limit",
          "ulimit -l 1024; setpriv --bounding-set=-ipc_lock,-sys_resource "
          "--inh-caps=-ipc_lock,-sys_resource /tests/example-vmm both rdma://10.9.0.1:4444 --insecure "
          "&& exit 1; exit 0", [EXAMPLE_VMM],
          must_print=[r"RDMA pins .* this process may pin 1 MiB .*ulimit -l unlimited",
+                     r"^source [A-Z_]+ owner=source .*wrong=0$"]),
+    # The example VMM's guest holds 49 MiB: one device may pin them, two may not.
+    Case("memory_lock_limit_rails",
+         "ulimit -l 71680; setpriv --bounding-set=-ipc_lock,-sys_resource "
+         f"--inh-caps=-ipc_lock,-sys_resource /tests/example-vmm both {RAILS} --insecure "
+         "&& exit 1; exit 0", [EXAMPLE_VMM],
+         must_print=[r"RDMA pins the VM's memory once for each of 2 devices, \d+ MiB, and this process may "
+                     r"pin 70 MiB .*ulimit -l unlimited",
                      r"^source [A-Z_]+ owner=source .*wrong=0$"]),
     # CAP_IPC_LOCK alone permits what the limit does not.
     Case("memory_lock_right",
@@ -190,7 +205,7 @@ CASES = [
          must_print=[r"^source OK owner=destination .*wrong=0$"]),
     example_vmm("move_rdma_cut", "rdma://10.9.0.1:4444", cut="cut",
                 # Whoever hears of it first closes the other's connections.
-                must_print=[r"notice: lost the (source|destination) .* lane broke: ",
+                must_print=[r"notice: lost the (source|destination) .*: (bulk|demand) lane: ",
                             "notice: connected again"]),
     Case("no_device", "ip link add no-rdma type dummy; ip address add 10.9.7.1/24 dev no-rdma; "
          "/tests/example-vmm destination rdma://10.9.7.1:4444 --insecure && exit 1; exit 0", [EXAMPLE_VMM],
@@ -201,6 +216,10 @@ CASES = [
              r"^destination [A-Z_]+ owner=destination .*checked=0 wrong=0$"),
     one_gone("destination", "post-copy", "^source notice: lost the destination",
              r"^source [A-Z_]+ owner=destination .*checked=0 wrong=0$"),
+    move_qemu("qemu_rdma_rails", RAILS, WITH_KEY, must_print=[
+        r'"address":"rdma://10.9.0.1:4444,rdma://10.9.1.1:4444","port":4444',
+        r'"rails":\[{"address":"10.9.0.1:4444","bytes_pushed":[1-9]\d*},'
+        r'{"address":"10.9.1.1:4444","bytes_pushed":[1-9]\d*}\]']),
     move_qemu("qemu_rdma", "rdma://10.9.0.1:4444", WITH_KEY, must_print=['"transport":"rdma.tls"']),
     # Rounds, by soft-dirty bits; the kernel makes the records of commands that have given up their rights.
     move_qemu("qemu_hybrid", "tcp://10.9.0.1:4444", WITH_KEY, "--mode hybrid",
@@ -223,6 +242,10 @@ CASES = [
     suite("memory", "tests/memory/memory_test",
           without=["HugePageCollapserTest.MemoryOfAnotherProcess",
                    "HugePageCollapserTest.AProcessThatEndsMeanwhile", "WpTrackerTest.*"]),
+    # Afterwards the connection manager of rxe1 is dead for good.
+    example_vmm("move_rdma_rail_down", RAILS, cut="rail_down",
+                must_print=[*BY_BOTH_RAILS, "notice: RDMA to 10.9.1.1:4444: .*goes over the other rails, 1 of 2",
+                            "notice: connected again"]),
     # The last one here that needs RDMA: rxe's connection manager is dead for good after it.
     example_vmm("move_rdma_fall_back", "rdma://10.9.0.1:4444", cut="down",
                 must_print=["notice: no RDMA to .*goes over TCP", "notice: connected again"]),

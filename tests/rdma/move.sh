@@ -1,15 +1,17 @@
-# move.sh URI whole|cut|down OPTION...: a whole post-copy of the example VMM between two processes, every page
-# checked. With `cut` the device's port goes down and up again once the VM runs at the destination; with
-# `down` it stays down, which TCP between this guest's own addresses does without. The last lines say how
-# many packets came to rxe0 meanwhile, and for how many ends of connections the kernel has made TLS records.
+# move.sh URI whole|cut|down|rail_down OPTION...: a whole post-copy of the example VMM between two processes,
+# every page checked. With `cut` the port of rxe0 goes down and up again once the VM runs at the destination;
+# with `down` it stays down, which TCP between this guest's own addresses does without; with `rail_down` the
+# port of rxe1 does, once some of the memory has come over it. The last lines say how many packets came to rxe0
+# and to rxe1 meanwhile, and for how many ends of connections the kernel has made TLS records.
 uri=$1 cut=$2
 shift 2
 cd /tmp && rm -f destination.out
 
-packets() { cat /sys/class/infiniband/rxe0/ports/1/hw_counters/rcvd_pkts; }
+counter() { echo /sys/class/infiniband/rxe$1/ports/1/hw_counters/rcvd_pkts; }
+packets() { cat "$(counter $1)"; }
 tls_ends() { grep TlsTxSw /proc/net/tls_stat | grep -o '[0-9]*'; }
 
-packets_before=$(packets) tls_before=$(tls_ends)
+packets_before=$(packets 0) other_before=$(packets 1) tls_before=$(tls_ends)
 /tests/example-vmm destination "$uri" "$@" > destination.out 2>&1 & destination=$!
 while ! grep -q listening destination.out; do
   kill -0 $destination || { cat destination.out; exit 1; }
@@ -22,11 +24,17 @@ if [[ $cut == cut ]]; then
 elif [[ $cut == down ]]; then
   (until grep -q post-copy destination.out; do :; done; ip link set dummy0 down) &
   trap 'ip link set dummy0 up' EXIT
+elif [[ $cut == rail_down ]]; then
+  other=$(counter 1)
+  (until read -r seen < $other && ((seen >= other_before + 200)); do :; done
+   ip link set dummy1 down) &
+  trap 'ip link set dummy1 up' EXIT
 fi
 /tests/example-vmm source "$uri" "$@"
 status=$?
 wait $destination || status=1
 cat destination.out
-echo "packets=$(($(packets) - packets_before))"
+echo "packets=$(($(packets 0) - packets_before))"
+echo "other_packets=$(($(packets 1) - other_before))"
 echo "tls=$(($(tls_ends) - tls_before))"
 exit $status

@@ -61,7 +61,8 @@ void RdmaAcceptor::OnRequest(const RdmaEvent& request) {
     return;
   }
   const auto lane = std::ranges::find_if(awaited_, [&](const AwaitedLane& awaited) {
-    return awaited.role == head->role && ProvesToken(shown, RdmaEnd::kSource, awaited.token);
+    return awaited.role == head->role && awaited.link->connection() == nullptr &&
+           ProvesToken(shown, RdmaEnd::kSource, awaited.token);
   });
   if (lane == awaited_.end()) {
     rdma_reject(id.get(), nullptr, 0);
@@ -79,8 +80,9 @@ absl::Status RdmaAcceptor::Accept(const RdmaEvent& request, RdmaId id, AwaitedLa
   auto connected = Connect(request, std::move(id), lane->terms);
   if (!connected.ok()) return connected.status();
   RdmaConnection* const connection = connected->get();
-  const RdmaGreeting answer = MakeRdmaGreeting(RdmaEnd::kDestination, lane->terms.role,
-                                               lane->terms.token, connection->mtu_bytes());
+  const RdmaGreeting answer =
+      MakeRdmaGreeting(RdmaEnd::kDestination, lane->terms.role, lane->terms.token,
+                       connection->mtu_bytes(), lane->terms.rails);
   rdma_conn_param parameters = connection->parameters();
   parameters.private_data = answer.data();
   parameters.private_data_len = answer.size();

@@ -26,10 +26,11 @@ struct AwaitedLane {
   Executor* executor = nullptr;  // the lane's
   uint32_t reads_max = 0;
   size_t slot_bytes = 0;
+  uint8_t rails = 1;  // that this side has
 };
 
-// Control thread. Whoever cannot show an awaited lane's token is refused, without effect on anybody
-// else; a token serves once.
+// Control thread; of one rail. Whoever cannot show an awaited lane's token is refused, without
+// effect on anybody else; a token serves once, and so does a link that is awaited on several rails.
 class RdmaAcceptor : public RdmaEventListener {
  public:
   // `notice` hears, in sentences for people, why a queue pair could not be had.

@@ -3,9 +3,12 @@
 #include <sys/random.h>
 
 #include <algorithm>
+#include <iterator>
 #include <utility>
+#include <vector>
 
 #include "base/check.h"
+#include "transport/rdma/rdma_greeting.h"
 #include "transport/rdma/rdma_page_reader.h"
 #include "transport/rdma/rdma_place.h"
 #include "transport/rdma/rdma_push_lane.h"
@@ -33,34 +36,55 @@ size_t PageBytes(const MemoryLayout& layout) {
 }  // namespace
 
 RdmaDestinationTransport::RdmaDestinationTransport(RdmaOptions options, TcpLoops loops)
-    : TcpDestinationTransport(options.tcp, loops),
-      rdma_options_(std::move(options)),
-      acceptor_(loops.control, rdma_options_.tuning, [this](const std::string& text) {
-        if (rdma_options_.tcp.on_notice) rdma_options_.tcp.on_notice(text);
-      }) {}
+    : TcpDestinationTransport(options.tcp, loops), rdma_options_(std::move(options)) {}
 
 RdmaDestinationTransport::~RdmaDestinationTransport() { DropLanes(); }
 
 absl::Status RdmaDestinationTransport::Listen(Arrived arrived) {
   RETURN_IF_ERROR(TcpDestinationTransport::Listen(std::move(arrived)));
-  if (!rdma_options_.uri.has_value()) return acceptor_.Listen(listening_address());
-  ASSIGN_OR_RETURN(const TcpUri beside, ParseTcpUri(TcpDestinationTransport::address()));
-  ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses,
-                   RdmaAddressesOf(*rdma_options_.uri, beside));
-  rdma_address_ = addresses.front().text();
-  return acceptor_.Listen(addresses.front());
+  SocketAddress first = listening_address();
+  ASSIGN_OR_RETURN(TcpUri beside, ParseTcpUri(TcpDestinationTransport::address()));
+  if (rdma_options_.uri.has_value()) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses,
+                     RdmaAddressesOf(*rdma_options_.uri, beside));
+    first = addresses.front();
+    if (rdma_options_.uri->port != 0) beside.port = rdma_options_.uri->port;
+  }
+  RETURN_IF_ERROR(ListenOn(first));
+  for (const TcpUri& rail : rdma_options_.rails) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> addresses, RdmaAddressesOf(rail, beside));
+    RETURN_IF_ERROR(ListenOn(addresses.front()));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status RdmaDestinationTransport::ListenOn(const SocketAddress& address) {
+  acceptors_.emplace_back(loops().control, rdma_options_.tuning, [this](const std::string& text) {
+    if (rdma_options_.tcp.on_notice) rdma_options_.tcp.on_notice(text);
+  });
+  addresses_.push_back(address.text());
+  return acceptors_.back().Listen(address);
 }
 
 std::string RdmaDestinationTransport::address() const {
-  const std::string beside = TcpDestinationTransport::address();
-  if (rdma_options_.uri.has_value()) return "rdma://" + rdma_address_;
-  return "rdma" + beside.substr(std::string("tcp").size());
+  std::string all;
+  for (const std::string& rail : addresses_) all += (all.empty() ? "rdma://" : ",rdma://") + rail;
+  if (!all.empty()) return all;
+  return "rdma" + TcpDestinationTransport::address().substr(std::string("tcp").size());
+}
+
+std::vector<RailFigures> RdmaDestinationTransport::rails() const {
+  std::vector<RailFigures> figures;
+  for (size_t rail = 0; rail < addresses_.size(); ++rail) {
+    figures.push_back({addresses_[rail], (*rail_bytes_)[rail].load(std::memory_order_relaxed)});
+  }
+  return figures;
 }
 
 void RdmaDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,
                                            LanesOpen done) {
   TcpDestinationTransport::ExpectLanes(terms, timeout_us, std::move(done));
-  acceptor_.Clear();  // after the ends that used the queue pairs
+  for (RdmaAcceptor& acceptor : acceptors_) acceptor.Clear();  // after the ends that used them
 }
 
 SessionToken RdmaDestinationTransport::LaneToken(ConnectionRole) {
@@ -70,34 +94,41 @@ SessionToken RdmaDestinationTransport::LaneToken(ConnectionRole) {
   return lane_token_;
 }
 
-std::shared_ptr<RdmaLink> RdmaDestinationTransport::AwaitQueuePair(ConnectionRole role) {
+void RdmaDestinationTransport::AwaitQueuePair(ConnectionRole role, size_t rail,
+                                              const std::shared_ptr<RdmaLink>& link) {
   const bool is_demand = role == ConnectionRole::kDemand;
   const size_t page_bytes = PageBytes(terms().layout);
   const size_t slot_bytes = is_demand ? page_bytes : std::max<size_t>(page_bytes, kRdmaRunBytesMax);
-  auto link = std::make_shared<RdmaLink>();
-  acceptor_.Await(
-      {.role = role,
-       .token = lane_token_,
-       .link = link,
-       .executor = is_demand ? loops().demand : loops().bulk,
-       .reads_max = static_cast<uint32_t>(std::min<size_t>(
-           is_demand ? kDemandReadsMax : kBulkReadsMax, kSlotBytesInAllMax / slot_bytes)),
-       .slot_bytes = slot_bytes});
-  return link;
+  std::next(acceptors_.begin(), static_cast<ptrdiff_t>(rail))
+      ->Await({.role = role,
+               .token = RailToken(lane_token_, terms().token, rail),
+               .link = link,
+               .executor = is_demand ? loops().demand : loops().bulk,
+               .reads_max = static_cast<uint32_t>(std::min<size_t>(
+                   is_demand ? kDemandReadsMax : kBulkReadsMax, kSlotBytesInAllMax / slot_bytes)),
+               .slot_bytes = slot_bytes,
+               .rails = static_cast<uint8_t>(acceptors_.size())});
 }
 
 std::unique_ptr<PageReader> RdmaDestinationTransport::MakeReader(TcpConnection connection) {
   WireCounter counter = Counter(&WireCounters::demand);
   auto tcp =
       std::make_unique<TcpPageReader>(loops().demand, std::move(connection), counter, terms());
-  return std::make_unique<RdmaPageReader>(loops().demand, std::move(tcp),
-                                          AwaitQueuePair(ConnectionRole::kDemand), counter, terms(),
+  const auto link = std::make_shared<RdmaLink>();
+  for (size_t rail = 0; rail < acceptors_.size(); ++rail) {
+    AwaitQueuePair(ConnectionRole::kDemand, rail, link);
+  }
+  return std::make_unique<RdmaPageReader>(loops().demand, std::move(tcp), link, counter, terms(),
                                           rdma_options_.poll_us * 1000);
 }
 
 std::unique_ptr<PushReceiver> RdmaDestinationTransport::MakeReceiver(TcpConnection connection) {
-  return std::make_unique<RdmaPushReceiver>(loops().bulk, std::move(connection),
-                                            AwaitQueuePair(ConnectionRole::kBulk),
+  std::vector<std::shared_ptr<RdmaLink>> links;
+  for (size_t rail = 0; rail < acceptors_.size(); ++rail) {
+    links.push_back(std::make_shared<RdmaLink>());
+    AwaitQueuePair(ConnectionRole::kBulk, rail, links.back());
+  }
+  return std::make_unique<RdmaPushReceiver>(loops().bulk, std::move(connection), links, rail_bytes_,
                                             Counter(&WireCounters::bulk), terms());
 }
 

@@ -88,6 +88,7 @@ void RdmaDialer::OnRdmaEvent(const RdmaEvent& event) {
 
 absl::Status RdmaDialer::Connect() {
   RETURN_IF_ERROR(CheckPlace(*id_, target_.tuning));
+  RETURN_IF_ERROR(CheckPort(*id_));
   ASSIGN_OR_RETURN(std::shared_ptr<RdmaDomain> domain, domain_of_(*id_));
   const RdmaTerms terms{.reads_served = static_cast<uint8_t>(
                             std::min(domain->limits().max_qp_rd_atom, kReadsServedMax))};
@@ -111,6 +112,7 @@ absl::Status RdmaDialer::TakeAnswer(const RdmaEvent& event) {
     return absl::PermissionDeniedError(
         "whoever answered on RDMA is not the destination of this migration");
   }
+  peer_rails_ = head->rails;
   if (event.type == RDMA_CM_EVENT_ESTABLISHED) return absl::OkStatus();
   connection_->set_mtu_bytes_max(head->mtu_bytes);
   RETURN_IF_ERROR(connection_->BringUp());

@@ -2,6 +2,7 @@
 #ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_DIALER_H_
 #define FAULTLINE_TRANSPORT_RDMA_RDMA_DIALER_H_
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -38,6 +39,9 @@ class RdmaDialer : public RdmaEventListener {
   // Begins; an error where nothing was begun.
   absl::Status Start(int timeout_ms);
 
+  const SocketAddress& peer() const { return target_.peer; }
+  size_t peer_rails() const { return peer_rails_; }  // that it listens on, once it has accepted
+
  private:
   void OnRdmaEvent(const RdmaEvent& event) override;
   absl::Status SetOptions();
@@ -52,6 +56,7 @@ class RdmaDialer : public RdmaEventListener {
   Done done_;
   const Broken broken_;
   int timeout_ms_ = 0;
+  size_t peer_rails_ = 1;
   RdmaId id_;                                   // until the queue pair is made
   std::unique_ptr<RdmaConnection> connection_;  // until it is given out
 };

@@ -1,8 +1,13 @@
 #include "transport/rdma/rdma_greeting.h"
 
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
+#include "base/check.h"
 #include "protocol/wire_bytes.h"
 
 namespace faultline {
@@ -20,7 +25,7 @@ std::span<const uint8_t> HalfOf(RdmaEnd end, const SessionToken& token) {
 }  // namespace
 
 RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token,
-                              uint32_t mtu_bytes) {
+                              uint32_t mtu_bytes, uint8_t rails) {
   RdmaGreeting greeting{};
   std::span<std::byte> bytes(greeting);
   StoreLittleEndian(kMagic, bytes.subspan(0, 4));
@@ -29,22 +34,40 @@ RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionTok
   const auto mtu = static_cast<uint8_t>(mtu_bytes == 0 ? 0 : std::countr_zero(mtu_bytes));
   StoreLittleEndian(mtu, bytes.subspan(7, 1));
   std::memcpy(greeting.data() + 8, HalfOf(end, token).data(), kHalfBytes);
+  StoreLittleEndian(rails, bytes.subspan(16, 1));
   return greeting;
 }
 
+SessionToken RailToken(const SessionToken& lane, const SessionToken& migration, size_t rail) {
+  if (rail == 0) return lane;
+  std::array<uint8_t, std::tuple_size_v<SessionToken> + 1> said;
+  std::ranges::copy(lane, said.begin());
+  said.back() = static_cast<uint8_t>(rail);
+  std::array<uint8_t, EVP_MAX_MD_SIZE> code;
+  FAULTLINE_CHECK(HMAC(EVP_sha256(), migration.data(), static_cast<int>(migration.size()),
+                       said.data(), said.size(), code.data(), nullptr) != nullptr);
+  SessionToken token;
+  std::copy_n(code.begin(), token.size(), token.begin());
+  return token;
+}
+
 std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> private_data) {
-  if (private_data.size() < kRdmaGreetingBytes ||
+  if (private_data.size() < kRdmaGreetingBytesMin ||
       LoadLittleEndian(private_data.subspan(0, 4)) != kMagic) {
     return std::nullopt;
   }
   const uint64_t mtu = LoadLittleEndian(private_data.subspan(7, 1));
+  const auto rails = private_data.size() < kRdmaGreetingBytes
+                         ? uint8_t{0}
+                         : static_cast<uint8_t>(LoadLittleEndian(private_data.subspan(16, 1)));
   return RdmaGreetingHead{static_cast<uint16_t>(LoadLittleEndian(private_data.subspan(4, 2))),
                           static_cast<ConnectionRole>(LoadLittleEndian(private_data.subspan(6, 1))),
-                          mtu >= kMtuMin && mtu <= kMtuMax ? uint32_t{1} << mtu : 0};
+                          mtu >= kMtuMin && mtu <= kMtuMax ? uint32_t{1} << mtu : 0,
+                          std::max<uint8_t>(rails, 1)};
 }
 
 bool ProvesToken(std::span<const std::byte> private_data, RdmaEnd end, const SessionToken& token) {
-  if (private_data.size() < kRdmaGreetingBytes) return false;
+  if (private_data.size() < kRdmaGreetingBytesMin) return false;
   const std::span<const uint8_t> half = HalfOf(end, token);
   // Volatile, so that the compiler does not end the loop early.
   volatile uint8_t different = 0;

@@ -37,7 +37,8 @@ absl::StatusOr<std::vector<SocketAddress>> RdmaAddressesOf(TcpUri uri, const Tcp
   if (found.ok()) return found;
   return Annotate(
       found.status(),
-      fmt::format("rdma://{} beside --control takes an address, not a name", uri.host_port()));
+      fmt::format("rdma://{} takes an address, not a name, beside --control and as a further rail",
+                  uri.host_port()));
 }
 
 absl::Status CheckPlace(const rdma_cm_id& id, const RdmaTuning& tuning) {
@@ -50,6 +51,16 @@ absl::Status CheckPlace(const rdma_cm_id& id, const RdmaTuning& tuning) {
       "the address leads to port {} of the RDMA device {}, and --rdma names port {} of {}: give an "
       "address of that one's (`ip address`, `rdma link`), or its gid=",
       id.port_num, device, std::max<int>(tuning.port, 1), tuning.device));
+}
+
+absl::Status CheckPort(const rdma_cm_id& id) {
+  ibv_port_attr port{};
+  if (int error = ibv_query_port(id.verbs, id.port_num, &port); error != 0) {
+    return ErrnoStatus(error, fmt::format("ask for the state of port {}", id.port_num));
+  }
+  if (port.state == IBV_PORT_ACTIVE) return absl::OkStatus();
+  return absl::UnavailableError(fmt::format("port {} of the RDMA device {} is down", id.port_num,
+                                            ibv_get_device_name(id.verbs->device)));
 }
 
 absl::StatusOr<std::optional<SocketAddress>> AddressToUse(const RdmaTuning& tuning,

@@ -22,6 +22,9 @@ absl::StatusOr<std::vector<SocketAddress>> RdmaAddressesOf(TcpUri uri, const Tcp
 // FailedPrecondition: `id` is bound to another device or port than `tuning` names.
 absl::Status CheckPlace(const rdma_cm_id& id, const RdmaTuning& tuning);
 
+// Unavailable: the port that `id` is bound to is down, so that nobody would answer.
+absl::Status CheckPort(const rdma_cm_id& id);
+
 // From which address this side connects: the one of the GID that `tuning` names, or `otherwise`.
 // NotFound: there is no such GID, or it stands for no IP address. `sysfs` is /sys but in tests.
 absl::StatusOr<std::optional<SocketAddress>> AddressToUse(const RdmaTuning& tuning,

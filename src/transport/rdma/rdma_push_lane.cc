@@ -16,12 +16,11 @@ constexpr uint64_t kReadBytesMin = 16 * 1024;
 
 }  // namespace
 
-RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
-                           std::shared_ptr<RegisteredMemory> registered, WireCounter counter,
-                           const Settings& settings)
+RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<RdmaPushRail> rails,
+                           WireCounter counter, const Settings& settings)
     : loop_(bulk),
-      link_(std::move(link)),
-      registered_(std::move(registered)),
+      rails_(std::move(rails)),
+      named_max_(kRdmaRunsNamedMax * std::max<uint32_t>(static_cast<uint32_t>(rails_.size()), 1)),
       integrity_(settings.integrity),
       stream_(std::move(connection), std::move(counter)),
       bucket_(settings.bandwidth_bytes_per_second, bulk->NowNanos()) {}
@@ -30,7 +29,11 @@ void RdmaPushLane::Start(const SourceMemory* memory, Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
   memory_ = memory;
   listener_ = listener;
-  link_->OnBroken([this](const absl::Status& status) { Fail(status); });
+  for (const RdmaPushRail& rail : rails_) {
+    rail.link->OnBroken([this](const absl::Status& status) { Fail(status); });
+    if (rail.registered == nullptr || integrity_) continue;
+    readable_.push_back({rail.number, &rail.registered->Readable()});
+  }
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
   UpdateInterest();
 }
@@ -38,7 +41,7 @@ void RdmaPushLane::Start(const SourceMemory* memory, Listener* listener) {
 void RdmaPushLane::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
-  link_->OnBroken(nullptr);
+  Unwatch();
   pace_.reset();
   failure_.reset();
   stream_.CloseGently();
@@ -75,7 +78,7 @@ bool RdmaPushLane::TryPush(PageRun run) {
 }
 
 bool RdmaPushLane::GoOn() {
-  while (!busy() && !rest_.empty() && named_ < kRdmaRunsNamedMax) {
+  while (!busy() && !rest_.empty() && may_name()) {
     if (absl::Status status = Compose(); !status.ok()) {
       FailSoon(std::move(status));
       return false;
@@ -94,13 +97,13 @@ bool RdmaPushLane::GoOn() {
 
 RdmaPushLane::Piece RdmaPushLane::FirstPiece(const PageRun& run) const {
   const uint64_t page_bytes = memory_->layout()[run.region].page_size_bytes;
-  if (registered_ == nullptr || integrity_ || page_bytes > kRdmaPageBytesMax) return {run, {}};
+  if (readable_.empty() || page_bytes > kRdmaPageBytesMax) return {run, {}};
   PageRun unread{run.region, run.first, 0};
   for (PageRun rest = run; !rest.empty();) {
-    const ReadablePages::Beginning next = registered_->Readable().BeginningOf(rest);
+    const RailBeginning next = BeginningOnRails(readable_, rest);
     const bool is_worth_it = next.pages * page_bytes >= kReadBytesMin || next.pages == run.count;
-    if (next.place.has_value() && is_worth_it) {
-      if (unread.empty()) return {{run.region, run.first, next.pages}, next.place};
+    if (!next.places.empty() && is_worth_it) {
+      if (unread.empty()) return {{run.region, run.first, next.pages}, next.places};
       break;
     }
     unread.count += next.pages;
@@ -110,14 +113,14 @@ RdmaPushLane::Piece RdmaPushLane::FirstPiece(const PageRun& run) const {
 }
 
 absl::Status RdmaPushLane::Compose() {
-  while (!rest_.empty() && named_ < kRdmaRunsNamedMax) {
+  while (!rest_.empty() && may_name()) {
     const Piece piece = FirstPiece(rest_);
     rest_ = {rest_.region, rest_.first + piece.run.count, rest_.count - piece.run.count};
-    if (!piece.place.has_value()) {
+    if (piece.places.empty()) {
       RETURN_IF_ERROR(ComposeData(piece.run));
       continue;
     }
-    Append(EncodeReadableFrame(piece.run, *piece.place));
+    AppendReadableFrame(piece.run, piece.places, &unsent_);
     const uint64_t bytes = piece.run.count * memory_->layout()[piece.run.region].page_size_bytes;
     bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);  // the destination fetches them
     bucket_.Take(bytes);
@@ -202,7 +205,7 @@ void RdmaPushLane::OnReady(FdReadiness ready) {
 }
 
 void RdmaPushLane::ReadTaken() {
-  std::array<std::byte, kRdmaRunsNamedMax> taken;
+  std::array<std::byte, kRdmaRunsNamedMax * kRdmaRailsMax> taken;
   iovec part{taken.data(), taken.size()};
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) {
@@ -231,9 +234,13 @@ void RdmaPushLane::FailSoon(absl::Status status) {
 void RdmaPushLane::Fail(absl::Status status) {
   stream_.Close();
   pace_.reset();
-  link_->OnBroken(nullptr);
+  Unwatch();
   Listener* listener = std::exchange(listener_, nullptr);
   if (listener != nullptr) listener->OnLaneFailed(Annotate(status, "the bulk lane broke"));
+}
+
+void RdmaPushLane::Unwatch() {
+  for (const RdmaPushRail& rail : rails_) rail.link->OnBroken(nullptr);
 }
 
 }  // namespace faultline

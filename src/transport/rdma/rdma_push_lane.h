@@ -7,11 +7,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "runtime/loop.h"
 #include "seams/push_lane.h"
+#include "transport/rdma/rail_places.h"
 #include "transport/rdma/rdma_link.h"
 #include "transport/rdma/registered_memory.h"
 #include "transport/tcp/page_buffer.h"
@@ -22,27 +22,34 @@ namespace faultline {
 
 // Bytes of pages in one run, at most (or one page).
 inline constexpr uint64_t kRdmaRunBytesMax = 256 * 1024;
-// Runs that the source has named and the destination has not taken yet.
+// Runs that the source has named and the destination has not taken yet, for each rail.
 inline constexpr uint32_t kRdmaRunsNamedMax = 16;
 // A larger page is sent, not read.
 inline constexpr uint64_t kRdmaPageBytesMax = 2 * 1024 * 1024;
 
+// A queue pair of the bulk lane's, and what can be read by it.
+struct RdmaPushRail {
+  uint16_t number = 0;
+  std::shared_ptr<RdmaLink> link;
+  std::shared_ptr<RegisteredMemory> registered;  // null: nothing, and on no other rail either
+};
+
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
 //
-// What of a run lies registered is named only, one frame for each registration that it lies in, and
-// the destination reads it when it has room; it says so by one byte for each frame. What is not
-// registered, or only a few pages among such, is sent on the lane's connection, in the same order.
-// After Finish the peer may close: that is no failure then.
+// What of a run lies registered on every rail is named only, one frame for each stretch, and the
+// destination reads it when it has room on one of them; it says so by one byte for each frame. What
+// is not registered, or only a few pages among such, is sent on the lane's connection, in the same
+// order. After Finish the peer may close: that is no failure then.
 class RdmaPushLane : public PushLane {
  public:
   struct Settings {
     uint64_t bandwidth_bytes_per_second = 0;  // 0: no limit
     bool integrity = false;                   // check sums: every run is sent
   };
-  RdmaPushLane(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
-               std::shared_ptr<RegisteredMemory> registered, WireCounter counter,
-               const Settings& settings);
+  // `rails` may be none: every run is sent.
+  RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<RdmaPushRail> rails,
+               WireCounter counter, const Settings& settings);
 
   void Start(const SourceMemory* memory, Listener* listener) override;
   uint64_t run_bytes_max() const override { return kRdmaRunBytesMax; }
@@ -57,10 +64,10 @@ class RdmaPushLane : public PushLane {
   // False: there is none now, and OfferRoom will tell.
   bool HasRoom();
   void AppendFrame(const PageFrame& frame);
-  // The first pages of a run that go in one way; without a place: as bytes.
+  // The first pages of a run that go in one way; without places: as bytes.
   struct Piece {
     PageRun run;
-    std::optional<RemotePlace> place;
+    RailPlaces places;
   };
   Piece FirstPiece(const PageRun& run) const;
   // Puts frames of rest_ into unsent_, as many as may be named.
@@ -75,18 +82,22 @@ class RdmaPushLane : public PushLane {
   void OfferRoom();
   void FailSoon(absl::Status status);
   void Fail(absl::Status status);
+  // Hears no more of queue pairs that break.
+  void Unwatch();
 
   bool busy() const { return unsent_begin_ < unsent_.size(); }
-  bool has_room() const { return !busy() && rest_.empty() && named_ < kRdmaRunsNamedMax; }
+  bool may_name() const { return named_ < named_max_; }
+  bool has_room() const { return !busy() && rest_.empty() && may_name(); }
 
   // Constant after construction.
   Loop* const loop_;
-  const std::shared_ptr<RdmaLink> link_;
-  const std::shared_ptr<RegisteredMemory> registered_;
+  const std::vector<RdmaPushRail> rails_;
+  const uint32_t named_max_;
   const bool integrity_;
 
   TcpStream stream_;
   TokenBucket bucket_;
+  std::vector<RailReadable> readable_;  // once it has started; empty: nothing is
   const SourceMemory* memory_ = nullptr;
   Listener* listener_ = nullptr;
   PageBuffer buffer_;

@@ -1,7 +1,5 @@
 #include "transport/rdma/rdma_push_receiver.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -12,20 +10,20 @@
 namespace faultline {
 
 RdmaPushReceiver::RdmaPushReceiver(Loop* bulk, TcpConnection connection,
-                                   std::shared_ptr<RdmaLink> link, WireCounter counter,
+                                   const std::vector<std::shared_ptr<RdmaLink>>& links,
+                                   std::shared_ptr<RailBytes> rail_bytes, WireCounter counter,
                                    const LaneTerms& terms)
     : loop_(bulk),
       layout_(terms.layout),
       digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
-      link_(std::move(link)),
       counter_(counter),
       stream_(std::move(connection), std::move(counter)),
-      reads_(bulk, /*poll_ns_max=*/0, this) {}
+      reads_(bulk, links, std::move(rail_bytes), this) {}
 
 void RdmaPushReceiver::Start(PushReceiver::Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
   listener_ = listener;
-  link_->OnBroken([this](const absl::Status& status) { Fail(status); });
+  reads_.Start();
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
   stream_.SetInterest(true, false);
 }
@@ -33,8 +31,7 @@ void RdmaPushReceiver::Start(PushReceiver::Listener* listener) {
 void RdmaPushReceiver::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
-  link_->OnBroken(nullptr);
-  reads_.Detach();
+  reads_.Stop();
   stream_.CloseGently();
 }
 
@@ -48,14 +45,6 @@ void RdmaPushReceiver::Resume() {
 void RdmaPushReceiver::OnReady(FdReadiness ready) {
   if (ready.writable) SendTaken();
   if (stream_.open()) Advance();
-}
-
-void RdmaPushReceiver::OnReadDone(uint32_t slot) {
-  const auto done = std::ranges::find(named_, std::optional(slot), &Named::slot);
-  FAULTLINE_CHECK(done != named_.end());
-  done->is_read = true;
-  counter_->fetch_add(BytesOf(done->run), std::memory_order_relaxed);
-  Advance();
 }
 
 void RdmaPushReceiver::Advance() {
@@ -76,18 +65,16 @@ void RdmaPushReceiver::Advance() {
 }
 
 bool RdmaPushReceiver::OfferNamed() {
-  while (!named_.empty() && named_.front().is_read) {
-    const Named& first = named_.front();
-    RdmaSlots& slots = link_->connection()->slots();
-    const bool taken = listener_->OnRun(
-        first.run, slots.bytes(*first.slot).first(BytesOf(first.run)), std::nullopt);
+  while (reads_.has_whole()) {
+    const RdmaRailReads::Run first = reads_.first_whole();
+    const bool taken = listener_->OnRun(first.run, first.bytes, std::nullopt);
     if (listener_ == nullptr) return false;
     if (!taken) {
       held_ = true;
       return false;
     }
-    slots.Return(*first.slot);
-    named_.pop_front();
+    counter_->fetch_add(first.bytes.size(), std::memory_order_relaxed);
+    reads_.TakeFirst();
     ++taken_unsent_;
     SendTaken();
     if (listener_ == nullptr) return false;
@@ -96,18 +83,10 @@ bool RdmaPushReceiver::OfferNamed() {
 }
 
 bool RdmaPushReceiver::PostReads() {
-  for (Named& next : named_) {
-    if (next.slot.has_value()) continue;
-    RdmaSlots& slots = link_->connection()->slots();
-    if (!reads_.has_room() || slots.empty()) break;
-    next.slot = slots.Take();
-    if (absl::Status status = reads_.Post(*next.slot, BytesOf(next.run), next.place);
-        !status.ok()) {
-      Fail(std::move(status));
-      return false;
-    }
-  }
-  return true;
+  absl::Status status = reads_.Post();
+  if (status.ok()) return true;
+  Fail(std::move(status));
+  return false;
 }
 
 bool RdmaPushReceiver::ReadConnection() {
@@ -116,8 +95,7 @@ bool RdmaPushReceiver::ReadConnection() {
     part = {buffer_.data() + wire_received_, wire_bytes_ - wire_received_};
     if (part.iov_len == 0) return false;  // it waits for those before it
   } else {
-    part.iov_len =
-        (head_received_ < kPageFrameBytes ? kPageFrameBytes : head_.size()) - head_received_;
+    part.iov_len = head_bytes_ - head_received_;
   }
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) {
@@ -134,7 +112,7 @@ bool RdmaPushReceiver::ReadConnection() {
     return true;
   }
   head_received_ += transfer.bytes;
-  return head_received_ < kPageFrameBytes || BeginFrame();
+  return head_received_ < head_bytes_ || BeginFrame();
 }
 
 bool RdmaPushReceiver::BeginFrame() {
@@ -153,15 +131,7 @@ bool RdmaPushReceiver::BeginFrame() {
     Fail(frame.status());
     return false;
   }
-  if (frame->kind == PageFrameKind::kReadable) {
-    if (head_received_ < head_.size()) return true;
-    head_received_ = 0;
-    if (absl::Status status = Name(frame->run); !status.ok()) {
-      Fail(std::move(status));
-      return false;
-    }
-    return true;
-  }
+  if (frame->kind == PageFrameKind::kReadable) return TakeReadable(frame->run);
   head_received_ = 0;
   const bool has_data = frame->kind == PageFrameKind::kData;
   wire_bytes_ = (has_data ? BytesOf(frame->run) : 0) + (HasPages(frame->kind) ? digest_bytes_ : 0);
@@ -174,29 +144,29 @@ bool RdmaPushReceiver::BeginFrame() {
   return true;
 }
 
-absl::Status RdmaPushReceiver::Name(const PageRun& run) {
-  RdmaConnection* connection = link_->connection();
-  if (connection == nullptr || digest_bytes_ != 0) {
-    return absl::InvalidArgumentError(
-        "bad page frame from the peer: field 'kind' says pages to be read, and this lane reads "
-        "none");
-  }
-  if (BytesOf(run) > connection->slots().bytes_each() || named_.size() == kRdmaRunsNamedMax) {
-    return absl::InvalidArgumentError(fmt::format(
-        "bad page frame from the peer: field 'pages' is {} to be read, beyond what may be under "
-        "way",
-        run.count));
-  }
-  if (!reads_.attached()) reads_.Attach(connection);
-  named_.push_back(
-      {.run = run,
-       .place = DecodeRemotePlace(std::span(head_).subspan<kPageFrameBytes, kRemotePlaceBytes>()),
-       .slot = std::nullopt});
-  return absl::OkStatus();
+bool RdmaPushReceiver::TakeReadable(const PageRun& run) {
+  const std::span<const std::byte> received = std::span(head_).first(head_received_);
+  const auto name = [&]() -> absl::Status {
+    if (digest_bytes_ != 0) {
+      return absl::InvalidArgumentError(
+          "bad page frame from the peer: field 'kind' says pages to be read, which have no check "
+          "sum");
+    }
+    ASSIGN_OR_RETURN(head_bytes_, ReadableFrameBytes(received));
+    if (head_received_ < head_bytes_) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const RailPlaces places, DecodeRailPlaces(received));
+    head_received_ = 0;
+    head_bytes_ = kPageFrameBytes;
+    return reads_.Name(run, BytesOf(run), places);
+  };
+  absl::Status status = name();
+  if (status.ok()) return true;
+  Fail(std::move(status));
+  return false;
 }
 
 bool RdmaPushReceiver::FinishFrame() {
-  if (!frame_.has_value() || wire_received_ < wire_bytes_ || !named_.empty()) return false;
+  if (!frame_.has_value() || wire_received_ < wire_bytes_ || !reads_.idle()) return false;
   if (frame_->kind == PageFrameKind::kFinished) {
     frame_.reset();
     finished_ = true;
@@ -239,8 +209,7 @@ void RdmaPushReceiver::Fail(absl::Status status) {
   PushReceiver::Listener* listener = std::exchange(listener_, nullptr);
   if (listener == nullptr) return;
   stream_.Close();
-  link_->OnBroken(nullptr);
-  reads_.Detach();
+  reads_.Stop();
   listener->OnReceiverFailed(Annotate(status, "the bulk lane broke"));
 }
 

@@ -5,7 +5,6 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <optional>
 
@@ -15,7 +14,8 @@
 #include "seams/push_lane.h"
 #include "seams/transport.h"
 #include "transport/rdma/rdma_link.h"
-#include "transport/rdma/rdma_read_queue.h"
+#include "transport/rdma/rdma_rail_reads.h"
+#include "transport/rdma/readable_frame.h"
 #include "transport/tcp/page_buffer.h"
 #include "transport/tcp/tcp_stream.h"
 
@@ -24,42 +24,39 @@ namespace faultline {
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
 //
-// Runs that the source names are read in their order, a few at a time, whenever there is a slot: so
-// the destination paces the push. A run that comes with its bytes waits until those before it have
-// been taken. While a run is held nothing is posted and nothing is read off the connection.
-class RdmaPushReceiver : public PushReceiver, RdmaReadQueue::Listener {
+// Runs that the source names are read in their order, a few at a time on each rail, whenever there
+// is a slot: so the destination paces the push. A run that comes with its bytes waits until those
+// before it have been taken. While a run is held nothing is posted and nothing is read off the
+// connection.
+class RdmaPushReceiver : public PushReceiver, RdmaRailReads::Listener {
  public:
-  // `terms` are the migration's; the token is not looked at.
-  RdmaPushReceiver(Loop* bulk, TcpConnection connection, std::shared_ptr<RdmaLink> link,
-                   WireCounter counter, const LaneTerms& terms);
+  // `terms` are the migration's; the token is not looked at. `links` by rail.
+  RdmaPushReceiver(Loop* bulk, TcpConnection connection,
+                   const std::vector<std::shared_ptr<RdmaLink>>& links,
+                   std::shared_ptr<RailBytes> rail_bytes, WireCounter counter,
+                   const LaneTerms& terms);
 
   void Start(PushReceiver::Listener* listener) override;
   void Resume() override;
   void Stop() override;
 
  private:
-  struct Named {
-    PageRun run;
-    RemotePlace place;
-    std::optional<uint32_t> slot;  // being read into it
-    bool is_read = false;
-  };
-
-  // RdmaReadQueue::Listener.
-  void OnReadDone(uint32_t slot) override;
+  // RdmaRailReads::Listener.
+  void OnRunRead() override { Advance(); }
   void OnReadsFailed(absl::Status status) override { Fail(std::move(status)); }
 
   void OnReady(FdReadiness ready);
   // Does what can be done: offers what is whole, posts READs, reads the connection.
   void Advance();
-  // Offers the named runs that are whole, in order; false: held, failed or stopped.
+  // Offers the named runs that are whole; false: held, failed or stopped.
   bool OfferNamed();
   bool PostReads();
   // One recv into the frame or the run under way; false: nothing came, or it failed or stopped.
   bool ReadConnection();
   // Acts on a whole frame head; false: failed.
   bool BeginFrame();
-  absl::Status Name(const PageRun& run);
+  // The frame says where pages can be read; true: it is whole and acted on, or more is to come.
+  bool TakeReadable(const PageRun& run);
   // Acts on the frame under way, if all of it has come and nothing is before it; false: not yet,
   // or held, failed, stopped.
   bool FinishFrame();
@@ -76,18 +73,17 @@ class RdmaPushReceiver : public PushReceiver, RdmaReadQueue::Listener {
   Loop* const loop_;
   const MemoryLayout layout_;
   const size_t digest_bytes_;
-  const std::shared_ptr<RdmaLink> link_;
   const WireCounter counter_;
 
   TcpStream stream_;
   PushReceiver::Listener* listener_ = nullptr;
-  RdmaReadQueue reads_;
-  std::deque<Named> named_;
+  RdmaRailReads reads_;
 
   // The frame under way.
-  std::array<std::byte, kPageFrameBytes + kRemotePlaceBytes> head_;
+  std::array<std::byte, kReadableFrameBytesMax> head_;
   size_t head_received_ = 0;
-  std::optional<PageFrame> frame_;  // decoded: its bytes follow
+  size_t head_bytes_ = kPageFrameBytes;  // that are known to be needed
+  std::optional<PageFrame> frame_;       // decoded: its bytes follow
   PageBuffer buffer_;
   size_t wire_bytes_ = 0;  // of the run's bytes and check sum
   size_t wire_received_ = 0;

@@ -4,10 +4,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
 #include "protocol/handshake.h"
+#include "transport/rdma/memory_lock_limit.h"
 #include "transport/rdma/rdma_place.h"
 
 namespace faultline {
@@ -25,26 +27,33 @@ constexpr int kBrokenInARowMax = 2;
 RdmaSourceTransport::RdmaSourceTransport(const RdmaOptions& options, TcpLoops loops)
     : TcpSourceTransport(options.tcp, loops),
       uri_(options.uri),
+      rail_uris_(options.rails),
       tuning_(options.tuning),
-      page_tables_(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)) {}
+      page_tables_(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)),
+      rails_(
+          loops, tuning_,
+          [this](const std::string& text) {
+            if (this->options().on_notice) this->options().on_notice(text);
+          },
+          [this](const absl::Status& status) { OnDeviceTrouble(status); }),
+      registered_(1 + rail_uris_.size()) {}
 
 RdmaSourceTransport::~RdmaSourceTransport() { DropLanes(); }
 
 void RdmaSourceTransport::DropLanes() {
-  // What registers it may be at work still: nobody uses it then.
-  if (std::exchange(registering_, false)) registered_.reset();
+  StopRegistering();
   opening_.reset();
-  timeout_.reset();
   joined_.reset();
   exporter_.reset();
   push_.reset();
-  DropQueuePairs();
+  rails_.Drop();
 }
 
-void RdmaSourceTransport::DropQueuePairs() {
-  for (Lane* lane : {&demand_, &bulk_}) {
-    if (lane->link != nullptr) lane->link->Release();
-    *lane = {};
+// What registers it may be at work still: nobody uses it then.
+void RdmaSourceTransport::StopRegistering() {
+  for (const size_t rail : std::exchange(registering_, {})) {
+    const std::shared_ptr<RegisteredMemory> unfinished = registered_[rail];
+    std::ranges::replace(registered_, unfinished, nullptr);
   }
 }
 
@@ -62,6 +71,11 @@ bool RdmaSourceTransport::MayFallBack() const {
   return tuning_.fall_back && joined_->terms.handed_over;
 }
 
+int RdmaSourceTransport::broken_in_a_row_max() const {
+  // Of several rails each is tried alone.
+  return kBrokenInARowMax + static_cast<int>(rail_uris_.empty() ? 0 : registered_.size());
+}
+
 void RdmaSourceTransport::UseLanes(JoinedLanes joined) {
   joined_ = std::move(joined);
   const SessionToken& token = joined_->terms.token;
@@ -69,114 +83,115 @@ void RdmaSourceTransport::UseLanes(JoinedLanes joined) {
     return FailLanes(absl::FailedPreconditionError(
         "the destination listens on tcp://; give --to tcp://..., or let it listen on rdma://"));
   }
-  if (MayFallBack() && broken_in_a_row_ >= kBrokenInARowMax) {
+  if (MayFallBack() && broken_in_a_row_ >= broken_in_a_row_max()) {
     broken_in_a_row_ = kBrokenInARowMax - 1;  // the next lanes have one try
     return FailLanes(absl::UnavailableError("it broke again soon after it was connected"));
   }
-  DialBoth();
+  const bool one_by_one = joined_->terms.handed_over && !rail_uris_.empty();
+  if (!one_by_one || broken_in_a_row_ < kBrokenInARowMax) return ConnectRails(std::nullopt);
+  ConnectRails(static_cast<size_t>(broken_in_a_row_ - kBrokenInARowMax) % registered_.size());
 }
 
-absl::Status RdmaSourceTransport::MakeEvents() {
-  if (std::exchange(events_broken_, false)) {
-    registered_.reset();
-    domain_.reset();
-    events_.reset();
+absl::StatusOr<std::vector<RdmaSourceRails::Address>> RdmaSourceTransport::RailAddresses() const {
+  const int fd = joined_->bulk.connection.fd.get();
+  std::vector<RdmaSourceRails::Address> addresses;
+  TcpUri beside = options().uri;
+  if (uri_.has_value()) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> peers, RdmaAddressesOf(*uri_, beside));
+    addresses.push_back({peers.front(), std::nullopt});
+    if (uri_->port != 0) beside.port = uri_->port;
+  } else {
+    addresses.push_back({PeerAddressOf(fd), LocalAddressOf(fd)});
   }
-  if (events_ != nullptr) return absl::OkStatus();
-  ASSIGN_OR_RETURN(events_, RdmaEvents::Make(loops().control, [this](const absl::Status& status) {
-                     events_broken_ = true;
-                     OnDeviceTrouble(status);
-                   }));
-  return absl::OkStatus();
+  for (const TcpUri& rail : rail_uris_) {
+    ASSIGN_OR_RETURN(const std::vector<SocketAddress> peers, RdmaAddressesOf(rail, beside));
+    addresses.push_back({peers.front(), std::nullopt});
+  }
+  return addresses;
 }
 
-void RdmaSourceTransport::DialBoth() {
+void RdmaSourceTransport::ConnectRails(std::optional<size_t> only) {
+  if (rails_.broken()) {
+    std::ranges::fill(registered_, nullptr);
+    rails_.Reset();
+  }
   opening_ = std::make_shared<bool>(true);
-  both_connected_ = false;
-  if (MayFallBack()) {
-    joined_->deadline_ns =
-        std::min(joined_->deadline_ns, loops().control->NowNanos() + kDialAfterHandoverNs);
+  all_connected_ = false;
+  auto addresses = RailAddresses();
+  if (!addresses.ok()) return FailLanes(addresses.status());
+  RdmaSourceRails::Terms terms{.addresses = *std::move(addresses),
+                               .rails = {},
+                               .demand = joined_->demand.token,
+                               .bulk = joined_->bulk.token,
+                               .migration = joined_->terms.token,
+                               .all_wanted = !joined_->terms.handed_over,
+                               .timeout_ns = joined_->deadline_ns - loops().control->NowNanos()};
+  for (size_t rail = 0; rail < terms.addresses.size(); ++rail) {
+    if (!only.has_value() || only == rail) terms.rails.push_back(rail);
   }
-  absl::Status status = MakeEvents();
-  if (status.ok())
-    status = Dial(&demand_, joined_->demand, ConnectionRole::kDemand, loops().demand);
-  if (status.ok()) status = Dial(&bulk_, joined_->bulk, ConnectionRole::kBulk, loops().bulk);
-  if (!status.ok()) return FailLanes(status);
-  const int64_t left_us = (joined_->deadline_ns - loops().control->NowNanos()) / 1000;
-  timeout_ = loops().control->RunAfter(std::max<int64_t>(left_us, 0), [this] {
-    FailLanes(absl::DeadlineExceededError(
-        "the destination's RDMA did not answer in time; do the two devices reach each other "
-        "(rping -s and rping -c try it)?"));
+  if (MayFallBack() || (joined_->terms.handed_over && terms.rails.size() > 1)) {
+    terms.timeout_ns = std::min(terms.timeout_ns, kDialAfterHandoverNs);
+  }
+  rails_.Connect(std::move(terms), [this](const absl::Status& status) {
+    if (!status.ok()) return FailLanes(status);
+    BeginRegistering();
   });
 }
 
-// Lanes that are being opened fail; those that were given out hear of it on their threads.
+// Lanes that were given out have heard of it on their threads.
 void RdmaSourceTransport::OnDeviceTrouble(const absl::Status& status) {
-  if (joined_.has_value() && opening_ != nullptr) return FailLanes(status);
-  if (!uses_rdma_) return;
-  RdmaLink::Break(demand_.link, loops().demand, status);
-  RdmaLink::Break(bulk_.link, loops().bulk, status);
-}
-
-absl::Status RdmaSourceTransport::Dial(Lane* lane, const JoinedLane& joined, ConnectionRole role,
-                                       Loop* loop) {
-  const int fd = joined.connection.fd.get();
-  RdmaDialer::Target target{
-      .peer = PeerAddressOf(fd), .role = role, .token = joined.token, .tuning = tuning_};
-  if (uri_.has_value()) {
-    ASSIGN_OR_RETURN(const std::vector<SocketAddress> peers, RdmaAddressesOf(*uri_, options().uri));
-    target.peer = peers.front();
-  } else {
-    target.local = LocalAddressOf(fd);
-  }
-  ASSIGN_OR_RETURN(target.local, AddressToUse(tuning_, target.local));
-  lane->link = std::make_shared<RdmaLink>();
-  lane->dialer = std::make_unique<RdmaDialer>(
-      events_.get(), std::move(target), [this](const rdma_cm_id& id) { return DomainOf(id); },
-      [this, lane](auto connection) { OnConnected(lane, std::move(connection)); },
-      [link = lane->link, loop](const absl::Status& status) {
-        RdmaLink::Break(link, loop, status);
-      });
-  const int64_t left_ms = (joined_->deadline_ns - loops().control->NowNanos()) / 1'000'000;
-  return lane->dialer->Start(static_cast<int>(std::clamp<int64_t>(left_ms, 1, 60'000)));
-}
-
-absl::StatusOr<std::shared_ptr<RdmaDomain>> RdmaSourceTransport::DomainOf(const rdma_cm_id& id) {
-  if (domain_ != nullptr && domain_->context() == id.verbs) return domain_;
-  ASSIGN_OR_RETURN(
-      std::unique_ptr<RdmaDomain> made,
-      RdmaDomain::MakeBeside(id, events_.get(), loops().control,
-                             [this](const absl::Status& status) { OnDeviceTrouble(status); }));
-  domain_ = std::move(made);
-  return domain_;
-}
-
-void RdmaSourceTransport::OnConnected(Lane* lane,
-                                      absl::StatusOr<std::unique_ptr<RdmaConnection>> connection) {
-  if (!joined_.has_value()) return;
-  if (!connection.ok()) return FailLanes(connection.status());
-  lane->link->Establish(std::move(*connection));
-  if (demand_.link->connection() == nullptr || bulk_.link->connection() == nullptr) return;
-  timeout_.reset();
-  BeginRegistering();
+  if (joined_.has_value() && opening_ != nullptr) FailLanes(status);
 }
 
 void RdmaSourceTransport::BeginRegistering() {
-  SourceMemory* const memory = joined_->terms.memory;
-  const bool done = registered_ != nullptr && &registered_->domain() == domain_.get();
-  if (memory == nullptr || joined_->terms.integrity || done) return FinishLanes();
-  auto registered = RegisteredMemory::Make(domain_, memory, page_tables_.get());
-  if (!registered.ok()) return FailLanes(registered.status());
-  registered_ = std::move(*registered);
-  registering_ = true;
-  both_connected_ = true;
+  if (joined_->terms.memory == nullptr || joined_->terms.integrity) return FinishLanes();
+  if (absl::Status status = PlanRegistering(); !status.ok()) return FailLanes(status);
+  if (registering_.empty()) return FinishLanes();
+  all_connected_ = true;
   progress_told_ns_ = loops().control->NowNanos();
   RegisterSome();
 }
 
+absl::Status RdmaSourceTransport::PlanRegistering() {
+  std::vector<size_t> rails = rails_.connected();
+  rails.push_back(rails_.demand_rail());
+  for (const size_t rail : rails) RETURN_IF_ERROR(PlanRail(rail));
+  if (registering_.empty()) return absl::OkStatus();
+  // The kernel counts a page as often as it is pinned.
+  uint64_t bytes = 0;
+  std::set<const RegisteredMemory*> devices;
+  for (const auto& registered : registered_) {
+    if (registered == nullptr || !devices.insert(registered.get()).second) continue;
+    bytes += registered->bytes_wanted();
+  }
+  return CheckMemoryLockLimit(
+      bytes, devices.size() == 1
+                 ? "the VM's memory"
+                 : fmt::format("the VM's memory once for each of {} devices", devices.size()));
+}
+
+absl::Status RdmaSourceTransport::PlanRail(size_t rail) {
+  const std::shared_ptr<RdmaDomain>& domain = rails_.domain(rail);
+  const auto is_of_device = [&](const std::shared_ptr<RegisteredMemory>& registered) {
+    return registered != nullptr && &registered->domain() == domain.get();
+  };
+  if (is_of_device(registered_[rail])) return absl::OkStatus();
+  const auto same = std::ranges::find_if(registered_, is_of_device);
+  if (same != registered_.end()) {
+    registered_[rail] = *same;
+    return absl::OkStatus();
+  }
+  registered_[rail].reset();
+  ASSIGN_OR_RETURN(registered_[rail],
+                   RegisteredMemory::Make(domain, joined_->terms.memory, rail, page_tables_.get()));
+  registering_.push_back(rail);
+  return absl::OkStatus();
+}
+
 // On the bulk thread, which has nothing else to do before the handover.
 void RdmaSourceTransport::RegisterSome() {
-  loops().bulk->Post([this, registered = registered_, wanted = std::weak_ptr<bool>(opening_)] {
+  loops().bulk->Post([this, registered = registered_[registering_.front()],
+                      wanted = std::weak_ptr<bool>(opening_)] {
     if (wanted.expired()) return;
     absl::StatusOr<bool> more = registered->RegisterSome();
     loops().control->Post([this, wanted, more = std::move(more)] {
@@ -186,12 +201,9 @@ void RdmaSourceTransport::RegisterSome() {
 }
 
 void RdmaSourceTransport::OnRegistered(absl::StatusOr<bool> more) {
-  if (!more.ok() || !*more) registering_ = false;
-  if (!more.ok()) {
-    registered_.reset();
-    return FailLanes(more.status());
-  }
-  if (!*more) return FinishLanes();
+  if (!more.ok()) return FailLanes(more.status());
+  if (!*more) registering_.pop_front();
+  if (registering_.empty()) return FinishLanes();
   TellProgress();
   RegisterSome();
 }
@@ -200,9 +212,10 @@ void RdmaSourceTransport::TellProgress() {
   const int64_t now_ns = loops().control->NowNanos();
   if (now_ns - progress_told_ns_ < kProgressIntervalNs || !options().on_notice) return;
   progress_told_ns_ = now_ns;
-  options().on_notice(fmt::format("registering the VM's memory for RDMA: {} of {} MiB",
-                                  registered_->bytes_registered() >> 20,
-                                  registered_->bytes_wanted() >> 20));
+  const RegisteredMemory& registered = *registered_[registering_.front()];
+  options().on_notice(fmt::format(
+      "registering the VM's memory for RDMA on {}: {} of {} MiB", registered.domain().device_name(),
+      registered.bytes_registered() >> 20, registered.bytes_wanted() >> 20));
 }
 
 void RdmaSourceTransport::FinishLanes() {
@@ -215,14 +228,24 @@ void RdmaSourceTransport::GiveOut() {
   joined_.reset();
   opening_.reset();
   given_out_ns_ = loops().control->NowNanos();
-  const std::shared_ptr<RegisteredMemory> readable = uses_rdma_ ? registered_ : nullptr;
   auto connection =
       std::make_unique<TcpPageExporter>(loops().demand, std::move(joined.demand.connection),
                                         Counter(&WireCounters::demand), joined.terms);
+  std::shared_ptr<RdmaLink> demand_link = std::make_shared<RdmaLink>();
+  std::shared_ptr<RegisteredMemory> demand_memory;
+  std::vector<RdmaPushRail> push_rails;
+  if (uses_rdma_) {
+    demand_link = rails_.demand_link();
+    demand_memory = registered_[rails_.demand_rail()];
+    for (const size_t rail : rails_.connected()) {
+      push_rails.push_back(
+          {static_cast<uint16_t>(rail), rails_.bulk_link(rail), registered_[rail]});
+    }
+  }
   exporter_ = std::make_unique<RdmaPageExporter>(loops().demand, std::move(connection),
-                                                 demand_.link, readable);
+                                                 std::move(demand_link), std::move(demand_memory));
   push_ = std::make_unique<RdmaPushLane>(
-      loops().bulk, std::move(joined.bulk.connection), bulk_.link, readable,
+      loops().bulk, std::move(joined.bulk.connection), std::move(push_rails),
       Counter(&WireCounters::bulk),
       RdmaPushLane::Settings{.bandwidth_bytes_per_second = options().bandwidth_bytes_per_second,
                              .integrity = joined.terms.integrity});
@@ -230,16 +253,13 @@ void RdmaSourceTransport::GiveOut() {
 }
 
 void RdmaSourceTransport::FailLanes(const absl::Status& status) {
-  if (std::exchange(registering_, false)) registered_.reset();
+  StopRegistering();
   opening_.reset();
-  timeout_.reset();
   if (MayFallBack()) {
     // The peer has taken the queue pairs for good, and gives these lanes up as they go: the next
     // ones have none.
-    if (both_connected_) broken_in_a_row_ = kBrokenInARowMax;
-    DropQueuePairs();
-    demand_.link = std::make_shared<RdmaLink>();
-    bulk_.link = std::make_shared<RdmaLink>();
+    if (all_connected_) broken_in_a_row_ = broken_in_a_row_max();
+    rails_.Drop();
     if (options().on_notice) {
       options().on_notice(fmt::format("no RDMA to {} ({}): the VM's memory goes over TCP",
                                       uri_.value_or(options().uri).host_port(), MessageOf(status)));

@@ -21,17 +21,16 @@ constexpr size_t kPiecesMax = 16384;
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<RegisteredMemory>> RegisteredMemory::Make(
-    std::shared_ptr<RdmaDomain> domain, SourceMemory* memory, int page_tables) {
+    std::shared_ptr<RdmaDomain> domain, SourceMemory* memory, size_t view, int page_tables) {
   ASSIGN_OR_RETURN(const int access, ChoosePinAccess(domain->pd(), page_tables));
   std::unique_ptr<RegisteredMemory> made(
       new RegisteredMemory(std::move(domain), memory, page_tables, access));
   ASSIGN_OR_RETURN(const AllocationMap map, memory->ReadAllocationMap());
   for (RegionIndex region = 0; region < map.size(); ++region) {
-    ASSIGN_OR_RETURN(std::span<std::byte> bytes, memory->Map(region));
+    ASSIGN_OR_RETURN(std::span<std::byte> bytes, memory->Map(region, view));
     made->Plan(region, map[region], bytes);
   }
   made->KeepLongest();
-  RETURN_IF_ERROR(CheckMemoryLockLimit(made->bytes_wanted_, "the VM's memory"));
   return made;
 }
 

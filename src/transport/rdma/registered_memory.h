@@ -26,11 +26,11 @@ namespace faultline {
 // VM stands still is the one that is pinned (docs/adr/0024-stale-pins.md).
 class RegisteredMemory {
  public:
-  // Maps `memory`, which outlives this, and reads which pages there are. `page_tables` is this
-  // process's /proc/self/pagemap, and outlives this too. FailedPrecondition: more than this process
-  // may pin. Control thread.
+  // Maps `memory`, which outlives this, by its `view`, which nothing else that lives uses, and
+  // reads which pages there are. `page_tables` is this process's /proc/self/pagemap, and outlives
+  // this too. FailedPrecondition: no access pins what it maps and nothing else. Control thread.
   static absl::StatusOr<std::unique_ptr<RegisteredMemory>> Make(std::shared_ptr<RdmaDomain> domain,
-                                                                SourceMemory* memory,
+                                                                SourceMemory* memory, size_t view,
                                                                 int page_tables);
 
   // Registers the next piece, up to 64 MiB; false: all of it is. Any one thread; tens of

@@ -124,7 +124,7 @@ class RdmaFailuresTest : public TransportContract {
   // The demand lane's queue pair, and the memory registered.
   void ConnectDemand() {
     ASSERT_TRUE(Connect(ConnectionRole::kDemand, TokenOf(*raw_demand_)).ok());
-    registered_ = RegisteredMemory::Make(domain_, &memory_, page_tables_.get()).value();
+    registered_ = RegisteredMemory::Make(domain_, &memory_, 0, page_tables_.get()).value();
     while (registered_->RegisterSome().value()) {
     }
     place_ = registered_->Readable().Find({0, 0, 100}).value();
@@ -299,7 +299,7 @@ TEST_P(RdmaFailuresTest, APageThatWasGivenUpAfterItsRegistrationIsNotReadable) {
       map[0].Add(0, kPages);
       return map;
     }
-    absl::StatusOr<std::span<std::byte>> Map(RegionIndex) override { return bytes_; }
+    absl::StatusOr<std::span<std::byte>> Map(RegionIndex, size_t) override { return bytes_; }
     MemoryLayout layout_{{"ram", kPages * 4096, 4096}};
     std::span<std::byte> bytes_;
   } memory;
@@ -308,7 +308,7 @@ TEST_P(RdmaFailuresTest, APageThatWasGivenUpAfterItsRegistrationIsNotReadable) {
   void* mapped = mmap(nullptr, ones.size(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
   ASSERT_NE(mapped, MAP_FAILED);
   memory.bytes_ = {static_cast<std::byte*>(mapped), ones.size()};
-  auto registered = RegisteredMemory::Make(domain_, &memory, page_tables_.get()).value();
+  auto registered = RegisteredMemory::Make(domain_, &memory, 0, page_tables_.get()).value();
   EXPECT_FALSE(registered->RegisterSome().value());
   // Pages 10 to 19 are given up, and 15 to 19 written again.
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10 * 4096, 10 * 4096),

@@ -137,7 +137,7 @@ class Figures {
   }
 
   // The bulk lane alone, then with somebody who waits for pages.
-  void MeasureBulk(uint64_t rounds, bool with_demand) {
+  void MeasureBulk(const char* name, uint64_t rounds, bool with_demand) {
     std::vector<PageRun> runs;
     for (uint64_t round = 0; round < rounds; ++round) {
       for (uint64_t first = kFirst; first + kRunPages <= 4096; first += kRunPages) {
@@ -157,7 +157,7 @@ class Figures {
     } else {
       world_.WaitUntil([&] { return sink_.finished.load(); });
       const auto ns = static_cast<double>(world_.loop(Place::kBulk).NowNanos() - began_ns);
-      std::printf("bulk_mib_per_second=%.1f\n",
+      std::printf("%s_mib_per_second=%.1f\n", name,
                   static_cast<double>(run_count * kRdmaRunBytesMax >> 20) / (ns / 1e9));
     }
     world_.RunOn(Place::kSourceBulk, [&] { lanes_.source.push->Stop(); });
@@ -207,7 +207,18 @@ int main() {
     if (!figures.open()) return 1;
     figures.Start();
     if (!with_demand) figures.MeasureDemand("demand", 3000);
-    figures.MeasureBulk(with_demand ? 24 : 8, with_demand);
+    figures.MeasureBulk("bulk", with_demand ? 24 : 8, with_demand);
+    figures.Stop();
+  }
+  {
+    RdmaWorld world(faultline::RdmaOptions{.rails = {{OtherRdmaHost(), 0}}});
+    Figures figures(&world);
+    if (!figures.open()) return 1;
+    figures.Start();
+    figures.MeasureBulk("rails_bulk", 8, /*with_demand=*/false);
+    for (const faultline::RailFigures& rail : world.destination().rails()) {
+      std::printf("rail %s: %lu bytes\n", rail.address.c_str(), rail.bytes);
+    }
     figures.Stop();
   }
   return 0;

@@ -43,13 +43,34 @@ TEST(RdmaGreetingTest, AnyOtherBitIsAnotherToken) {
   }
 }
 
+TEST(RdmaGreetingTest, ThePeersRailsAreOneIfItKnowsOfNone) {
+  const RdmaGreeting answer =
+      MakeRdmaGreeting(RdmaEnd::kDestination, ConnectionRole::kBulk, kToken, 0, 3);
+  EXPECT_EQ(ReadRdmaGreeting(answer)->rails, 3u);
+  EXPECT_EQ(ReadRdmaGreeting(std::span(answer).first(kRdmaGreetingBytesMin))->rails, 1u);
+  EXPECT_EQ(
+      ReadRdmaGreeting(MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, kToken))->rails,
+      1u);
+}
+
+TEST(RdmaGreetingTest, EachRailHasATokenThatTheOthersDoNotTell) {
+  const SessionToken migration = {42};
+  EXPECT_EQ(RailToken(kToken, migration, 0), kToken);
+  const SessionToken first = RailToken(kToken, migration, 1);
+  EXPECT_NE(first, kToken);
+  EXPECT_NE(first, RailToken(kToken, migration, 2));
+  EXPECT_NE(first, RailToken(kToken, SessionToken{43}, 1)) << "the migration's token is in it";
+  EXPECT_NE(first, RailToken(SessionToken{1}, migration, 1)) << "the lane's token is in it";
+  EXPECT_EQ(first, RailToken(kToken, migration, 1));
+}
+
 TEST(RdmaGreetingTest, TransportsMayPadButNotCut) {
   const RdmaGreeting source = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kDemand, kToken);
   std::array<std::byte, 56> padded{};
   std::copy(source.begin(), source.end(), padded.begin());
   EXPECT_TRUE(ReadRdmaGreeting(padded).has_value());
   EXPECT_TRUE(ProvesToken(padded, RdmaEnd::kSource, kToken));
-  const auto cut = std::span(source).first(kRdmaGreetingBytes - 1);
+  const auto cut = std::span(source).first(kRdmaGreetingBytesMin - 1);
   EXPECT_FALSE(ReadRdmaGreeting(cut).has_value());
   EXPECT_FALSE(ProvesToken(cut, RdmaEnd::kSource, kToken));
   EXPECT_FALSE(ReadRdmaGreeting(std::array<std::byte, 56>{}).has_value());

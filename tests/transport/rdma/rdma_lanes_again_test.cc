@@ -34,6 +34,13 @@ class RdmaLanesAgainTest : public TransportContract {
     terms.memory = &counted_;
     terms.handed_over = handed_over;
     world_->RunOn(Place::kSourceControl, [&] {
+      {
+        // Those that were being opened may have come since StopLanes; nobody has started them.
+        std::lock_guard lock(lanes_mutex_);
+        exporter_ = nullptr;
+        push_ = nullptr;
+        source_lanes_outcome_.reset();
+      }
       world_->source().OpenLanes(terms, kTimeoutUs, [this](auto lanes) {
         std::lock_guard lock(lanes_mutex_);
         source_lanes_outcome_ = lanes.status();

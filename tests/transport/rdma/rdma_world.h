@@ -25,9 +25,17 @@ inline std::string RdmaHost() {
   return host != nullptr ? host : "10.9.0.1";
 }
 
+// An address of the second device's.
+inline std::string OtherRdmaHost() {
+  const char* host = std::getenv("FAULTLINE_RDMA_OTHER_HOST");
+  return host != nullptr ? host : "10.9.1.1";
+}
+
 class RdmaWorld : public TransportWorld {
  public:
-  explicit RdmaWorld(RdmaOptions options = {}) {
+  // Both sides have the same options, but for the rails.
+  explicit RdmaWorld(RdmaOptions options = {}) : RdmaWorld(options, options.rails) {}
+  RdmaWorld(RdmaOptions options, std::vector<TcpUri> source_rails) {
     for (auto& loop : loops_) loop->StartThread();
     options.tcp.uri = {options.uri.has_value() ? "127.0.0.1" : RdmaHost(), 0};
     options.tcp.on_notice = [this](const std::string& text) {
@@ -43,6 +51,7 @@ class RdmaWorld : public TransportWorld {
           });
       EXPECT_TRUE(status.ok()) << status;
       options.tcp.uri = ParseTcpUri(destination_->TcpDestinationTransport::address()).value();
+      options.rails = std::move(source_rails);
     });
     port_ = options.tcp.uri.port;
     RunOn(Place::kSourceControl, [&] {
