@@ -242,9 +242,13 @@ CASES = [
     suite("memory", "tests/memory/memory_test",
           without=["HugePageCollapserTest.MemoryOfAnotherProcess",
                    "HugePageCollapserTest.AProcessThatEndsMeanwhile", "WpTrackerTest.*"]),
-    # Afterwards the connection manager of rxe1 is dead for good.
     example_vmm("move_rdma_rail_down", RAILS, cut="rail_down",
                 must_print=[*BY_BOTH_RAILS, "notice: RDMA to 10.9.1.1:4444: .*goes over the other rails, 1 of 2",
+                            "notice: connected again"]),
+    # Demand reads go over the other rail then.
+    example_vmm("move_rdma_first_rail_down", RAILS, cut="down",
+                must_print=[r"^other_packets=\d{3,}$",
+                            "notice: RDMA to 10.9.0.1:4444: .*goes over the other rails, 1 of 2",
                             "notice: connected again"]),
     # The last one here that needs RDMA: rxe's connection manager is dead for good after it.
     example_vmm("move_rdma_fall_back", "rdma://10.9.0.1:4444", cut="down",

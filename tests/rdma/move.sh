@@ -9,6 +9,12 @@ cd /tmp && rm -f destination.out
 
 counter() { echo /sys/class/infiniband/rxe$1/ports/1/hw_counters/rcvd_pkts; }
 packets() { cat "$(counter $1)"; }
+# mend NUMBER: the device's connection manager may be dead for good (below), so the device is made anew.
+mend() {
+  ip link set dummy$1 up
+  rdma link delete rxe$1
+  rdma link add rxe$1 type rxe netdev dummy$1
+}
 tls_ends() { grep TlsTxSw /proc/net/tls_stat | grep -o '[0-9]*'; }
 
 packets_before=$(packets 0) other_before=$(packets 1) tls_before=$(tls_ends)
@@ -23,12 +29,12 @@ if [[ $cut == cut ]]; then
    echo -e 'link set dummy0 down\nlink set dummy0 up' | ip -batch -) &
 elif [[ $cut == down ]]; then
   (until grep -q post-copy destination.out; do :; done; ip link set dummy0 down) &
-  trap 'ip link set dummy0 up' EXIT
+  trap 'mend 0' EXIT
 elif [[ $cut == rail_down ]]; then
   other=$(counter 1)
   (until read -r seen < $other && ((seen >= other_before + 200)); do :; done
    ip link set dummy1 down) &
-  trap 'ip link set dummy1 up' EXIT
+  trap 'mend 1' EXIT
 fi
 /tests/example-vmm source "$uri" "$@"
 status=$?

@@ -1,5 +1,7 @@
 #include "transport/rdma/rdma_page_reader.h"
 
+#include <fmt/format.h>
+
 #include <utility>
 
 #include "base/check.h"
@@ -23,8 +25,16 @@ void RdmaPageReader::Start(PageReader::Listener* listener) {
   listener_ = listener;
   link_->OnBroken([this](const absl::Status& status) { Fail(status); });
   connection_->AcceptReadable(
-      [this](const PageRun& run, const RemotePlace& place) { return readable_.Add(run, place); });
+      [this](const PageRun& run, const RemotePlace& place) { return NoteReadable(run, place); });
   connection_->Start(this);
+}
+
+absl::Status RdmaPageReader::NoteReadable(const PageRun& run, const RemotePlace& place) {
+  if (place.rail == 0 && place.more == 0) return readable_.Add(run, place);
+  return absl::InvalidArgumentError(
+      fmt::format("bad page frame from the peer: fields 'rail' and 'more' are {} and {}, and the "
+                  "demand lane has one queue pair",
+                  place.rail, place.more));
 }
 
 void RdmaPageReader::Stop() {

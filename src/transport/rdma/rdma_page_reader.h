@@ -46,6 +46,7 @@ class RdmaPageReader : public PageReader, PageReader::Listener, RdmaReadQueue::L
   void OnReadDone(uint32_t slot) override;
   void OnReadsFailed(absl::Status status) override;
 
+  absl::Status NoteReadable(const PageRun& run, const RemotePlace& place);
   // Whether pages can be read one-sidedly by now.
   bool CanRead();
   void PostWanted();

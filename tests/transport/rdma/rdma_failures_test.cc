@@ -187,6 +187,17 @@ TEST_P(RdmaFailuresTest, AWrongKeyFailsTheLaneAndNothingIsPutIn) {
   EXPECT_EQ(notes_.page_count(), 0u);
 }
 
+TEST_P(RdmaFailuresTest, ThePlacesOfTheDemandLaneAreOfOneRail) {
+  Open();
+  ConnectDemand();
+  place_.more = 1;
+  NameAndRead(place_);
+  ASSERT_TRUE(world_->WaitUntil([&] { return notes_.failure().has_value(); }));
+  EXPECT_NE(MessageOf(*notes_.failure()).find("'more' are 0 and 1"), std::string::npos)
+      << *notes_.failure();
+  EXPECT_EQ(notes_.page_count(), 0u);
+}
+
 TEST_P(RdmaFailuresTest, BeyondTheRegistrationIsRefusedByTheDevice) {
   Open();
   ConnectDemand();
