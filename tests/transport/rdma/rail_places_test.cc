@@ -34,6 +34,8 @@ TEST_F(RailPlacesTest, ARunBeginsAsFarAsOneStretchGoesOnEveryRail) {
   EXPECT_EQ(beginning.places.On(0), (RemotePlace{0x100000 + 140 * 4096, 7, 0}));
   EXPECT_EQ(beginning.places.On(2), (RemotePlace{0x900000 + 140 * 4096, 8, 2}));
   EXPECT_FALSE(beginning.places.On(1).has_value());
+  const std::vector<RailReadable> other_way_round = {{2, &second_}, {0, &first_}};
+  EXPECT_EQ(BeginningOnRails(other_way_round, {0, 140, 30}).pages, 10u);
 }
 
 TEST_F(RailPlacesTest, WhatOneRailCannotReadHasNoPlace) {

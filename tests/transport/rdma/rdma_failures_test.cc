@@ -310,21 +310,29 @@ TEST_P(RdmaFailuresTest, APageThatWasGivenUpAfterItsRegistrationIsNotReadable) {
       map[0].Add(0, kPages);
       return map;
     }
-    absl::StatusOr<std::span<std::byte>> Map(RegionIndex, size_t) override { return bytes_; }
+    absl::StatusOr<std::span<std::byte>> Map(RegionIndex, size_t view) override {
+      return views_[view];
+    }
     MemoryLayout layout_{{"ram", kPages * 4096, 4096}};
-    std::span<std::byte> bytes_;
+    std::array<std::span<std::byte>, 2> views_;
   } memory;
   const std::vector<char> ones(kPages * 4096, 1);
   ASSERT_EQ(pwrite(file.get(), ones.data(), ones.size(), 0), static_cast<ssize_t>(ones.size()));
-  void* mapped = mmap(nullptr, ones.size(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
-  ASSERT_NE(mapped, MAP_FAILED);
-  memory.bytes_ = {static_cast<std::byte*>(mapped), ones.size()};
+  for (std::span<std::byte>& view : memory.views_) {
+    void* mapped = mmap(nullptr, ones.size(), PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+    ASSERT_NE(mapped, MAP_FAILED);
+    view = {static_cast<std::byte*>(mapped), ones.size()};
+  }
   auto registered = RegisteredMemory::Make(domain_, &memory, 0, page_tables_.get()).value();
   EXPECT_FALSE(registered->RegisterSome().value());
   // Pages 10 to 19 are given up, and 15 to 19 written again.
   ASSERT_EQ(fallocate(file.get(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 10 * 4096, 10 * 4096),
             0);
   ASSERT_EQ(pwrite(file.get(), ones.data(), 5 * 4096, 15 * 4096), 5 * 4096);
+  // What another device pins now, in a mapping of its own, does not put them back into this one.
+  auto later = RegisteredMemory::Make(domain_, &memory, 1, page_tables_.get()).value();
+  EXPECT_FALSE(later->RegisterSome().value());
+  EXPECT_EQ(later->Readable().page_count(), kPages);
   const ReadablePages& readable = registered->Readable();
   EXPECT_EQ(readable.page_count(), kPages - 10);
   EXPECT_TRUE(readable.Find({0, 0, 10}).has_value());
@@ -332,8 +340,9 @@ TEST_P(RdmaFailuresTest, APageThatWasGivenUpAfterItsRegistrationIsNotReadable) {
   for (uint64_t page = 10; page < 20; ++page) {
     EXPECT_FALSE(readable.Find({0, page, 1}).has_value()) << page;
   }
+  later.reset();
   registered.reset();
-  munmap(mapped, ones.size());
+  for (const std::span<std::byte> view : memory.views_) munmap(view.data(), view.size());
 }
 
 }  // namespace
