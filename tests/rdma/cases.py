@@ -250,7 +250,8 @@ CASES = [
                 must_print=[r"^other_packets=\d{3,}$",
                             "notice: RDMA to 10.9.0.1:4444: .*goes over the other rails, 1 of 2",
                             "notice: connected again"]),
-    # The last one here that needs RDMA: rxe's connection manager is dead for good after it.
+    # The last one here that needs RDMA: rxe's connection manager may be dead for good after it, were the
+    # device not made anew.
     example_vmm("move_rdma_fall_back", "rdma://10.9.0.1:4444", cut="down",
                 must_print=["notice: no RDMA to .*goes over TCP", "notice: connected again"]),
     between_guests("two_guests_rdma", "rdma://10.9.9.2:4444", WITH_KEY),
