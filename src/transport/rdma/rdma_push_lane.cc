@@ -20,7 +20,7 @@ RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<Rdm
                            WireCounter counter, const Settings& settings)
     : loop_(bulk),
       rails_(std::move(rails)),
-      named_max_(kRdmaRunsNamedMax * std::max<uint32_t>(static_cast<uint32_t>(rails_.size()), 1)),
+      named_max_(kRdmaRunsNamedMax * static_cast<uint32_t>(rails_.size())),
       integrity_(settings.integrity),
       stream_(std::move(connection), std::move(counter)),
       bucket_(settings.bandwidth_bytes_per_second, bulk->NowNanos()) {}

@@ -47,7 +47,7 @@ class RdmaPushLane : public PushLane {
     uint64_t bandwidth_bytes_per_second = 0;  // 0: no limit
     bool integrity = false;                   // check sums: every run is sent
   };
-  // `rails` may be none: every run is sent.
+  // `rails`: at least one.
   RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<RdmaPushRail> rails,
                WireCounter counter, const Settings& settings);
 

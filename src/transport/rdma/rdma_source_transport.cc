@@ -231,25 +231,34 @@ void RdmaSourceTransport::GiveOut() {
   auto connection =
       std::make_unique<TcpPageExporter>(loops().demand, std::move(joined.demand.connection),
                                         Counter(&WireCounters::demand), joined.terms);
-  std::shared_ptr<RdmaLink> demand_link = std::make_shared<RdmaLink>();
-  std::shared_ptr<RegisteredMemory> demand_memory;
-  std::vector<RdmaPushRail> push_rails;
-  if (uses_rdma_) {
-    demand_link = rails_.demand_link();
-    demand_memory = registered_[rails_.demand_rail()];
-    for (const size_t rail : rails_.connected()) {
-      push_rails.push_back(
-          {static_cast<uint16_t>(rail), rails_.bulk_link(rail), registered_[rail]});
-    }
-  }
-  exporter_ = std::make_unique<RdmaPageExporter>(loops().demand, std::move(connection),
-                                                 std::move(demand_link), std::move(demand_memory));
-  push_ = std::make_unique<RdmaPushLane>(
-      loops().bulk, std::move(joined.bulk.connection), std::move(push_rails),
-      Counter(&WireCounters::bulk),
-      RdmaPushLane::Settings{.bandwidth_bytes_per_second = options().bandwidth_bytes_per_second,
-                             .integrity = joined.terms.integrity});
+  const std::shared_ptr<RdmaLink> demand_link =
+      uses_rdma_ ? rails_.demand_link() : std::make_shared<RdmaLink>();
+  exporter_ =
+      std::make_unique<RdmaPageExporter>(loops().demand, std::move(connection), demand_link,
+                                         uses_rdma_ ? registered_[rails_.demand_rail()] : nullptr);
+  push_ = MakePush(&joined);
   joined.done(Lanes{exporter_.get(), push_.get()});
+}
+
+std::unique_ptr<PushLane> RdmaSourceTransport::MakePush(JoinedLanes* joined) {
+  const uint64_t bandwidth = options().bandwidth_bytes_per_second;
+  const bool integrity = joined->terms.integrity;
+  WireCounter counter = Counter(&WireCounters::bulk);
+  if (!uses_rdma_) {
+    // Bounds what it has queued ahead of demand pages. A destination of RDMA takes no packed runs.
+    return std::make_unique<TcpPushLane>(
+        loops().bulk, std::move(joined->bulk.connection), counter,
+        TcpPushLane::Settings{.bandwidth_bytes_per_second = bandwidth,
+                              .compression = Compression::kOff,
+                              .integrity = integrity});
+  }
+  std::vector<RdmaPushRail> push_rails;
+  for (const size_t rail : rails_.connected()) {
+    push_rails.push_back({static_cast<uint16_t>(rail), rails_.bulk_link(rail), registered_[rail]});
+  }
+  return std::make_unique<RdmaPushLane>(
+      loops().bulk, std::move(joined->bulk.connection), std::move(push_rails), counter,
+      RdmaPushLane::Settings{.bandwidth_bytes_per_second = bandwidth, .integrity = integrity});
 }
 
 void RdmaSourceTransport::FailLanes(const absl::Status& status) {

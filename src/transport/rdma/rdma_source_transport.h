@@ -52,6 +52,7 @@ class RdmaSourceTransport : public TcpSourceTransport {
   void TellProgress();
   void FinishLanes();
   void GiveOut();
+  std::unique_ptr<PushLane> MakePush(JoinedLanes* joined);
   // No RDMA for these lanes, and why: they fall back or fail.
   void FailLanes(const absl::Status& status);
   bool MayFallBack() const;
@@ -78,7 +79,7 @@ class RdmaSourceTransport : public TcpSourceTransport {
   bool all_connected_ = false;     // of the lanes that were connected last
   int broken_in_a_row_ = 0;        // lanes with queue pairs, each soon after it was given out
   std::unique_ptr<RdmaPageExporter> exporter_;
-  std::unique_ptr<RdmaPushLane> push_;
+  std::unique_ptr<PushLane> push_;  // without queue pairs it is plain TCP's
 };
 
 }  // namespace faultline

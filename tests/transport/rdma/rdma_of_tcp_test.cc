@@ -1,6 +1,9 @@
 // A source of RDMA whose destination listens on tcp://. Needs no device.
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <thread>
+
 #include "contract/bulk_lane_fixture.h"
 #include "contract/demand_lane_fixture.h"
 #include "transport/rdma/rdma_source_transport.h"
@@ -85,6 +88,32 @@ TEST_P(RdmaSourceOfTcpTest, AfterTheHandoverItsPagesComeAllTheSame) {
   EXPECT_TRUE(world_->WaitUntil([&] { return pages.page_count() == 2 && runs.finished(); }));
   EXPECT_EQ(demands.demand_count(), 2u);
   // The listeners go first.
+  StopLanes();
+  StopSourceLanes();
+}
+
+// A page that is waited for must not stand behind a send queue that is full.
+TEST_P(RdmaSourceOfTcpTest, WhatGoesOverTcpQueuesNoMoreThanPlainTcpDoes) {
+  struct SlowSink : PushReceiver::Listener, FailureNotes {
+    bool OnRun(PageRun, std::span<const std::byte>, std::optional<uint64_t>) override {
+      std::this_thread::sleep_for(std::chrono::milliseconds(4));
+      return true;
+    }
+    void OnRoundMark(PageFrameKind, uint32_t) override {}
+    void OnPushFinished() override {}
+    void OnReceiverFailed(absl::Status status) override { Note(std::move(status)); }
+  } sink;
+  LaneTerms terms = TermsWith(kToken);
+  terms.handed_over = true;
+  ASSERT_TRUE(Open(terms, /*fall_back=*/true).ok());
+  Pusher pusher(std::vector<PageRun>(4000, PageRun{0, 1500, 64}));
+  world_->RunOn(Place::kBulk, [&] { receiver_->Start(&sink); });
+  world_->RunOn(Place::kSourceBulk, [&] { pusher.Start(lanes_.push, &memory_); });
+  EXPECT_TRUE(world_->WaitUntil([&] {
+    uint64_t run_bytes_max = 0;
+    world_->RunOn(Place::kSourceBulk, [&] { run_bytes_max = lanes_.push->run_bytes_max(); });
+    return run_bytes_max < kRdmaRunBytesMax;
+  }));
   StopLanes();
   StopSourceLanes();
 }
