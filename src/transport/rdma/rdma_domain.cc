@@ -55,6 +55,7 @@ void RdmaDomain::ReadEvents() {
           fmt::format("port {} of the RDMA device {} went down", port, device_name()));
     } else if (type == IBV_EVENT_DEVICE_FATAL || type == IBV_EVENT_QP_FATAL ||
                type == IBV_EVENT_CQ_ERR || type == IBV_EVENT_QP_ACCESS_ERR) {
+      is_dead_ = is_dead_ || type == IBV_EVENT_DEVICE_FATAL;
       status = absl::UnavailableError(
           fmt::format("the RDMA device {} reports '{}'", device_name(), ibv_event_type_str(type)));
     }
@@ -62,6 +63,7 @@ void RdmaDomain::ReadEvents() {
   if (errno != EAGAIN && errno != EINTR) {
     const int error = errno;
     watch_.reset();  // a device that is gone stays readable
+    is_dead_ = true;
     status = Annotate(ErrnoStatus(error, "read the device's events"),
                       fmt::format("the RDMA device {} is gone", device_name()));
   }

@@ -27,6 +27,9 @@ class RdmaDomain {
   ibv_context* context() const { return id_->verbs; }
   const ibv_device_attr& limits() const { return limits_; }
   std::string device_name() const { return ibv_get_device_name(id_->verbs->device); }
+  // The device is gone, or has said that nothing works any more: what was made of it has to go, so
+  // that the device is opened anew.
+  bool is_dead() const { return is_dead_; }
   // Whose RDMA READs land by the permission to be written from afar.
   bool is_iwarp() const { return id_->verbs->device->transport_type == IBV_TRANSPORT_IWARP; }
 
@@ -38,6 +41,7 @@ class RdmaDomain {
   const RdmaId id_;
   ibv_device_attr limits_{};
   VerbsDomain pd_;
+  bool is_dead_ = false;
   std::unique_ptr<FdWatch> watch_;
 };
 

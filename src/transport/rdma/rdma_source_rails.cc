@@ -25,11 +25,12 @@ void RdmaSourceRails::Drop() {
   }
 }
 
-void RdmaSourceRails::Reset() {
+void RdmaSourceRails::ForgetDead() {
   Drop();
-  rails_.clear();
-  events_.reset();
-  events_broken_ = false;
+  for (Rail& rail : rails_) {
+    if (events_broken_ || (rail.domain != nullptr && rail.domain->is_dead())) rail.domain.reset();
+  }
+  if (std::exchange(events_broken_, false)) events_.reset();
 }
 
 absl::Status RdmaSourceRails::MakeEvents() {
@@ -92,7 +93,7 @@ void RdmaSourceRails::Dial(Pair* pair, size_t rail) {
 absl::StatusOr<std::shared_ptr<RdmaDomain>> RdmaSourceRails::DomainOf(size_t rail,
                                                                       const rdma_cm_id& id) {
   const auto fits = [&](const Rail& one) {
-    return one.domain != nullptr && one.domain->context() == id.verbs;
+    return one.domain != nullptr && !one.domain->is_dead() && one.domain->context() == id.verbs;
   };
   if (fits(rails_[rail])) return rails_[rail].domain;
   const auto other = std::ranges::find_if(rails_, fits);

@@ -54,10 +54,11 @@ class RdmaSourceRails {
   void Connect(Terms terms, Done done);
   // Ends every queue pair; no end of a lane uses one any more. No `done` comes.
   void Drop();
-  // No events come any more: Connect fails until everything that was made of a domain is gone and
-  // Reset was called.
+  // No events come any more, on any rail: Connect fails until ForgetDead was called.
   bool broken() const { return events_broken_; }
-  void Reset();
+  // Ends what Drop does and forgets the devices that have died, or all of them if this is broken:
+  // the next Connect opens them anew. Whatever else was made of such a domain has gone before.
+  void ForgetDead();
 
   // After `done`, the rails that the bulk lane has a queue pair on.
   std::vector<size_t> connected() const;

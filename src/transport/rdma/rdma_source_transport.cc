@@ -111,10 +111,7 @@ absl::StatusOr<std::vector<RdmaSourceRails::Address>> RdmaSourceTransport::RailA
 }
 
 void RdmaSourceTransport::ConnectRails(std::optional<size_t> only) {
-  if (rails_.broken()) {
-    std::ranges::fill(registered_, nullptr);
-    rails_.Reset();
-  }
+  ForgetDead();
   opening_ = std::make_shared<bool>(true);
   all_connected_ = false;
   auto addresses = RailAddresses();
@@ -136,6 +133,15 @@ void RdmaSourceTransport::ConnectRails(std::optional<size_t> only) {
     if (!status.ok()) return FailLanes(status);
     BeginRegistering();
   });
+}
+
+// Of what still lives the registrations stay: a rail's device is its own.
+void RdmaSourceTransport::ForgetDead() {
+  for (auto& registered : registered_) {
+    if (registered == nullptr) continue;
+    if (rails_.broken() || registered->domain().is_dead()) registered.reset();
+  }
+  rails_.ForgetDead();
 }
 
 // Lanes that were given out have heard of it on their threads.

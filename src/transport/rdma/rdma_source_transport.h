@@ -42,6 +42,8 @@ class RdmaSourceTransport : public TcpSourceTransport {
   void UseLanes(JoinedLanes joined) override;
   void ConnectRails(std::optional<size_t> only);
   absl::StatusOr<std::vector<RdmaSourceRails::Address>> RailAddresses() const;
+  // So that a device that died is opened anew, and the memory registered with it.
+  void ForgetDead();
   void OnDeviceTrouble(const absl::Status& status);
   void BeginRegistering();
   // Plans what is not registered yet on the rails that are connected.

@@ -5,10 +5,9 @@
 #include <sys/utsname.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstdio>
 
-#include "base/file_descriptor.h"
+#include "transport/rdma/broken_channels.h"
 #include "transport/rdma/pin_access.h"
 #include "transport/rdma/rdma_domain.h"
 #include "transport/rdma/rdma_events.h"
@@ -18,50 +17,9 @@
 namespace faultline::contract {
 namespace {
 
-// Keeps the one task that it is given, for the test to run.
-class HeldPoller : public FdPoller {
- public:
-  std::unique_ptr<FdWatch> WatchReadable(int, Task task) override {
-    task_ = std::move(task);
-    watched_ = true;
-    return std::make_unique<Watch>(this);
-  }
-  void Run() { task_(); }
-  bool watched() const { return watched_; }
-
- private:
-  struct Watch : FdWatch {
-    explicit Watch(HeldPoller* of) : poller(of) {}
-    ~Watch() override { poller->watched_ = false; }
-    HeldPoller* const poller;
-  };
-  Task task_;
-  bool watched_ = false;
-};
-
-// As long as this lives nothing can be read from `fd`; the library uses it on afterwards.
-class BrokenDescriptor {
- public:
-  explicit BrokenDescriptor(int fd) : fd_(fd), kept_(fcntl(fd, F_DUPFD_CLOEXEC, 0)) {
-    std::array<int, 2> ends{};
-    EXPECT_EQ(pipe2(ends.data(), O_NONBLOCK | O_CLOEXEC), 0);
-    close(ends[0]);
-    EXPECT_GE(dup2(ends[1], fd), 0);
-    close(ends[1]);
-  }
-  ~BrokenDescriptor() { EXPECT_GE(dup2(kept_.get(), fd_), 0); }
-  BrokenDescriptor(const BrokenDescriptor&) = delete;
-  BrokenDescriptor& operator=(const BrokenDescriptor&) = delete;
-
- private:
-  const int fd_;
-  const FileDescriptor kept_;
-};
-
 class RdmaChannelsTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    std::signal(SIGPIPE, SIG_IGN);  // from a descriptor that is broken
     events_ = RdmaEvents::Make(&events_poller_, [this](const absl::Status& status) {
                 troubles_.push_back(status);
               }).value();
@@ -100,12 +58,14 @@ TEST_F(RdmaChannelsTest, ADeviceThatIsGoneIsSaidOnceAndNotWatched) {
   BindAndMakeDomain();
   domain_poller_.Run();
   EXPECT_TRUE(domain_poller_.watched()) << "there was no event";
+  EXPECT_FALSE(domain_->is_dead());
   EXPECT_TRUE(troubles_.empty());
   const BrokenDescriptor broken(domain_->context()->async_fd);
   domain_poller_.Run();
   EXPECT_FALSE(domain_poller_.watched());
   ASSERT_EQ(troubles_.size(), 1u);
   EXPECT_NE(MessageOf(troubles_[0]).find("is gone"), std::string::npos) << troubles_[0];
+  EXPECT_TRUE(domain_->is_dead());
 }
 
 TEST_F(RdmaChannelsTest, CompletionsThatCannotBeHeardOfFailTheReadsOnce) {
