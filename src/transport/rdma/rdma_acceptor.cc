@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/check.h"
 #include "transport/rdma/rdma_greeting.h"
 #include "transport/rdma/rdma_place.h"
 
@@ -17,15 +18,37 @@ constexpr int kBacklog = 8;
 }  // namespace
 
 absl::Status RdmaAcceptor::Listen(const SocketAddress& address) {
+  address_ = address;
+  return Listen();
+}
+
+void RdmaAcceptor::ListenAgain() {
+  FAULTLINE_CHECK(lanes_.empty());  // whose identifiers go before the events
+  if (!is_deaf_) return;
+  listener_.reset();
+  events_.reset();
+  if (absl::Status status = Listen(); !status.ok()) {
+    if (!std::exchange(deaf_told_, true)) {
+      notice_(fmt::format("no RDMA on {} any more, unless its device comes back: {}",
+                          address_.text(), MessageOf(status)));
+    }
+    return;
+  }
+  is_deaf_ = false;
+  deaf_told_ = false;
+}
+
+absl::Status RdmaAcceptor::Listen() {
   ASSIGN_OR_RETURN(events_, RdmaEvents::Make(control_, [this](const absl::Status& status) {
+                     is_deaf_ = true;
                      notice_(MessageOf(status));
                      OnTrouble(status);
                    }));
   ASSIGN_OR_RETURN(listener_, events_->MakeId(this));
-  SocketAddress bound = address;  // the library takes it without const
+  SocketAddress bound = address_;  // the library takes it without const
   if (rdma_bind_addr(listener_.get(), reinterpret_cast<sockaddr*>(&bound.storage)) != 0) {
     const absl::Status status =
-        ErrnoStatus(errno, fmt::format("listen for RDMA on {}", address.text()));
+        ErrnoStatus(errno, fmt::format("listen for RDMA on {}", address_.text()));
     if (errno != ENODEV && errno != EADDRNOTAVAIL) return status;
     return Annotate(status,
                     "no RDMA device has that address: `rdma link` and `ip address` show "
@@ -33,7 +56,7 @@ absl::Status RdmaAcceptor::Listen(const SocketAddress& address) {
   }
   RETURN_IF_ERROR(CheckPlace(*listener_, tuning_));
   if (rdma_listen(listener_.get(), kBacklog) != 0) {
-    return ErrnoStatus(errno, fmt::format("listen for RDMA on {}", address.text()));
+    return ErrnoStatus(errno, fmt::format("listen for RDMA on {}", address_.text()));
   }
   return absl::OkStatus();
 }
@@ -47,6 +70,7 @@ void RdmaAcceptor::Clear() {
 void RdmaAcceptor::OnRdmaEvent(const RdmaEvent& event) {
   if (event.type == RDMA_CM_EVENT_CONNECT_REQUEST) return OnRequest(event);
   if (event.type == RDMA_CM_EVENT_DEVICE_REMOVAL) {
+    is_deaf_ = true;
     OnTrouble(absl::UnavailableError("the RDMA device was removed"));
   }
 }
@@ -130,14 +154,13 @@ absl::StatusOr<std::unique_ptr<RdmaConnection>> RdmaAcceptor::Connect(const Rdma
 
 // The device stays open while an identifier is bound to it: the domain has one of its own.
 absl::StatusOr<std::shared_ptr<RdmaDomain>> RdmaAcceptor::DomainOf(const rdma_cm_id& id) {
-  if (auto domain = domain_.lock(); domain != nullptr && domain->context() == id.verbs) {
-    return domain;
-  }
+  auto domain = domain_.lock();
+  if (domain != nullptr && !domain->is_dead() && domain->context() == id.verbs) return domain;
   ASSIGN_OR_RETURN(
       std::unique_ptr<RdmaDomain> made,
       RdmaDomain::MakeBeside(id, events_.get(), control_,
                              [this](const absl::Status& status) { OnTrouble(status); }));
-  std::shared_ptr<RdmaDomain> domain = std::move(made);
+  domain = std::move(made);
   domain_ = domain;
   return domain;
 }

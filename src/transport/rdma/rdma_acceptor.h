@@ -43,6 +43,9 @@ class RdmaAcceptor : public RdmaEventListener {
   // AlreadyExists if the port is taken among RDMA's; FailedPrecondition if the address is not the
   // tuning's device's.
   absl::Status Listen(const SocketAddress& address);
+  // After Clear: listens anew if what listened has died with its device or with the connection
+  // manager. If that cannot be, a notice says so once, and the next call tries again.
+  void ListenAgain();
   void Await(AwaitedLane lane) { awaited_.push_back(std::move(lane)); }
   // Ends every queue pair; no end of a lane uses one any more.
   void Clear();
@@ -55,6 +58,7 @@ class RdmaAcceptor : public RdmaEventListener {
   };
 
   void OnRdmaEvent(const RdmaEvent& event) override;
+  absl::Status Listen();
   void OnRequest(const RdmaEvent& request);
   absl::Status Accept(const RdmaEvent& request, RdmaId id, AwaitedLane awaited);
   // The queue pair of `request`, brought up, with its slots.
@@ -68,6 +72,9 @@ class RdmaAcceptor : public RdmaEventListener {
   const std::function<void(const std::string&)> notice_;
   std::unique_ptr<RdmaEvents> events_;
   RdmaId listener_;
+  SocketAddress address_;  // that it listens on
+  bool is_deaf_ = false;   // it hears of no connection any more
+  bool deaf_told_ = false;
   std::list<AwaitedLane> awaited_;
   std::list<std::unique_ptr<Lane>> lanes_;
   std::weak_ptr<RdmaDomain> domain_;  // the last connection's

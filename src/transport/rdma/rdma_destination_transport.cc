@@ -84,7 +84,10 @@ std::vector<RailFigures> RdmaDestinationTransport::rails() const {
 void RdmaDestinationTransport::ExpectLanes(const LaneTerms& terms, int64_t timeout_us,
                                            LanesOpen done) {
   TcpDestinationTransport::ExpectLanes(terms, timeout_us, std::move(done));
-  for (RdmaAcceptor& acceptor : acceptors_) acceptor.Clear();  // after the ends that used them
+  for (RdmaAcceptor& acceptor : acceptors_) {
+    acceptor.Clear();  // after the ends that used its queue pairs
+    acceptor.ListenAgain();
+  }
 }
 
 SessionToken RdmaDestinationTransport::LaneToken(ConnectionRole) {

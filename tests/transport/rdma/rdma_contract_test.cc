@@ -59,13 +59,21 @@ TEST_P(RdmaBulkTest, WhatOfARunLiesRegisteredIsReadAndTheRestIsSent) {
 }  // namespace
 }  // namespace faultline::contract
 
-int main(int argc, char** argv) {
-  testing::InitGoogleTest(&argc, argv);
+namespace {
+
+bool HasDevice() {
   faultline::Loop loop("probe");
-  auto events = faultline::RdmaEvents::Make(&loop, [](const absl::Status&) {});
+  const auto events = faultline::RdmaEvents::Make(&loop, [](const absl::Status&) {});
   int devices = 0;
   if (events.ok()) rdma_free_devices(rdma_get_devices(&devices));
-  if (devices == 0) {
+  return devices > 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  testing::InitGoogleTest(&argc, argv);
+  if (!HasDevice()) {
     std::printf("skipped: no RDMA device here\n");
     return 77;
   }

@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include "contract/demand_lane_fixture.h"
+#include "transport/rdma/caller.h"
+#include "transport/rdma/rdma_acceptor.h"
 #include "transport/rdma/rdma_dialer.h"
 #include "transport/rdma/rdma_greeting.h"
 #include "transport/rdma/rdma_world.h"
@@ -13,41 +15,6 @@
 
 namespace faultline::contract {
 namespace {
-
-// Calls a destination and shows it what the test says. Control thread of the source.
-class Caller : public RdmaEventListener {
- public:
-  Caller(RdmaEvents* events, SocketAddress peer, const RdmaGreeting& shown)
-      : shown_(shown), id_(events->MakeId(this).value()) {
-    EXPECT_EQ(rdma_resolve_addr(id_.get(), nullptr, reinterpret_cast<sockaddr*>(&peer.storage),
-                                kTimeoutMs),
-              0);
-  }
-  // How it ended, if it has.
-  std::optional<rdma_cm_event_type> answer() const { return answer_; }
-
- private:
-  static constexpr int kTimeoutMs = 5000;
-
-  void OnRdmaEvent(const RdmaEvent& event) override {
-    if (event.type == RDMA_CM_EVENT_ADDR_RESOLVED) {
-      EXPECT_EQ(rdma_resolve_route(id_.get(), kTimeoutMs), 0);
-    } else if (event.type == RDMA_CM_EVENT_ROUTE_RESOLVED) {
-      rdma_conn_param parameters{};
-      parameters.private_data = shown_.data();
-      parameters.private_data_len = static_cast<uint8_t>(shown_.size());
-      parameters.responder_resources = 1;
-      parameters.qp_num = 1;  // nobody gets as far as using it
-      EXPECT_EQ(rdma_connect(id_.get(), &parameters), 0);
-    } else {
-      answer_ = event.type;
-    }
-  }
-
-  const RdmaGreeting shown_;
-  std::optional<rdma_cm_event_type> answer_;
-  RdmaId id_;
-};
 
 // A source of the test's own: raw connections beside, and queue pairs that are real.
 class RdmaFailuresTest : public TransportContract {
