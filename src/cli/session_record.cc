@@ -4,9 +4,11 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <limits>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -38,6 +40,24 @@ uint64_t RunningProcess(const RunDirectory& directory, const std::string& id, Ro
   return pid != state.end() && pid->is_number_unsigned() ? pid->get<uint64_t>() : 1;
 }
 
+// `kept`, a list like "mtu=1024,sl=3", with what `given` names in place of what it said of that. A
+// port and a GID belong to the device that they were given with.
+std::string MergeRdmaTuning(std::string_view kept, std::string_view given) {
+  const auto named = [&](std::string_view name) {
+    return ("," + std::string(given)).find("," + std::string(name) + "=") != std::string::npos;
+  };
+  std::string merged;
+  while (!kept.empty()) {
+    const size_t comma = std::min(kept.find(','), kept.size());
+    const std::string_view item = kept.substr(0, comma);
+    const std::string_view name = item.substr(0, item.find('='));
+    const bool is_of_device = name == "port" || name == "gid";
+    if (!named(name) && !(is_of_device && named("device"))) merged += std::string(item) + ",";
+    kept.remove_prefix(std::min(comma + 1, kept.size()));
+  }
+  return merged + std::string(given);
+}
+
 }  // namespace
 
 std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
@@ -59,7 +79,9 @@ std::string WhyNotUnfinished(const JournalContent& journal, Role role) {
 absl::Status TakeOptions(const CommonOptions& given, SessionRecord* record) {
   if (given.poll_us.has_value()) record->poll_us = *given.poll_us;
   if (!given.rdma.control.empty()) record->rdma.control = given.rdma.control;
-  if (!given.rdma.tuning.empty()) record->rdma.tuning = given.rdma.tuning;
+  if (!given.rdma.tuning.empty()) {
+    record->rdma.tuning = MergeRdmaTuning(record->rdma.tuning, given.rdma.tuning);
+  }
   if (!given.sandbox.empty()) record->confine = given.sandbox == "on";
   if (!given.recovery_timeout.empty()) {
     ASSIGN_OR_RETURN(record->recovery_timeout_us, ParseRecoveryTimeout(given.recovery_timeout));

@@ -63,7 +63,7 @@ TEST_F(ResumeOptionsTest, OfMigrate) {
   EXPECT_EQ(Run({"migrate", "--resume"}), told);
   const std::string anew =
       "to=tcp://g:2 bandwidth=6000000 compress=1 order=fault-around poll=0 limit=0 quit=true "
-      "sandbox=true rdma=fallback=off control=tcp://h:2";
+      "sandbox=true rdma=mtu=1024,fallback=off control=tcp://h:2";
   EXPECT_EQ(Run({"migrate", "--resume", "--to", "tcp://g:2", "--bandwidth", "6M", "--compress",
                  "off", "--push-order", "fault-around", "--poll-us", "0", "--recovery-timeout",
                  "none", "--sandbox", "on", "--rdma", "fallback=off"}),

@@ -50,6 +50,21 @@ class SessionRecordTest : public ::testing::Test {
   std::unique_ptr<RunDirectory> directory_;
 };
 
+TEST(TakeOptionsTest, OfRdmaWhatIsNamedIsTakenAndTheRestKept) {
+  const auto merged = [](const std::string& kept, const std::string& given) {
+    SessionRecord record{.rdma = {.tuning = kept}};
+    EXPECT_TRUE(TakeOptions({.rdma = {.tuning = given}}, &record).ok());
+    return record.rdma.tuning;
+  };
+  EXPECT_EQ(merged("mtu=1024,fallback=off", ""), "mtu=1024,fallback=off");
+  EXPECT_EQ(merged("", "mtu=512"), "mtu=512");
+  EXPECT_EQ(merged("mtu=1024,fallback=off,sl=3", "fallback=on"), "mtu=1024,sl=3,fallback=on");
+  EXPECT_EQ(merged("mtu=1024", "mtu=512"), "mtu=512");
+  // They are of the device that they were given with.
+  EXPECT_EQ(merged("device=a,port=2,gid=1,tos=104", "device=b"), "tos=104,device=b");
+  EXPECT_EQ(merged("device=a,port=2,gid=1", "gid=3"), "device=a,port=2,gid=3");
+}
+
 TEST_F(SessionRecordTest, ComesBackAndIsPrivate) {
   Leave(kFirstId, Role::kSource, "4 committed\n");
   const std::string path = directory_->PathOf(kFirstId, Role::kSource, "command");
