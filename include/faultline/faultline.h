@@ -330,6 +330,10 @@ typedef struct faultline_options {
   /* For how long a connection that was lost after the handover is made again before the session
    * has failed, in milliseconds; 0: for ever. */
   uint64_t recovery_timeout_ms;
+  /* rdma:// only: what is not left to the system, with commas between, as the command's --rdma has
+   * it: "device=mlx5_0,gid=3", "fallback=off" (source: memory never goes over TCP where RDMA keeps
+   * failing). NULL: nothing. */
+  const char* rdma;
 } faultline_options;
 
 /* One side of one migration. */

@@ -128,6 +128,7 @@ struct Options {
   std::string tls_psk_file;
   std::string tls_hostname;
   std::uint64_t recovery_timeout_ms = 0;
+  std::string rdma;  // empty: NULL
 };
 
 namespace internal {
@@ -150,6 +151,7 @@ inline faultline_options ToC(const Options& options) {
   if (!options.tls_psk_file.empty()) c.tls_psk_file = options.tls_psk_file.c_str();
   if (!options.tls_hostname.empty()) c.tls_hostname = options.tls_hostname.c_str();
   c.recovery_timeout_ms = options.recovery_timeout_ms;
+  if (!options.rdma.empty()) c.rdma = options.rdma.c_str();
   for (std::size_t i = 0; i < options.migration_id.size(); ++i) {
     c.migration_id[i] = options.migration_id[i];
   }

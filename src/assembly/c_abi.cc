@@ -85,6 +85,10 @@ TlsChoice ReadTls(const faultline_options& options) {
   return {text(options.tls_dir), text(options.tls_psk_file), text(options.tls_hostname)};
 }
 
+RdmaChoice ReadRdma(const faultline_options& options) {
+  return {.control = "", .tuning = options.rdma != nullptr ? options.rdma : ""};
+}
+
 absl::StatusOr<CSession::Parts> ReadParts(const faultline_vm* vm, const faultline_events* events,
                                           void* user) {
   if (vm == nullptr) return absl::InvalidArgumentError("vm is NULL");
@@ -172,6 +176,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartSource(
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.tls = ReadTls(options);
+  parts.rdma = ReadRdma(options);
   parts.bandwidth = options.bandwidth_bytes_per_second;
   ASSIGN_OR_RETURN(parts.compression, ReadCompression(options));
   ASSIGN_OR_RETURN(parts.integrity, ReadIntegrity(options));
@@ -203,6 +208,7 @@ absl::StatusOr<std::unique_ptr<faultline_session>> StartDestination(
   parts.uri = options.uri;
   parts.insecure = (options.flags & FAULTLINE_ALLOW_INSECURE) != 0;
   parts.tls = ReadTls(options);
+  parts.rdma = ReadRdma(options);
   ASSIGN_OR_RETURN(parts.integrity, ReadIntegrity(options));
   ASSIGN_OR_RETURN(parts.recovery_timeout_us, ReadRecoveryTimeoutUs(options));
   parts.journal = kept.journal.get();

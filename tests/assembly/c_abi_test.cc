@@ -208,6 +208,7 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
   options_.migration_id[3] = 7;
   options_.tls_dir = "/certificates";
   options_.tls_hostname = "vm-host";
+  options_.rdma = "fallback=off";
   script_.source = [](SourceParts parts) -> FakeSessionScript::Run {
     EXPECT_EQ(parts.uri, "tcp://127.0.0.1:4444");
     EXPECT_TRUE(parts.insecure);
@@ -219,6 +220,8 @@ TEST_F(CAbiTest, ForwardsOptionsAndKeepsTheFilesOpen) {
     EXPECT_EQ(parts.tls.directory, "/certificates");
     EXPECT_EQ(parts.tls.psk_path, "");
     EXPECT_EQ(parts.tls.hostname, "vm-host");
+    EXPECT_EQ(parts.rdma.tuning, "fallback=off");
+    EXPECT_EQ(parts.rdma.control, "");
     EXPECT_NE(parts.journal, nullptr);
     return [make_vmm = parts.vmm](SessionObserver*, std::future<std::string>) {
       ManualClock clock;

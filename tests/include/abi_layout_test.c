@@ -27,7 +27,7 @@ AT(faultline_result, reconnects, 1224);
 SIZE(faultline_events, 48);
 SIZE(faultline_source_callbacks, 40);
 SIZE(faultline_destination_callbacks, 48);
-SIZE(faultline_options, 88);
+SIZE(faultline_options, 96);
 AT(faultline_options, userfaultfd, 20);
 AT(faultline_options, migration_id, 32);
 AT(faultline_options, compression, 48);
@@ -35,6 +35,7 @@ AT(faultline_options, integrity, 52);
 AT(faultline_options, tls_dir, 56);
 AT(faultline_options, tls_hostname, 72);
 AT(faultline_options, recovery_timeout_ms, 80);
+AT(faultline_options, rdma, 88);
 #endif
 
 int main(void) {
