@@ -10,14 +10,21 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <csignal>
 #include <cstring>
+#include <filesystem>
 #include <memory>
+#include <string>
+#include <system_error>
 #include <utility>
+#include <vector>
 
 #include "base/file_descriptor.h"
 #include "seams/fd_poller.h"
+#include "transport/rdma/rdma_events.h"
+#include "transport/tcp/tcp_socket.h"
 
 namespace faultline::contract {
 
@@ -65,14 +72,16 @@ class BrokenDescriptor {
   const FileDescriptor kept_;
 };
 
-// A second address of rxe0, whose network device is dummy0 (tests/rdma/init.sh).
+// One more address of a device whose network device is `interface` (tests/rdma/init.sh), of which
+// the device tells.
 class SecondAddress {
  public:
   static constexpr char kText[] = "10.9.0.77";
-  SecondAddress() {
+  explicit SecondAddress(const std::string& interface = "dummy0", const char* text = kText) {
+    (interface + ":7").copy(request_.ifr_name, IFNAMSIZ - 1);
     sockaddr_in address{};
     address.sin_family = AF_INET;
-    EXPECT_EQ(inet_pton(AF_INET, kText, &address.sin_addr), 1);
+    EXPECT_EQ(inet_pton(AF_INET, text, &address.sin_addr), 1);
     std::memcpy(&request_.ifr_addr, &address, sizeof(address));
     EXPECT_EQ(ioctl(socket_.get(), SIOCSIFADDR, &request_), 0);
   }
@@ -85,8 +94,41 @@ class SecondAddress {
 
  private:
   const FileDescriptor socket_{socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-  ifreq request_{.ifr_ifrn = {.ifrn_name = "dummy0:7"}, .ifr_ifru = {}};
+  ifreq request_{};
 };
+
+// The device that has an address, as everybody in this process shares it.
+class SharedDevice {
+ public:
+  explicit SharedDevice(const std::string& host) {
+    SocketAddress address = ResolveTcp({host, 0}, /*numeric_only=*/true).value().front();
+    EXPECT_EQ(rdma_bind_addr(id_.get(), reinterpret_cast<sockaddr*>(&address.storage)), 0);
+  }
+  int events_fd() const { return id_->verbs->async_fd; }
+  // So that who opens it next does not hear of its past.
+  void ForgetEvents() {
+    ibv_async_event event;
+    while (ibv_get_async_event(id_->verbs, &event) == 0) ibv_ack_async_event(&event);
+  }
+
+ private:
+  HeldPoller poller_;
+  const std::unique_ptr<RdmaEvents> events_ =
+      RdmaEvents::Make(&poller_, [](const absl::Status&) {}).value();
+  const RdmaId id_ = events_->MakeId(nullptr).value();
+};
+
+// This process's descriptors of the connection manager, in the order in which they were made.
+inline std::vector<int> ConnectionManagers() {
+  std::vector<int> found;
+  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+    std::error_code gone;
+    if (read_symlink(entry.path(), gone) != "/dev/infiniband/rdma_cm") continue;
+    found.push_back(std::stoi(entry.path().filename()));
+  }
+  std::ranges::sort(found);
+  return found;
+}
 
 }  // namespace faultline::contract
 

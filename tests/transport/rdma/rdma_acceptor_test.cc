@@ -3,9 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <chrono>
-#include <filesystem>
 
 #include "transport/rdma/broken_channels.h"
 #include "transport/rdma/caller.h"
@@ -67,17 +65,6 @@ TEST(RdmaAcceptorTest, ThatItCannotListenAnewIsSaidOnce) {
   for (const std::string word : {"no RDMA on 10.9.0.77:4711", "no RDMA device has that address"}) {
     EXPECT_NE(notices[1].find(word), std::string::npos) << notices[1];
   }
-}
-
-// This process's descriptors of the connection manager.
-std::vector<int> ConnectionManagers() {
-  std::vector<int> found;
-  for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
-    std::error_code gone;
-    if (read_symlink(entry.path(), gone) != "/dev/infiniband/rdma_cm") continue;
-    found.push_back(std::stoi(entry.path().filename()));
-  }
-  return found;
 }
 
 class RdmaListensAgainTest : public TransportContract {};

@@ -111,24 +111,19 @@ TEST_P(RdmaLanesAgainTest, MemoryIsRegisteredOnceAlsoIfLanesAreLostWhileTheyAreD
 
 TEST_P(RdmaLanesAgainTest, MemoryIsRegisteredAnewOnceItsDeviceIsGone) {
   Open(/*handed_over=*/false);
-  HeldPoller poller;
-  const auto events = RdmaEvents::Make(&poller, [](const absl::Status&) {}).value();
-  const RdmaId id = events->MakeId(nullptr).value();
-  SocketAddress address = ResolveTcp({RdmaHost(), 0}, /*numeric_only=*/true).value().front();
-  ASSERT_EQ(rdma_bind_addr(id.get(), reinterpret_cast<sockaddr*>(&address.storage)), 0);
+  SharedDevice device(RdmaHost());
   ReaderNotes pages(&memory_, &map_);
   ExporterNotes demands;
   world_->RunOn(Place::kDemand, [&] { reader_->Start(&pages); });
   world_->RunOn(Place::kSourceDemand, [&] { exporter_->Start(&memory_, &demands); });
   {
-    const BrokenDescriptor broken(id->verbs->async_fd);  // both sides' in this process
-    const SecondAddress second;                          // of which the device tells
+    const BrokenDescriptor broken(device.events_fd());  // both sides'
+    const SecondAddress second;                         // of which the device tells
     EXPECT_TRUE(world_->WaitUntil([&] { return pages.failure() && demands.failure(); }));
+    world_->Settle();  // one side may have heard of it by the other
   }
   StopLanes();
-  // So that what is opened next does not hear of the port's past.
-  ibv_async_event event;
-  while (ibv_get_async_event(id->verbs, &event) == 0) ibv_ack_async_event(&event);
+  device.ForgetEvents();
   Open(/*handed_over=*/true);
   EXPECT_FALSE(SourceIsAsked());
   EXPECT_EQ(counted_.registrations, 2);

@@ -7,6 +7,8 @@
 
 #include "contract/bulk_lane_contract.h"
 #include "contract/demand_lane_fixture.h"
+#include "transport/rdma/broken_channels.h"
+#include "transport/rdma/caller.h"
 #include "transport/rdma/rdma_world.h"
 
 namespace faultline::contract {
@@ -38,6 +40,15 @@ uint64_t PinnedBytes() {
   return 0;
 }
 
+// Notes which of its views are registered.
+struct ViewedMemory : TestMemory {
+  absl::StatusOr<std::span<std::byte>> Map(RegionIndex region, size_t view) override {
+    if (region == 0) views.push_back(view);
+    return TestMemory::Map(region, view);
+  }
+  std::vector<size_t> views;  // of the source's control thread
+};
+
 class RdmaRailsTest : public BulkLaneFixture {
  protected:
   RailsWorld& world() { return static_cast<RailsWorld&>(*world_); }
@@ -62,6 +73,7 @@ class RdmaRailsTest : public BulkLaneFixture {
 
   void OpenSourceLanes(bool handed_over) {
     LaneTerms terms = TermsWith(kToken);
+    terms.memory = &viewed_;
     terms.handed_over = handed_over;
     world_->RunOn(Place::kSourceControl, [&] {
       world_->source().OpenLanes(terms, kTimeoutUs, [this](auto lanes) {
@@ -74,6 +86,21 @@ class RdmaRailsTest : public BulkLaneFixture {
     });
   }
 
+  // As a rail's device dies for both sides, which are in this process.
+  void LoseTheSecondDevice() {
+    SharedDevice device(OtherRdmaHost());
+    {
+      const BrokenDescriptor broken(device.events_fd());
+      const SecondAddress second("dummy1", "10.9.1.77");
+      EXPECT_TRUE(
+          world_->WaitUntil([&] { return all_notes_.back().failure() && pusher_->failure(); }));
+      world_->Settle();  // one side may have heard of it by the other
+    }
+    StopLanes();
+    device.ForgetEvents();
+  }
+
+  ViewedMemory viewed_;
   std::list<RunNotes> all_notes_;  // of one Push after the other
 
   std::string OnlyNotice() {
@@ -152,6 +179,40 @@ TEST_P(RdmaRailsUnusedTest, ASourceThatNamesFewerUsesThoseAndSaysSo) {
   EXPECT_EQ(rails[0].bytes, 320 * kRdmaRunBytesMax);
   EXPECT_EQ(rails[1].bytes, 0u);
   EXPECT_NE(OnlyNotice().find("listens on 2 rails and --to names 1"), std::string::npos);
+}
+
+// A device, its registration and its listening are a rail's own.
+TEST_P(RdmaRailsTest, ADeviceThatDiedIsOpenedAnewAndTheOtherRailKeepsItsRegistration) {
+  Push(/*handed_over=*/false);
+  EXPECT_EQ(viewed_.views, (std::vector<size_t>{0, 1}));
+  LoseTheSecondDevice();
+  const uint64_t before = world().destination().rails()[1].bytes;
+  Push(/*handed_over=*/true);
+  EXPECT_EQ(viewed_.views, (std::vector<size_t>{0, 1, 1}));
+  EXPECT_GT(world().destination().rails()[1].bytes, before);
+  EXPECT_TRUE(world().notices().empty());
+}
+
+TEST_P(RdmaRailsTest, ARailWhoseListeningHasDiedListensAnew) {
+  const std::vector<int> descriptors = ConnectionManagers();
+  ASSERT_EQ(descriptors.size(), 2u) << "the source has made its own already";
+  HeldPoller callers;
+  const auto events = RdmaEvents::Make(&callers, [](const absl::Status&) {}).value();
+  std::optional<Caller> caller;
+  {
+    const BrokenDescriptor broken(descriptors[1]);
+    caller.emplace(
+        events.get(),
+        ResolveTcp({OtherRdmaHost(), world().port()}, /*numeric_only=*/true).value().front(),
+        RdmaGreeting{});
+    ASSERT_TRUE(world_->WaitUntil([&] {
+      callers.Run();
+      return !world().notices().empty();
+    }));
+  }
+  Push(/*handed_over=*/false);
+  EXPECT_GT(world().destination().rails()[1].bytes, 0u);
+  EXPECT_EQ(world().notices().size(), 1u) << "that its events could not be read";
 }
 
 // Of lanes that break again and again each rail is tried alone, then none.
