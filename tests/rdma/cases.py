@@ -178,7 +178,7 @@ CASES = [
           must_print=[r"^TlsTxSw\s+\d{3,}$"]),
     Case("kernel_tls_cost", f"bash /tests/tls_cost.sh {FIGURE_TURNS}",
          ["bench/experiments/faultline-bench"], limit_s=120, check=tls_cost),
-    suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=120),
+    suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=240),
     example_vmm("move_tcp", "tcp://10.9.0.1:4444", must_print=[r"^tls=0$"]),
     example_vmm("move_tcp_tls", "tcp://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_TLS]),
     example_vmm("move_rdma", "rdma://10.9.0.1:4444", must_print=[BY_RDMA, r"^tls=0$"]),
