@@ -43,7 +43,7 @@ def _start(out, name, memory, words=(), kernel_words="", pass_fds=()):
         QEMU, "-accel", "tcg,thread=multi", "-machine", "pc", "-cpu", "max", "-smp", "2", "-m", memory,
         "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-kernel", str(out / "vmlinuz"),
         "-initrd", str(out / "initramfs.cpio"), "-append",
-        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off random.trust_cpu=on "
+        "console=ttyS0 quiet loglevel=4 panic=-1 mitigations=off no_timer_check random.trust_cpu=on "
         f"transparent_hugepage=madvise {kernel_words}",
         "-serial", f"file:{out}/{name}console.log", "-serial", f"file:{out}/{name}results.log", *words]
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=pass_fds)
