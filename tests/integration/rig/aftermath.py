@@ -206,8 +206,9 @@ class Aftermath:
 
     def check(self):
         """One owner, at work; exit statuses; no wrong byte; never two at a time."""
-        # Also where the destination has not heard that the source knows.
-        committed, completed = self.committed, self.completed or self.told
+        # Also where the one could not say so, or has not heard that the other knows.
+        here = self.whole and "destination" not in self._lost_hosts
+        committed, completed = self.committed, here or self.told
         for name, command in (*self.ended, *self.commands.items()):
             if command not in self.killed:
                 command.wait(10)  # its last words have been read then
