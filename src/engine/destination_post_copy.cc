@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "engine/destination_session.h"
+#include "engine/durable_record.h"
 
 namespace faultline {
 
@@ -51,21 +52,9 @@ void DestinationSession::OnTakenOver(absl::Status status) {
   if (!broken_.ok()) return Fail(broken_, PeerErrorCode::kMemory);
   // On a connection that is made again it is said in its place.
   if (lanes_up_ || resumed_.told) channel_->Send(Running{.downtime_us = result_.downtime_us});
-  MakeDurable();
+  MakeDurableBeside(parts_.bulk, parts_.control, parts_.journal, parts_.observer);
   UpdatePause();
   CompleteIfPresent();
-}
-
-// Not on the control thread: the peer would take a disk that stalls for a destination that is lost.
-void DestinationSession::MakeDurable() {
-  parts_.bulk->Post([this] {
-    const absl::Status durable = parts_.journal->MakeDurable();
-    if (durable.ok()) return;
-    parts_.control->Post([this, durable] {
-      parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
-                                MessageOf(durable));
-    });
-  });
 }
 
 void DestinationSession::OnAllPresent() {

@@ -157,7 +157,6 @@ class DestinationSession : public ControlChannel::Listener, public TransferListe
   void SendLoadedIfWhole();
   void OnCommit(const Commit& commit);
   void OnTakenOver(absl::Status status);
-  void MakeDurable();
   void LimitTakeOver();
   void UpdatePause();
   void CompleteIfPresent();

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "engine/durable_record.h"
 #include "engine/source_session.h"
 #include "pages/page_digest.h"
 #include "protocol/codec.h"
@@ -55,19 +56,7 @@ void SourceSession::OnRunning(const Running& running) {
   if (std::exchange(destination_runs_, true)) return;  // said again on a new connection
   result_.downtime_us = running.downtime_us;
   PushIfReady();
-  MakeDurable();
-}
-
-// Not on the control thread: the peer would take a disk that stalls for a source that is lost.
-void SourceSession::MakeDurable() {
-  parts_.bulk->Post([this] {
-    const absl::Status durable = parts_.journal->MakeDurable();
-    if (durable.ok()) return;
-    parts_.control->Post([this, durable] {
-      parts_.observer->OnNotice("the handover's record does not survive this host's crash: " +
-                                MessageOf(durable));
-    });
-  });
+  MakeDurableBeside(parts_.bulk, parts_.control, parts_.journal, parts_.observer);
 }
 
 void SourceSession::OnProgressMessage(const Progress& progress) {

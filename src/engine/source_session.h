@@ -144,7 +144,6 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void SendCommit();
   bool HandlePostCopy(const Message& message);
   void OnRunning(const Running& running);
-  void MakeDurable();
   void OnProgressMessage(const Progress& progress);
   void OnMismatch(const Mismatch& mismatch);
   void OnCompleted(const Completed& completed);

@@ -3,17 +3,24 @@
 #include <fmt/format.h>
 
 namespace faultline {
-
-bool WasLetRun(QmpClient* qmp) {
-  return qmp->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "")
-      .ok();
-}
+namespace {
 
 absl::Status RanAfterTheHandoverError() {
   return absl::FailedPreconditionError(
       "the VM runs here as well: somebody started it by hand ('cont') after it was handed over. "
       "Its memory here is no longer what the destination needs; stop it at once, and see which "
       "of the two goes on");
+}
+
+}  // namespace
+
+bool WasLetRun(QmpClient* qmp) {
+  return qmp->WaitForEvent([](const QmpEvent& event) { return event.name == "RESUME"; }, 0, "")
+      .ok();
+}
+
+absl::Status CheckStandsStill(QmpClient* qmp) {
+  return qmp != nullptr && WasLetRun(qmp) ? RanAfterTheHandoverError() : absl::OkStatus();
 }
 
 absl::Status CheckHandedOverStatus(const std::string& status) {

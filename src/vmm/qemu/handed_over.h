@@ -13,8 +13,9 @@ namespace faultline {
 // wait.
 bool WasLetRun(QmpClient* qmp);
 
-// Its memory here is no longer what the destination needs.
-absl::Status RanAfterTheHandoverError();
+// An error once QEMU has said that the VM runs: its memory here is no longer what the destination
+// needs. `qmp` may be null, which knows nothing. Does not wait.
+absl::Status CheckStandsStill(QmpClient* qmp);
 
 // Ok for the status of query-status that a migration leaves. Any other means that somebody let the
 // VM run, even if it was stopped again.

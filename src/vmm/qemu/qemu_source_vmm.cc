@@ -84,10 +84,7 @@ void QemuSourceVmm::Retire(bool quit, VmmDone done) {
   worker_.Run<absl::Status>([this, quit] { return DoRetire(quit); }, std::move(done));
 }
 
-absl::Status QemuSourceVmm::StandsStill() {
-  const bool ran = qmp_ != nullptr && WasLetRun(qmp_.get());
-  return ran ? RanAfterTheHandoverError() : absl::OkStatus();
-}
+absl::Status QemuSourceVmm::StandsStill() { return faultline::CheckStandsStill(qmp_.get()); }
 
 absl::StatusOr<VmDescription> QemuSourceVmm::DoPrepare() {
   qmp_.reset();  // the monitor serves one client

@@ -66,10 +66,7 @@ absl::Status ResumedSourceVmm::SeeThatItStands() {
   return CheckHandedOverStatus(JsonText(status, "status"));
 }
 
-absl::Status ResumedSourceVmm::StandsStill() {
-  const bool ran = qmp_ != nullptr && WasLetRun(qmp_.get());
-  return ran ? RanAfterTheHandoverError() : absl::OkStatus();
-}
+absl::Status ResumedSourceVmm::StandsStill() { return faultline::CheckStandsStill(qmp_.get()); }
 
 absl::Status ResumedSourceVmm::DoRetire(bool quit) {
   if (qmp_ == nullptr || !quit) return absl::OkStatus();
