@@ -25,6 +25,7 @@ sys.path.insert(0, str(HERE))
 from rig import isolate, paths, process  # noqa: E402
 
 PASSED, FAILED, SKIPPED = 0, 1, 77
+REASON_LINES = 12  # of what a failed test said, in the summary
 GRACE_S = 20  # a test that passed its limit has this long to clean up
 
 
@@ -163,6 +164,14 @@ def show(outcome, everything=False):
         print("\n".join("     " + line for line in outcome.output.splitlines()), flush=True)
 
 
+def reason(output):
+    """The last exception that a failed test printed, without its call stack, cut short."""
+    stack = output.rfind("Traceback (most recent call last)")
+    lines = output[max(stack, 0):].strip().splitlines()
+    raised = next((number for number, line in enumerate(lines) if number and line[:1].strip()), -1)
+    return "\n".join(lines[raised:][:REASON_LINES] if lines else ["it printed nothing"])
+
+
 def write_junit(path, outcomes):
     text = io.StringIO()
     text.write("<testsuites><testsuite name='integration'>\n")
@@ -215,12 +224,14 @@ def main():
         outcomes.append(outcome)
     failed = sum(outcome.status == FAILED for outcome in outcomes)
     skipped = sum(outcome.status == SKIPPED for outcome in outcomes)
-    totals = {"passed": len(outcomes) - failed - skipped, "failed": failed, "skipped": skipped}
+    totals = {"passed": len(outcomes) - failed - skipped, "failed": failed, "skipped": skipped,
+              "failures": {outcome.name: reason(outcome.output) for outcome in outcomes
+                           if outcome.status == FAILED}}
     if options.results:
         pathlib.Path(options.results).write_text(json.dumps(totals))
     if options.junit:
         write_junit(options.junit, outcomes)
-    print(f"integration: {json.dumps(totals)}")
+    print(f"integration: {totals['passed']} passed, {failed} failed, {skipped} skipped")
     return 1 if failed else 0
 
 

@@ -20,20 +20,21 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--results", help="file for the totals, JSON")
     options = parser.parse_args()
-    passed = failed = 0
+    passed, failures = 0, {}
     for path in sorted(HERE.glob("check_*.py")):
         for check in importlib.import_module(path.stem).CHECKS:
             faults = list(check(HERE.parent.parent))
             print(f"{'FAIL' if faults else 'ok  '} lint {check.__name__}")
             for fault in faults:
                 print(f"     {fault}")
-            failed += bool(faults)
             passed += not faults
+            if faults:
+                failures[f"lint {check.__name__}"] = "\n".join(faults)
     scorecard.show(HERE.parent.parent)
     if options.results:
-        totals = {"passed": passed, "failed": failed, "skipped": 0}
+        totals = {"passed": passed, "failed": len(failures), "skipped": 0, "failures": failures}
         pathlib.Path(options.results).write_text(json.dumps(totals))
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 if __name__ == "__main__":

@@ -20,12 +20,15 @@ class Ended:
 
 
 def parse(text):
-    """What init.sh wrote: every case that began, in order."""
+    """What init.sh wrote: every case that began, in order. Its lines may follow a piece of another
+    one, which a program of the case left without an end."""
     cases, name, lines = [], None, []
     for line in text.replace("\r", "").splitlines():
-        begin = re.match(r"@@begin (\S+)$", line)
-        end = re.match(r"@@end (\S+) (\d+) (\d+)$", line)
+        begin = re.search(r"@@begin (\S+)$", line)
+        end = re.search(r"@@end (\S+) (\d+) (\d+)$", line)
         if begin:
+            if name is not None:
+                cases.append(Ended(name, None, "\n".join(lines)))
             name, lines = begin[1], []
         elif end:
             cases.append(Ended(end[1], int(end[2]), "\n".join(lines), int(end[3]) / 100))

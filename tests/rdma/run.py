@@ -22,6 +22,7 @@ import image  # noqa: E402
 from cases import CASES  # noqa: E402
 
 BOOT_S = 60  # at most, without the cases
+REASON_LINES = 12  # of what a failed case printed, in the summary
 
 
 class Verdict:
@@ -132,6 +133,8 @@ def main():
     totals = {word: sum(getattr(verdict, word) for verdict in verdicts)
               for word in ("passed", "failed", "skipped")}
     print(f"rdma: {' and '.join(f'{took:.1f}' for took in seconds)} s in the guests, {totals}")
+    totals["failures"] = {verdict.name: "\n".join(verdict.text.strip().splitlines()[-REASON_LINES:])
+                          for verdict in verdicts if verdict.failed}
     if options.results:
         pathlib.Path(options.results).write_text(json.dumps(totals))
     if options.junit:
