@@ -259,7 +259,9 @@ ExitStatus ParseAndRun(const CommandParts& parts, const std::vector<std::string>
     return RunReceive(parts, options.receive, started_us);
   }
   if (migrate->parsed()) return RunMigrate(parts, options.migrate, started_us);
-  if (status->parsed()) return RunStatus(options.run_directory, options.id, options.json);
+  if (status->parsed()) {
+    return RunStatus(options.run_directory, parts.state_directory, options.id, options.json);
+  }
   if (cancel->parsed()) return RunCancel(options.run_directory, options.id);
   if (post_copy_now->parsed()) return RunPostCopyNow(options.run_directory, options.id);
   if (reclaim->parsed()) return RunReclaim(parts, options.reclaim);

@@ -33,6 +33,7 @@ int main(int argc, char** argv) {
   faultline::CommandParts parts{
       .make_migrate = faultline::MakeMigrateSession,
       .make_receive = faultline::MakeReceiveSession,
+      .state_directory = faultline::kStateDirectory,
       .create_journal = faultline::CreateJournal,
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,

@@ -73,6 +73,22 @@ std::string UnfinishedText(const RunDirectory& directory, const std::string& id,
   return text;
 }
 
+// Migrations that were under way here, past the handover, when this host went down.
+std::string LostText(const std::string& state_directory, const std::string& id, bool json) {
+  std::string text;
+  for (const DurableCopy& copy : CopiesOfEarlierBoots(state_directory)) {
+    if (!IdMatches(id, copy.content.agreed_id())) continue;
+    text += json ? ToLine({{"id", copy.content.agreed_id()},
+                           {"role", copy.content.side},
+                           {"phase", "lost"},
+                           {"vm_owner", OwnerName(VmOwner::kDestination)},
+                           {"state_file", copy.path}}) +
+                       "\n"
+                 : LostRow(copy);
+  }
+  return text;
+}
+
 // What migrations that have ended left, of those that `id` names.
 std::string EndedText(const RunDirectory& directory, const std::string& id, bool json) {
   absl::StatusOr<std::vector<SessionFile>> files = directory.List("json");
@@ -109,6 +125,19 @@ std::string EndedRow(const OutputJson& outcome) {
                      TextOf(outcome, "error").empty() ? "" : ": " + TextOf(outcome, "error"));
 }
 
+// It was the destination's: no copy is made before.
+std::string LostRow(const DurableCopy& copy) {
+  const bool was_source = copy.content.side == RoleName(Role::kSource);
+  return fmt::format(
+      "{:<32}  {:<11}  {:<12}  this host was started again since. {}; then remove '{}'\n",
+      copy.content.agreed_id(), copy.content.side, "lost",
+      was_source ? "The VM is the destination's, without the memory that it had not fetched: "
+                   "'faultline abandon' there"
+                 : "The VM was this host's: 'faultline reclaim' on the source takes it back as it "
+                   "was at the handover",
+      copy.path);
+}
+
 absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& directory) {
   ASSIGN_OR_RETURN(std::vector<SessionFile> files, directory.List("sock"));
   std::vector<RunningSession> running;
@@ -143,7 +172,8 @@ absl::Status CheckId(const std::string& id) {
                   id));
 }
 
-ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bool json) {
+ExitStatus RunStatus(const std::string& run_directory, const std::string& state_directory,
+                     const std::string& id, bool json) {
   if (!id.empty()) {
     if (absl::Status status = CheckId(id); !status.ok()) return UsageError(status, "status");
   }
@@ -156,7 +186,7 @@ ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bo
     if (!IdMatches(id, session.file.migration_id)) continue;
     text += json ? ToLine(session.state) + "\n" : RunningRow(session.state);
   }
-  text += UnfinishedText(*directory, id, *running, json);
+  text += UnfinishedText(*directory, id, *running, json) + LostText(state_directory, id, json);
   if (!text.empty()) {
     if (!json) {
       text = fmt::format("{:<32}  {:<11}  {:<12}  {:>7}  {:>10}  {:>8}  {}\n", "ID", "ROLE",

@@ -9,6 +9,7 @@
 #include "cli/report_json.h"
 #include "cli/run_directory.h"
 #include "cli/session_record.h"
+#include "runtime/journal/durable_copies.h"
 
 namespace faultline {
 
@@ -25,6 +26,7 @@ absl::StatusOr<std::vector<RunningSession>> FindRunning(const RunDirectory& dire
 std::string RunningRow(const OutputJson& state);
 std::string UnfinishedRow(const Unfinished& one, Role role);
 std::string EndedRow(const OutputJson& outcome);
+std::string LostRow(const DurableCopy& copy);
 
 // Whether `id` (lower or upper case digits) begins `migration_id`.
 bool IdMatches(const std::string& id, const std::string& migration_id);
@@ -32,8 +34,9 @@ bool IdMatches(const std::string& id, const std::string& migration_id);
 // An id or the beginning of one: InvalidArgument for anything else.
 absl::Status CheckId(const std::string& id);
 
-// `id` may be empty: all of them.
-ExitStatus RunStatus(const std::string& run_directory, const std::string& id, bool json);
+// `id` may be empty: all of them. `state_directory`: where durable copies of journals are.
+ExitStatus RunStatus(const std::string& run_directory, const std::string& state_directory,
+                     const std::string& id, bool json);
 
 }  // namespace faultline
 

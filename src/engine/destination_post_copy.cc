@@ -199,8 +199,9 @@ void DestinationSession::Part() {
 
 void DestinationSession::SendEnd() {
   if (!result_.status.ok()) {
-    channel_->Send(PeerError{.code = PeerErrorCode::kVmm, .text = MessageOf(result_.status)});
-    // Where somebody has to let the memory go, this is not the end.
+    // Where somebody has to let the memory go, this is not the end, for the source neither.
+    channel_->Send(PeerError{.code = disarmed_ ? PeerErrorCode::kVmm : PeerErrorCode::kMemory,
+                             .text = MessageOf(result_.status)});
     if (disarmed_) RecordOrSay(JournalPhase::kCompleted);
     return End();
   }

@@ -93,8 +93,7 @@ void SourceSession::OnCompleted(const Completed& completed) {
     parts_.observer->OnNotice(MessageOf(stands) + ". What was sent last may be newer than the VM");
   }
   // Before the destination hears that it is known: it is not there to say it again afterwards.
-  absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
-  if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
+  RecordCompleted();
   channel_->Send(Goodbye{});
   step_ = Step::kRetiring;
   watch_.reset();
@@ -104,6 +103,11 @@ void SourceSession::OnCompleted(const Completed& completed) {
     if (!retired.ok()) parts_.observer->OnNotice(MessageOf(retired));
     End();
   }));
+}
+
+void SourceSession::RecordCompleted() {
+  absl::Status status = parts_.journal->Record(JournalPhase::kCompleted);
+  if (!status.ok()) parts_.observer->OnNotice(MessageOf(status));
 }
 
 // Milliseconds for each GiB, so not before the VM runs again: what is asked for before the map is

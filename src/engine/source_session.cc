@@ -110,6 +110,8 @@ void SourceSession::OnMessage(Message message) {
   if (auto* error = std::get_if<PeerError>(&message)) {
     // It would have sent Loaded first if it needed to hear whose the VM is.
     if (!committed()) destination_awaits_word_ = false;
+    // The VM has all its memory there, and stands still: no process has anything left to do here.
+    if (committed() && error->code == PeerErrorCode::kVmm) RecordCompleted();
     const std::string text = fmt::format("{} gave up: {}", peer(), error->text);
     // One that is busy may be free later; any other had a reason that stays.
     return Fail(error->code == PeerErrorCode::kBusy ? absl::UnavailableError(text)

@@ -147,6 +147,7 @@ class SourceSession : public ControlChannel::Listener, public PageExporter::List
   void OnProgressMessage(const Progress& progress);
   void OnMismatch(const Mismatch& mismatch);
   void OnCompleted(const Completed& completed);
+  void RecordCompleted();
 
   // The connection is lost, or no good, after the handover.
   void LoseLink(absl::Status reason);

@@ -189,6 +189,11 @@ absl::StatusOr<std::unique_ptr<Journal>> OpenJournal(const JournalFile& file) {
   return FileJournal::Open(file.path, "/nonexistent");
 }
 
+const char* StateDirectory() {
+  const char* path = getenv("FAKE_STATE_DIRECTORY");
+  return path != nullptr ? path : "/nonexistent";
+}
+
 absl::Status RunGuardian(const std::vector<std::string>& arguments) {
   if (arguments.size() == 2) return absl::OkStatus();
   return absl::InvalidArgumentError("the fake guardian wants two arguments");
@@ -254,6 +259,7 @@ int main(int argc, char** argv) {
   faultline::CommandParts parts{
       .make_migrate = faultline::MakeMigrate,
       .make_receive = faultline::MakeReceive,
+      .state_directory = faultline::StateDirectory(),
       .create_journal = faultline::CreateJournal,
       .open_journal = faultline::OpenJournal,
       .run_guardian = faultline::RunGuardian,

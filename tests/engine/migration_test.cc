@@ -283,6 +283,10 @@ TEST(MigrationTest, AVmThatCannotBeStartedKeepsItsMemory) {
         << result->status;
   }
   EXPECT_EQ(rig.source_vmm.CountOf("Retire"), 0u);
+  // Nothing is left that either command could take up.
+  EXPECT_EQ(rig.source_journal.records().back(), JournalPhase::kCompleted);
+  EXPECT_EQ(rig.destination_journal.records().back(), JournalPhase::kCompleted);
+  EXPECT_TRUE(rig.guest->disarmed());
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 import json
 import os
+import pathlib
+import re
 import signal
 import time
 
@@ -140,6 +142,44 @@ class Reclaim(RecoveryCase):
         self.kill_command(receive)
         self.kill_command(migrate)
         self.assert_ended(self.operator("reclaim", SURE), 3, "nothing to take back")
+
+
+class Restart(RecoveryCase):
+    """A host was started again in the middle of a migration: what is on its disk is left."""
+
+    STATE = "/var/lib/faultline"  # of this test alone, where it has a mount namespace
+
+    every_qemu = False
+
+    def copies(self):
+        return {path.name.split(".")[1]: path for path in pathlib.Path(self.STATE).iterdir()}
+
+    def test_status_names_what_was_under_way(self):
+        os.makedirs(self.STATE, mode=0o700, exist_ok=True)
+        run("mount", "-t", "tmpfs", "-o", "mode=700", "none", self.STATE)
+        self.addCleanup(run, "umount", "-l", self.STATE)
+        _, destination, receive, migrate, _ = self.post_copy(extra=self.run_directory)
+        self.wait_until(lambda: len(self.copies()) == 2, 10, "both sides have put theirs on disk")
+        self.kill_command(receive)
+        self.kill_command(migrate)
+        self.assertNotIn("lost", self.operator("status").process.log())
+        for path in self.copies().values():
+            path.write_text(re.sub("(?m)^boot .*$", "boot of another time", path.read_text()))
+        run_directory = self.run_directory[1]
+        os.rename(run_directory, run_directory + ".kept")
+        lost = {line["role"]: line for line in self.operator("status").events}
+        self.assertEqual({"source", "destination"}, set(lost))
+        for role, line in lost.items():
+            self.assertEqual(("lost", "destination", str(self.copies()[role])),
+                             (line["phase"], line["vm_owner"], line["state_file"]))
+        # As if nothing had been: the migration goes on, and what is on disk goes with its end.
+        os.rename(run_directory, run_directory + ".other")
+        os.rename(run_directory + ".kept", run_directory)
+        commands = [self.resume(side) for side in ("receive", "migrate")]
+        for command in commands:
+            self.assertEqual(0, command.wait(60), command.describe())
+        self.assertEqual({}, self.copies())
+        self.assert_works(destination)
 
 
 class Dump(RecoveryCase):

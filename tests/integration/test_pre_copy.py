@@ -2,6 +2,7 @@
 
 import os
 import signal
+import statistics
 import subprocess
 
 from rig import faultline, memory, paths
@@ -216,7 +217,8 @@ class PreCopy(PreCopyChecks):
 
     @plain
     def test_the_limit_holds_in_rounds(self):
-        """Within 5% of what goes over the wire, over rounds that take seconds."""
+        """Within 5% of what goes over the wire, over rounds that take seconds: never more, and most of
+        the time not less. A host that stands still for a moment sends nothing then."""
         source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
         source.wait_ready()
         move = self.move(source, destination, "precopy", "--bandwidth", "40M", "--compress", "off",
@@ -228,8 +230,13 @@ class PreCopy(PreCopyChecks):
             first, last = seen[1], seen[-1]  # the second: a round begins with a burst
             took_us = last["elapsed_us"] - first["elapsed_us"]
             self.assertGreater(took_us, 2_000_000)
-            rate = (last["bytes_wire"] - first["bytes_wire"]) / took_us  # MB a second
-            self.assertLess(abs(rate - 40) / 40, 0.05, f"round {number}: {rate} MB/s")
+            rates = [(after["bytes_wire"] - before["bytes_wire"]) /
+                     (after["elapsed_us"] - before["elapsed_us"])  # MB a second
+                     for before, after in zip(seen[1:], seen[2:])]
+            whole = (last["bytes_wire"] - first["bytes_wire"]) / took_us
+            self.assertLess(whole, 40 * 1.05, f"round {number}")
+            self.assertLess(abs(statistics.median(rates) - 40) / 40, 0.05,
+                            f"round {number}: {rates} MB/s")
 
     def test_without_a_hook_it_says_what_is_missing(self):
         source, destination = self.pair(mib=256, kernel="fl.mib=64",

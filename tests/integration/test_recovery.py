@@ -1,13 +1,19 @@
 """After the handover the link may go: the VM waits for what it misses, both sides connect again by
 themselves, and its memory is right in the end."""
 
+import fcntl
 import os
 import time
 
 from rig import tls
+from rig.case import full
 from rig.kill import KillCase
 from rig.net import HOSTS, Lan
+from rig.process import run
 from rig.recovery import BRISK, SLOW, RecoveryCase
+
+# The byte of an image file that QEMU locks while it may write there.
+_QEMU_WRITES = 101
 
 
 class Connections(RecoveryCase):
@@ -74,6 +80,8 @@ class Unanswered(RecoveryCase):
 class LinkDown(RecoveryCase):
     """A real link that goes down under both."""
 
+    timeout_s = 400
+
     def setUp(self):
         super().setUp()
         self.lan = Lan()
@@ -100,6 +108,45 @@ class LinkDown(RecoveryCase):
 
     def test_link_down_for_longer(self):
         self.assert_recovered(*self.down_for(12))
+
+    @full
+    def test_link_down_for_minutes(self):
+        """Each try has failed until then, with the longest pauses between two."""
+        source, destination, receive, migrate = self.down_for(200)
+        self.wait_until(lambda: "post-copy" == [
+            event["phase"] for event in receive.events if event["event"] == "phase"][-1], 20,
+            "connected again: a pause of 5 s and a try after the link is back")
+        self.assert_recovered(source, destination, receive, migrate)
+
+
+class Refused(RecoveryCase):
+    """The destination's QEMU does not run the VM that it was given."""
+
+    def test_qemu_refuses_to_run_it(self):
+        """Somebody has the disk's lock. All memory comes all the same, and an operator runs the VM."""
+        disk = os.path.join(self.workdir, "disk.raw")
+        run("truncate", "-s", "1M", disk)
+        words = ("-drive", f"file={disk},format=raw,if=none,id=disk",
+                 "-device", "virtio-blk-pci,drive=disk")
+        source, destination = self.working(extra=words), self.waiting(extra=words)
+        receive = self.receive(destination, extra=self.run_directory)
+        relay = self.relay(receive.port)
+        relay.hold_at("Commit")
+        migrate = self.send(source, relay.port, extra=self.run_directory)
+        relay.wait_held()
+        with open(disk, "r+b") as other:
+            fcntl.lockf(other, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, _QEMU_WRITES)
+            relay.release()
+            for command in (migrate, receive):
+                self.assert_failed(command, command.wait(60), 3, "destination", "lock")
+        self.assertEqual("paused", destination.status())
+        self.assertEqual("postmigrate", source.status())
+        for side in ("migrate", "receive"):
+            again = self.operator(side, "--resume", migrate.last["id"])
+            self.assertEqual(2, again.process.wait(20), again.describe())
+        source.kill()
+        destination.qmp.execute("cont")
+        self.assert_works(destination)
 
 
 class Guest(RecoveryCase):

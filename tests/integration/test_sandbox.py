@@ -148,9 +148,9 @@ class Sandbox(SandboxCase):
                           self._log("migrate"), wrap=open_umask)
         self._own(migrate)
         self.await_post_copy(receive, migrate)
-        during = self.modes(run_directory)
+        during = {**self.modes(run_directory), **self.modes("/var/lib/faultline")}
         self.finish(destination, receive, migrate)
-        found = {**during, **self.modes(run_directory), **self.modes("/var/lib/faultline")}
+        found = {**during, **self.modes(run_directory)}
         migration = migrate.last["id"]
         kinds = {name.removeprefix(migration) for name in found if name.startswith(migration)}
         self.assertLessEqual({f".{role}.{kind}" for role in ("source", "destination")

@@ -14,6 +14,7 @@
 
 #include "base/private_path.h"
 #include "base/text.h"
+#include "runtime/journal/durable_copies.h"
 #include "runtime/journal/kept_line.h"
 
 namespace faultline {
@@ -22,6 +23,13 @@ namespace {
 // Of the folder of durable copies, whose files are private.
 constexpr mode_t kOthersWrite = 0022;
 constexpr std::string_view kHeader = "faultline-journal 1 ";
+constexpr std::string_view kBootPrefix = "boot ";
+
+// Nobody takes it up again, whatever happens to this host.
+bool Ends(JournalPhase phase) {
+  return phase == JournalPhase::kCompleted || phase == JournalPhase::kRolledBack ||
+         phase == JournalPhase::kReclaimed || phase == JournalPhase::kAbandoned;
+}
 
 // One write: a line is either there or, cut short by a crash, without its end.
 absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
@@ -36,6 +44,10 @@ absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
     [[maybe_unused]] int cut = ftruncate(fd, info.st_size - written);
   }
   return status;
+}
+
+std::string DurableName(const JournalContent& content) {
+  return fmt::format("{}.{}.journal", content.agreed_id(), content.side);
 }
 
 // The phase of the line "NUMBER NAME", both of which have to fit: a line that begins with a piece
@@ -110,7 +122,13 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Create(const std::stri
   return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
 }
 
+FileJournal::~FileJournal() {
+  if (!ended_ || durable_name_.empty()) return;
+  (void)unlink(fmt::format("{}/{}", state_directory_, durable_name_).c_str());
+}
+
 absl::Status FileJournal::Record(JournalPhase phase) {
+  ended_ = Ends(phase);
   return WriteAll(file_.get(),
                   fmt::format("{} {}\n", static_cast<int>(phase), JournalPhaseName(phase)), path_);
 }
@@ -121,7 +139,10 @@ absl::StatusOr<std::unique_ptr<FileJournal>> FileJournal::Open(const std::string
   if (!opened.ok()) return Annotate(opened.status(), "the journal");
   FileDescriptor file = *std::move(opened);
   RETURN_IF_ERROR(Lock(file.get(), path));
-  return std::unique_ptr<FileJournal>(new FileJournal(std::move(file), path, state_directory));
+  ASSIGN_OR_RETURN(const JournalContent content, ReadJournal(path));
+  std::unique_ptr<FileJournal> journal(new FileJournal(std::move(file), path, state_directory));
+  journal->durable_name_ = DurableName(content);  // the process before may have made it durable
+  return journal;
 }
 
 absl::Status FileJournal::Keep(const KeptTerms& terms, const VmDescription& vm) {
@@ -146,13 +167,15 @@ absl::Status FileJournal::Keep(const KeptTerms& terms, const VmDescription& vm) 
 absl::Status FileJournal::MakeDurable() {
   ASSIGN_OR_RETURN(FileDescriptor folder, OpenOwnFolder(state_directory_, kOthersWrite));
   // Through the descriptor: the file may have another name since it was created.
-  std::string self = fmt::format("/proc/self/fd/{}", file_.get());
-  ASSIGN_OR_RETURN(std::string text, ReadTextFile(self));
-  std::error_code error;
-  const std::string name = std::filesystem::read_symlink(self, error).filename().string();
+  ASSIGN_OR_RETURN(std::string text, ReadTextFile(fmt::format("/proc/self/fd/{}", file_.get())));
+  text.resize(text.rfind('\n') + 1);  // the last line may be under way
+  ASSIGN_OR_RETURN(const std::string boot_id, BootId());
+  ASSIGN_OR_RETURN(const JournalContent content, ParseJournal(text));
+  const std::string name = DurableName(content);
   const std::string fresh = name + ".new";
   ASSIGN_OR_RETURN(FileDescriptor copy, MakePrivateFile(folder.get(), fresh, O_WRONLY));
-  RETURN_IF_ERROR(WriteAll(copy.get(), text, fresh));
+  RETURN_IF_ERROR(WriteAll(copy.get(), fmt::format("{}{}{}\n", text, kBootPrefix, boot_id), fresh));
+  durable_name_ = name;
   if (fsync(copy.get()) < 0 ||
       renameat(folder.get(), fresh.c_str(), folder.get(), name.c_str()) < 0 ||
       fsync(folder.get()) < 0) {
@@ -160,6 +183,10 @@ absl::Status FileJournal::MakeDurable() {
                        fmt::format("make the journal durable at '{}/{}'", state_directory_, name));
   }
   return absl::OkStatus();
+}
+
+std::string JournalContent::agreed_id() const {
+  return kept.has_value() ? HexEncode(kept->id) : migration_id;
 }
 
 absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
@@ -183,6 +210,10 @@ absl::StatusOr<JournalContent> ParseJournal(const std::string& text) {
     }
     if (line.starts_with(kKeptPrefix)) {
       ASSIGN_OR_RETURN(content.kept, ParseKeptLine(line));
+      continue;
+    }
+    if (line.starts_with(kBootPrefix)) {
+      content.boot_id = line.substr(kBootPrefix.size());
       continue;
     }
     ASSIGN_OR_RETURN(const JournalPhase phase, ParsePhase(line));

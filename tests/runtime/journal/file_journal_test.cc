@@ -168,17 +168,22 @@ TEST_F(FileJournalTest, WhatWasKeptBadlyIsRefused) {
   EXPECT_FALSE(ParseJournal(head + "kept " + id)->kept.has_value());
 }
 
-TEST_F(FileJournalTest, DurableCopyHasTheNameThatTheFileHasByThen) {
-  auto journal = FileJournal::Create(path_, state_, "00ff", "source");
+TEST_F(FileJournalTest, TheDurableCopyIsNamedAfterTheMigrationWhateverTheFileIsCalled) {
+  auto journal = FileJournal::Create(path_, state_, "00ff", "destination");
   ASSERT_TRUE(journal.ok()) << journal.status();
   ASSERT_TRUE((*journal)->Record(JournalPhase::kCommitted).ok());
-  ASSERT_TRUE((*journal)->MakeDurable().ok());
-  EXPECT_EQ(*ReadJournalPhase(state_ + "/id.source.journal"), JournalPhase::kCommitted);
   std::filesystem::rename(path_, directory_ + "/run/other.journal");
-  ASSERT_TRUE((*journal)->Record(JournalPhase::kCompleted).ok());
+  ASSERT_TRUE((*journal)->MakeDurable().ok());
+  EXPECT_EQ(*ReadJournalPhase(state_ + "/00ff.destination.journal"), JournalPhase::kCommitted);
+  // Once its real id is known.
+  FileDescriptor ram(open((directory_ + "/ram").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  VmDescription vm;
+  vm.regions = {{.layout = {"ram", 4096, 4096}, .file = ram.get(), .file_offset_bytes = 0}};
+  ASSERT_TRUE((*journal)->Keep({.id = {0x12}, .token = {}}, vm).ok());
   absl::Status durable = (*journal)->MakeDurable();
   ASSERT_TRUE(durable.ok()) << durable;
-  EXPECT_EQ(*ReadJournalPhase(state_ + "/other.journal"), JournalPhase::kCompleted);
+  const std::string id = "12" + std::string(30, '0');
+  EXPECT_EQ(ReadJournal(state_ + "/" + id + ".destination.journal")->agreed_id(), id);
 }
 
 TEST_F(FileJournalTest, AllCopiesArePrivateWhateverTheUmask) {
@@ -193,10 +198,10 @@ TEST_F(FileJournalTest, AllCopiesArePrivateWhateverTheUmask) {
   ASSERT_TRUE((*journal)->MakeDurable().ok());
   EXPECT_EQ(mode_of(path_), 0600u);
   EXPECT_EQ(mode_of(state_), 0700u);
-  EXPECT_EQ(mode_of(state_ + "/id.source.journal"), 0600u);
+  EXPECT_EQ(mode_of(state_ + "/00ff.source.journal"), 0600u);
   // What somebody has put in the way is not written to.
   std::ofstream(directory_ + "/precious") << "precious";
-  std::filesystem::create_symlink(directory_ + "/precious", state_ + "/id.source.journal.new");
+  std::filesystem::create_symlink(directory_ + "/precious", state_ + "/00ff.source.journal.new");
   ASSERT_TRUE((*journal)->MakeDurable().ok());
   EXPECT_EQ(*ReadTextFile(directory_ + "/precious"), "precious");
   std::filesystem::rename(state_, directory_ + "/elsewhere");
