@@ -5,8 +5,7 @@ import os
 import pathlib
 import time
 
-from rig import faultline, paths, stock
-from rig.strangers import Crowd
+from rig import faultline, malformed, paths, stock, strangers
 
 TIMEOUT_S = 300
 
@@ -117,17 +116,21 @@ class Faultline:
 
 
 class Crowded(Faultline):
-    """The same, with strangers at the destination's port during the move."""
+    """The same, with strangers at the destination's port during the move, and as many handshakes
+    that are malformed."""
 
     COUNT = 1000
+    SEED = 4
 
     def disturb(self, address, port):
-        crowd = Crowd(port, self.COUNT, host=address)
+        crowd = strangers.Crowd(port, self.COUNT, host=address)
+        speakers = malformed.Crowd(port, self.SEED, self.COUNT, host=address).start()
 
         def wait():
-            knocks = crowd.knocks
-            print(f"    {knocks} of {self.COUNT} strangers came during the move", flush=True)
+            print(f"    {crowd.knocks} of {self.COUNT} strangers and {speakers.come} of {self.COUNT} "
+                  "malformed handshakes came during the move", flush=True)
             crowd.wait()
+            speakers.join(90)
         return wait
 
 

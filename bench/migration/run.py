@@ -54,7 +54,8 @@ def make_parser(about=__doc__):
                         help="'NAME;MIGRATE WORDS;RECEIVE WORDS;BUILD FOLDER', an empty part "
                         "leaves it as it is")
     parser.add_argument("--crowded", action="append", default=[],
-                        help="as --variant, with 1,000 strangers at the port during each move")
+                        help="as --variant, with 1,000 strangers and 1,000 malformed handshakes at the "
+                        "port during each move")
     parser.add_argument("--mib", type=int, default=1024, help="guest RAM")
     parser.add_argument("--touched", type=int, default=512, help="MiB that the guest works on")
     parser.add_argument("--cpus", type=int, help="vCPUs, instead of the program's own number")

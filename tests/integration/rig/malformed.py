@@ -127,10 +127,10 @@ class Crowd:
     OPEN_MAX = 40
     CONNECT_S = 5
 
-    def __init__(self, port, seed, count):
+    def __init__(self, port, seed, count, host="127.0.0.1"):
         self.kinds = {}     # kind: how often
         self.replays = ()   # what true connections began with, once they are to be played again
-        self._port = port
+        self._address = (host, port)
         self._rng = random.Random(seed)
         self._count = count
         self._open = []     # (socket, bytes that are still to be said)
@@ -162,7 +162,7 @@ class Crowd:
             kind, data = self._draw()
             manner = self._rng.choice(("at once", "at once", "held", "slow"))
             try:
-                peer = socket.create_connection(("127.0.0.1", self._port), self.CONNECT_S)
+                peer = socket.create_connection(self._address, self.CONNECT_S)
                 peer.settimeout(1)
                 if manner == "slow":
                     self._open.append((peer, data))
