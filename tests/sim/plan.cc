@@ -147,6 +147,8 @@ void DrawLongPostCopy(Random& random, Plan* plan) {
     page_bytes_max = std::max(page_bytes_max, region.page_size_bytes);
   }
   plan->bandwidth_bytes_per_second = page_bytes_max * (20 + random.Below(80));
+  // A message of it that takes longer than the silence allowed ends the handover, and rightly.
+  plan->device_state_bytes = std::min<uint64_t>(plan->device_state_bytes, 8'000);
   plan->zero_pages_percent = 30 + random.Below(60);
   plan->actors = 4;
   plan->acts_after = 60 + static_cast<int>(random.Below(120));
