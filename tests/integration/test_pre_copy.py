@@ -2,7 +2,6 @@
 
 import os
 import signal
-import statistics
 import subprocess
 
 from rig import faultline, memory, paths
@@ -156,13 +155,10 @@ class PreCopy(PreCopyChecks):
         move = self.check_linux_guest("precopy", "zipf", "--throttle")
         ahead = move.migrate.last["pre_copy"]
         self.assertEqual("converged", ahead["switch_reason"])
-        # Slowed if, and only if, a round brought nothing: on a busy host the guest may be slow itself.
-        left = [each["pages_left"] for each in ahead["rounds"][:-1]]
-        stuck = any(now >= 0.9 * min(left[:number]) for number, now in enumerate(left) if number)
-        self.assertEqual(stuck, ahead["throttle_percent"] >= 20, ahead)
-        self.assertEqual(stuck, ahead["throttled_us"] > 0)
-        self.assertEqual(stuck, any(event.get("throttle_percent", 0) >= 20
-                                    for event in move.migrate.events))
+        self.assertGreaterEqual(ahead["throttle_percent"], 20)
+        self.assertGreater(ahead["throttled_us"], 0)
+        self.assertTrue(any(event.get("throttle_percent", 0) >= 20
+                            for event in move.migrate.events))
 
     def throttled(self):
         """A move that will never end, and slows its VM."""
@@ -220,8 +216,7 @@ class PreCopy(PreCopyChecks):
 
     @plain
     def test_the_limit_holds_in_rounds(self):
-        """Within 5% of what goes over the wire, over rounds that take seconds: never more, and most of
-        the time not less. A host that stands still for a moment sends nothing then."""
+        """Within 5% of what goes over the wire, over rounds that take seconds."""
         source, destination = self.pair(mib=384, kernel="fl.mib=160 fl.pattern=writeheavy")
         source.wait_ready()
         move = self.move(source, destination, "precopy", "--bandwidth", "40M", "--compress", "off",
@@ -233,13 +228,8 @@ class PreCopy(PreCopyChecks):
             first, last = seen[1], seen[-1]  # the second: a round begins with a burst
             took_us = last["elapsed_us"] - first["elapsed_us"]
             self.assertGreater(took_us, 2_000_000)
-            rates = [(after["bytes_wire"] - before["bytes_wire"]) /
-                     (after["elapsed_us"] - before["elapsed_us"])  # MB a second
-                     for before, after in zip(seen[1:], seen[2:])]
-            whole = (last["bytes_wire"] - first["bytes_wire"]) / took_us
-            self.assertLess(whole, 40 * 1.05, f"round {number}")
-            self.assertLess(abs(statistics.median(rates) - 40) / 40, 0.05,
-                            f"round {number}: {rates} MB/s")
+            rate = (last["bytes_wire"] - first["bytes_wire"]) / took_us  # MB a second
+            self.assertLess(abs(rate - 40) / 40, 0.05, f"round {number}: {rate} MB/s")
 
     def test_without_a_hook_it_says_what_is_missing(self):
         source, destination = self.pair(mib=256, kernel="fl.mib=64",
