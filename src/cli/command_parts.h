@@ -30,7 +30,7 @@ struct CommandParts {
       make_migrate;
   std::function<absl::StatusOr<std::unique_ptr<Session>>(const ReceiveOptions&, Journal*)>
       make_receive;
-  std::string state_directory;  // where both of these put durable copies
+  std::string state_directory;  // where the journals of the next two put their durable copies
   // Creates a journal at a path that does not exist yet.
   std::function<absl::StatusOr<std::unique_ptr<Journal>>(const JournalFile&)> create_journal;
   // Goes on with a journal that is there.

@@ -140,10 +140,7 @@ void RunDirectory::RemoveOld() const {
     // So can one whose destination never heard the source's decision; and where the hook is armed
     // still (whole, and not released) somebody has to let it go.
     if (journal.ok() && (journal->committed || journal->loaded) &&
-        journal->last_phase != JournalPhase::kRolledBack &&
-        journal->last_phase != JournalPhase::kCompleted &&
-        journal->last_phase != JournalPhase::kReclaimed &&
-        journal->last_phase != JournalPhase::kAbandoned && !journal->released()) {
+        !EndsMigration(*journal->last_phase) && !journal->released()) {
       continue;
     }
     for (const char* kind : {"journal", "json", "command"}) {

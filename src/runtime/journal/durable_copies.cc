@@ -8,9 +8,8 @@
 namespace faultline {
 
 absl::StatusOr<std::string> BootId() {
-  ASSIGN_OR_RETURN(std::string text, ReadTextFile("/proc/sys/kernel/random/boot_id"));
-  while (!text.empty() && text.back() == '\n') text.pop_back();
-  return text;
+  ASSIGN_OR_RETURN(const std::string text, ReadTextFile("/proc/sys/kernel/random/boot_id"));
+  return text.substr(0, text.find('\n'));
 }
 
 std::vector<DurableCopy> CopiesOfEarlierBoots(const std::string& state_directory) {

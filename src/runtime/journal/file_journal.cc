@@ -25,12 +25,6 @@ constexpr mode_t kOthersWrite = 0022;
 constexpr std::string_view kHeader = "faultline-journal 1 ";
 constexpr std::string_view kBootPrefix = "boot ";
 
-// Nobody takes it up again, whatever happens to this host.
-bool Ends(JournalPhase phase) {
-  return phase == JournalPhase::kCompleted || phase == JournalPhase::kRolledBack ||
-         phase == JournalPhase::kReclaimed || phase == JournalPhase::kAbandoned;
-}
-
 // One write: a line is either there or, cut short by a crash, without its end.
 absl::Status WriteAll(int fd, std::string_view text, const std::string& path) {
   ssize_t written = write(fd, text.data(), text.size());
@@ -102,6 +96,11 @@ const char* JournalPhaseName(JournalPhase phase) {
   return "unknown";
 }
 
+bool EndsMigration(JournalPhase phase) {
+  return phase == JournalPhase::kCompleted || phase == JournalPhase::kRolledBack ||
+         phase == JournalPhase::kReclaimed || phase == JournalPhase::kAbandoned;
+}
+
 FileJournal::FileJournal(FileDescriptor file, std::string path, std::string state_directory)
     : file_(std::move(file)),
       path_(std::move(path)),
@@ -128,7 +127,7 @@ FileJournal::~FileJournal() {
 }
 
 absl::Status FileJournal::Record(JournalPhase phase) {
-  ended_ = Ends(phase);
+  ended_ = EndsMigration(phase);
   return WriteAll(file_.get(),
                   fmt::format("{} {}\n", static_cast<int>(phase), JournalPhaseName(phase)), path_);
 }

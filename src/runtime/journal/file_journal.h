@@ -74,6 +74,8 @@ absl::StatusOr<JournalPhase> ReadJournalPhase(const std::string& path);
 
 // "committed".
 const char* JournalPhaseName(JournalPhase phase);
+// Whether nobody takes the migration up again after this record, whatever happens to the host.
+bool EndsMigration(JournalPhase phase);
 
 }  // namespace faultline
 
