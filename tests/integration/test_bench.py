@@ -283,7 +283,8 @@ class Run(unittest.TestCase):
         unbroken = {name: seen for name, seen in movers.items()
                     if "broken" not in seen and "attempt_ms" not in seen}
         if "stock-switch" in unbroken:
-            self.assertEqual(1, unbroken["stock-switch"]["passes"])
+            # One is asked for; QEMU may be through a short next one before it is told.
+            self.assertGreaterEqual(unbroken["stock-switch"]["passes"], 1)
             self.assertIn("speed_in_rounds_percent", unbroken["stock-switch"])
         total = {row["what"]: row["value"] for row in found["bars"]}["total, to QEMU's pre-copy"]
         if "stock-precopy" in unbroken:
