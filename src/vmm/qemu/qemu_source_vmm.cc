@@ -210,6 +210,7 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze(FreezePoint point) {
   }
   VmDescription description = vm->description;
   description.running = description.running || paused_;
+  plan_.migrating = true;
   RETURN_IF_ERROR(PlanToRun(description.running));
   RETURN_IF_ERROR(StartStream());
   // One that does not run tells nobody when it stands.

@@ -55,6 +55,32 @@ absl::StatusOr<std::string> EndMigration(QmpClient* qmp) {
   }
 }
 
+// A VM that a migration of somebody else's has taken may run elsewhere.
+absl::Status CheckNotTaken(QmpClient* qmp) {
+  ASSIGN_OR_RETURN(Json answer, qmp->Execute("query-status"));
+  const std::string status = JsonText(answer, "status");
+  if (status != "postmigrate" && status != "finish-migrate") return absl::OkStatus();
+  return absl::FailedPreconditionError(fmt::format(
+      "somebody else's migration has taken the VM meanwhile: its status is '{}', and it "
+      "is left as it stands ('cont' in its monitor is right only if it runs nowhere "
+      "else)",
+      status));
+}
+
+absl::Status PutBackToWork(QmpClient* qmp, const RollbackPlan& plan) {
+  std::string ended;
+  if (plan.migrating) {
+    ASSIGN_OR_RETURN(ended, EndMigration(qmp));
+  } else if (plan.was_running) {
+    RETURN_IF_ERROR(CheckNotTaken(qmp));
+  }
+  if (!plan.was_running) return absl::OkStatus();
+  RETURN_IF_ERROR(StartSourceVm(qmp));
+  // It had been saved whole and a destination may have announced it.
+  if (ended == "completed") AnnounceVm(qmp);
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status StartSourceVm(QmpClient* qmp) {
@@ -98,6 +124,7 @@ std::string EncodePlan(const RollbackPlan& plan) {
     capabilities.push_back({{"name", name}, {"state", state}});
   }
   Json encoded = {{"was_running", plan.was_running},
+                  {"migrating", plan.migrating},
                   {"capabilities", std::move(capabilities)},
                   {"max_bandwidth", plan.settings.max_bandwidth},
                   {"discard_data", plan.settings.discard_data}};
@@ -111,6 +138,7 @@ absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text) {
   }
   RollbackPlan plan;
   plan.was_running = JsonFlag(encoded, "was_running");
+  plan.migrating = JsonFlag(encoded, "migrating");
   for (const Json& entry : JsonMember(encoded, "capabilities")) {
     plan.settings.capabilities.emplace_back(JsonText(entry, "name"), JsonFlag(entry, "state"));
   }
@@ -122,16 +150,12 @@ absl::StatusOr<RollbackPlan> DecodePlan(const std::string& text) {
 }
 
 absl::Status RollBackSource(QmpClient* qmp, const RollbackPlan& plan) {
-  absl::StatusOr<std::string> ended = EndMigration(qmp);
-  absl::Status started = ended.status();
-  if (started.ok() && plan.was_running) started = StartSourceVm(qmp);
-  if (!started.ok()) {
-    return Annotate(started,
-                    "the VM could not be put back to work on the source (try 'migrate_cancel' and "
-                    "'cont' in its monitor)");
+  if (absl::Status status = PutBackToWork(qmp, plan); !status.ok()) {
+    return Annotate(status, plan.migrating
+                                ? "the VM could not be put back to work on the source (try "
+                                  "'migrate_cancel' and 'cont' in its monitor)"
+                                : "the VM could not be put back to work on the source");
   }
-  // It had been saved whole and a destination may have announced it.
-  if (plan.was_running && *ended == "completed") AnnounceVm(qmp);
   return Annotate(RestoreSettings(qmp, plan.settings),
                   "the VM is back on the source, but QEMU's migration settings could not be put "
                   "back");

@@ -13,6 +13,8 @@ namespace faultline {
 
 struct RollbackPlan {
   bool was_running = false;
+  bool migrating =
+      false;  // QEMU may have been asked for a migration by us; if not, one is not ours
   SettingsBackup settings;
 };
 
@@ -27,9 +29,10 @@ absl::Status StartSourceVm(QmpClient* qmp);
 // After the start: tells the network where the VM is now. Not worth failing for.
 void AnnounceVm(QmpClient* qmp);
 
-// Ends QEMU's migration, if there is one, from whatever state it is in; starts the VM if it ran
-// before; puts the settings back. Safe to run twice. The VM must not have been handed over. Errors
-// tell how to start the VM by hand.
+// Ends our migration in QEMU, if there is one, from whatever state it is in; starts the VM if it
+// ran before; puts the settings back. Safe to run twice. The VM must not have been handed over.
+// Errors tell how to start the VM by hand. FailedPrecondition: somebody else's migration has taken
+// it.
 absl::Status RollBackSource(QmpClient* qmp, const RollbackPlan& plan);
 
 }  // namespace faultline

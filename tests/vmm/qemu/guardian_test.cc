@@ -163,6 +163,12 @@ class GuardianTest : public testing::TestWithParam<std::string> {
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }
   }
+  static bool WaitForEnd(pid_t process) {
+    for (int i = 0; i < 300 && !Ended(process); ++i) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    return Ended(process);
+  }
   // The guardian is the child's only child.
   pid_t GuardianPid() {
     for (const auto& task :
@@ -197,6 +203,27 @@ TEST_P(GuardianTest, VmRunsOnAfterDeathAtAnyStepBeforeCommit) {
   }
 }
 
+// It is wherever that migration has brought it.
+TEST_P(GuardianTest, AVmThatSomebodyElseMovedInAPauseIsNotLetRun) {
+  auto qemu = Start({});
+  ASSERT_NE(qemu, nullptr);
+  Inspector inspector(*qemu);
+  RunUpTo("migrate", "paused", qemu->qmp_path());
+  ASSERT_EQ(ReadLine(), "paused");
+  const Json off = {{"capability", "pause-before-switchover"}, {"state", false}};
+  inspector.Execute("migrate-set-capabilities", {{"capabilities", Json::array({off})}});
+  inspector.Execute("migrate", {{"uri", "exec:cat > /dev/null"}});
+  ASSERT_EQ(WaitForVmStatus(&inspector, "postmigrate"), "postmigrate");
+  pid_t guardian = GuardianPid();
+  ASSERT_GT(guardian, 0);
+  KillChild();
+  EXPECT_TRUE(WaitForEnd(guardian));
+  EXPECT_EQ(inspector.Status(), "postmigrate");
+  auto phase = ReadJournalPhase(journal_);
+  ASSERT_TRUE(phase.ok()) << phase.status();
+  EXPECT_NE(*phase, JournalPhase::kRolledBack);
+}
+
 TEST_P(GuardianTest, PausedVmStaysPaused) {
   auto qemu = Start({});
   ASSERT_NE(qemu, nullptr);
@@ -219,9 +246,7 @@ TEST_P(GuardianTest, CommittedVmIsLeftAlone) {
   pid_t guardian = GuardianPid();
   ASSERT_GT(guardian, 0);
   KillChild();
-  for (int i = 0; i < 300 && !Ended(guardian); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  EXPECT_TRUE(WaitForEnd(guardian));
   EXPECT_EQ(inspector.Status(), "postmigrate");
   EXPECT_EQ(ReadJournalPhase(journal_).value_or(JournalPhase::kPreparing),
             JournalPhase::kCommitted);
@@ -307,9 +332,7 @@ TEST_P(GuardianTest, DestinationThatWasLoadedIsLeftAlone) {
   pid_t guardian = GuardianPid();
   ASSERT_GT(guardian, 0);
   KillChild();
-  for (int i = 0; i < 300 && !Ended(guardian); ++i) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(10));
-  }
+  EXPECT_TRUE(WaitForEnd(guardian));
   EXPECT_TRUE(qemu->running());
 }
 
