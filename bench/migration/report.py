@@ -8,7 +8,7 @@ import subprocess
 
 MEASURES = (  # name in the JSON, heading, format; the order of the table
     ("total_ms", "total ms", "{:.0f}"),
-    ("attempt_ms", "cancelled after ms, VM not moved", "{:.0f}"),
+    ("attempt_ms", "VM not moved, ended after ms", "{:.0f}"),
     ("attempt_work_lost_ms", "  work lost in that, ms", "{:.0f}"),
     ("attempt_wire_mib", "  MiB on the wire in that", "{:.1f}"),
     ("broken", "failed, or the guest never came back", "{:.0f}"),

@@ -3,7 +3,8 @@
 
 Four guests at 1 Gbit/s, each moved in turn by QEMU's post-copy, its pre-copy (cancelled where it has
 not converged within --precopy-limit-s), its switch from pre-copy to post-copy (after one pass, or
---switch-after), and by our post-copy, hybrid and precopy. Prints a table for each guest as
+--switch-after), and by our post-copy, hybrid and precopy; and once not moved at all while its memory
+is copied over the same link, untracked. Prints a table for each guest as
 `./dev bench migration` does, whose options these are, and in the end one of the bars: what has to be
 reached, what was found, and which bar is missed. All of it is in --out/results.json, too.
 

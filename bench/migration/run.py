@@ -2,8 +2,8 @@
 """The same guest moved by stock QEMU's post-copy (postcopy-ram, postcopy-preempt) and by Faultline.
 
 --only chooses other movers: QEMU's pre-copy (stock-precopy) and its switch from pre-copy to post-copy
-(stock-switch), our modes (hybrid, precopy), and hybrid with other push orders (hybrid-around,
-hybrid-plain).
+(stock-switch), our modes (hybrid, precopy), hybrid with other push orders (hybrid-around,
+hybrid-plain), and no migration at all but a plain copy of the memory (copy).
 
 In turn on one machine, with the same RAM backends, the destination in a network namespace of its
 own behind a link that is unshaped or shaped. A scenario is a guest program and a link:

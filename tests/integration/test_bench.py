@@ -270,6 +270,15 @@ class Run(unittest.TestCase):
         self.assertEqual("first_write", found["tracking"][0]["case"])
         self.assertGreater(told["first write to a protected page, to a bare loop's"]["value"], 0)
 
+    def test_a_plain_copy_is_no_migration(self):
+        movers, _ = self.bench("writelight-1gbit", "--mib", "384", "--touched", "96", "--only", "copy")
+        seen = movers["copy"]
+        self.assertEqual(0, seen["wrong"])
+        self.assertNotIn("total_ms", seen)
+        self.assertGreater(seen["attempt_wire_mib"], 400)  # 5 s at 1 Gbit/s
+        self.assertLess(seen["attempt_wire_mib"], 640)
+        self.assertIn("speed_in_rounds_percent", seen)
+
     def test_precopy_beside_stock_movers(self):
         movers, found = self.bench(
             "readmostly-1gbit", "--mib", "384", "--touched", "96",
