@@ -1,5 +1,6 @@
 """What runs in the RDMA guest, in this order. tests/rdma/init.sh makes the devices rxe0 and rxe1."""
 
+import json
 import re
 import statistics
 
@@ -136,6 +137,22 @@ def figures(text):
     return next((f"{name} is {ratio:.2f}" for name, ratio, most in ratios if ratio > most), None)
 
 
+def swept(text):
+    """Whether both sides of faultline-bench have a line for each step of bench.sh's sweep."""
+    lines = [json.loads(line) for line in text.splitlines() if line.startswith('{"event":"result"')]
+    for side in ("source", "destination"):
+        of_side = [line for line in lines if line["side"] == side]
+        steps = [(line["transport"], line["parameters"]["push"]) for line in of_side]
+        if steps != [("tcp", True), ("tcp", False), ("rdma", True), ("rdma", False)]:
+            return f"the {side}'s steps: {steps}"
+        if any(line["wrong_reads"] or line.get("wrong_pages") for line in of_side):
+            return f"the {side} has read wrong bytes"
+    pushed = [line["pages_pushed"] > 0 for line in lines if line["side"] == "destination"]
+    if pushed != [True, False, True, False]:
+        return f"pages were pushed in these steps: {pushed}"
+    return None
+
+
 def tls_cost(text):
     """What the source's processor does for a GiB, in plain, with the kernel's TLS and with OpenSSL's."""
     seconds = {}
@@ -178,6 +195,8 @@ CASES = [
           must_print=[r"^TlsTxSw\s+\d{3,}$"]),
     Case("kernel_tls_cost", f"bash /tests/tls_cost.sh {FIGURE_TURNS}",
          ["bench/experiments/faultline-bench"], limit_s=120, check=tls_cost),
+    Case("bench_rdma", "bash /tests/bench.sh 10.9.0.1", ["bench/experiments/faultline-bench"],
+         limit_s=120, check=swept, must_print=[BY_RDMA]),
     suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=240),
     example_vmm("move_tcp", "tcp://10.9.0.1:4444", must_print=[r"^tls=0$"]),
     example_vmm("move_tcp_tls", "tcp://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_TLS]),

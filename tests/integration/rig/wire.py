@@ -82,8 +82,9 @@ class Peer:
             pass
         return self
 
-    def read(self):
-        """The next message but heartbeats, as (name, payload); ("end", b"") at the end."""
+    def read(self, alive=False):
+        """The next message but heartbeats, as (name, payload); ("end", b"") at the end. `alive`:
+        the heartbeats are answered."""
         while True:
             try:
                 data = read_message(self.socket)
@@ -94,6 +95,8 @@ class Peer:
             name = NAMES.get(HEADER.unpack(data[:HEADER.size])[0], "unknown")
             if name != "Heartbeat":
                 return name, data[HEADER.size:]
+            if alive:
+                self.send(message("Heartbeat"))
 
     def expect(self, name):
         """The payload of the next message, which must be of that type."""
@@ -103,9 +106,9 @@ class Peer:
         return payload
 
     def skip_to(self, name):
-        """The payload of the next message of that type, whatever comes before it."""
+        """The payload of the next message of that type, whatever comes before it, however late."""
         while True:
-            got, payload = self.read()
+            got, payload = self.read(alive=True)
             if got == name:
                 return payload
             if got == "end":
