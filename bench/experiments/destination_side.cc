@@ -28,7 +28,7 @@ DestinationParts DestinationPartsFor(const Side& side, const Point& point) {
   parts.tls = side.tls;
   parts.poll_us = point.poll_us;
   parts.read_around = point.read_around;
-  parts.integrity = point.integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
+  parts.integrity = point.integrity;
   parts.memory = [](Executor& demand, FdPoller& poller) {
     return MakeOwnMemory(&demand, &poller, FileDescriptor());
   };

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <optional>
 #include <utility>
 
 #include "base/json_text.h"
@@ -79,12 +80,17 @@ Parameter Choice(const char* name, std::string Point::*field, std::vector<std::s
               [field](const Point& point) { return Json(point.*field); });
 }
 
+std::optional<bool> SwitchOf(const Json& value) {
+  if (value == "on" || value == true) return true;
+  if (value == "off" || value == false) return false;
+  return std::nullopt;
+}
+
 Parameter Switch(const char* name, bool Point::*field, const char* help) {
   auto take = [field](const Json& value, Point* point) {
-    const bool on = value == "on" || value == true;
-    if (!on && value != "off" && value != false) return false;
-    point->*field = on;
-    return true;
+    const std::optional<bool> on = SwitchOf(value);
+    if (on.has_value()) point->*field = *on;
+    return on.has_value();
   };
   return Make(name, "on|off", help, take,
               [field](const Point& point) { return Json(point.*field); });
@@ -105,6 +111,22 @@ Parameter Bandwidth() {
            [](const Point& point) { return Json(point.bandwidth_bytes_per_second); });
   parameter.field = "bandwidth_bytes_per_second";
   return parameter;
+}
+
+Parameter Integrity() {
+  auto take = [](const Json& value, Point* point) {
+    const std::optional<bool> on = SwitchOf(value);
+    if (!on.has_value() && value != "auto") return false;
+    point->integrity = IntegrityWish::kDefault;
+    if (on.has_value()) point->integrity = *on ? IntegrityWish::kOn : IntegrityWish::kOff;
+    return true;
+  };
+  return Make("integrity", "auto|on|off",
+              "pages are checked end to end; auto: where tcp carries them", take,
+              [](const Point& point) {
+                if (point.integrity == IntegrityWish::kDefault) return Json("auto");
+                return Json(point.integrity == IntegrityWish::kOn);
+              });
 }
 
 }  // namespace
@@ -144,7 +166,7 @@ std::vector<Parameter> MakeParameters() {
       Choice("compression", &P::compression, {"auto", "off", "lz4", "zstd"}, "of what is pushed"),
       Number<int64_t>("poll_us", &P::poll_us, 0, 1'000'000,
                       "how long both demand threads look for more before they sleep"),
-      Switch("integrity", &P::integrity, "pages are checked end to end"),
+      Integrity(),
   };
 }
 

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "common/region.h"
+#include "protocol/messages.h"
 
 namespace faultline::bench::experiments {
 
@@ -36,7 +37,7 @@ struct Point {
   uint64_t bandwidth_bytes_per_second = 0;
   std::string compression = "auto";
   int64_t poll_us = 0;
-  bool integrity = true;
+  IntegrityWish integrity = IntegrityWish::kDefault;
 
   uint64_t pages() const { return memory_mib * (uint64_t{1} << 20) / kPageBytes; }
   // The source has data in the first so many; the others were never allocated.

@@ -38,7 +38,7 @@ absl::StatusOr<SourceParts> SourcePartsFor(const Side& side, const Point& point)
   parts.compression = CompressionOf(point);
   parts.push_order = point.push_order;
   parts.poll_us = point.poll_us;
-  parts.integrity = point.integrity ? IntegrityWish::kOn : IntegrityWish::kOff;
+  parts.integrity = point.integrity;
   RETURN_IF_ERROR(FillRandom(&parts.id));
   return parts;
 }

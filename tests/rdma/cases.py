@@ -147,9 +147,10 @@ def swept(text):
             return f"the {side}'s steps: {steps}"
         if any(line["wrong_reads"] or line.get("wrong_pages") for line in of_side):
             return f"the {side} has read wrong bytes"
-    pushed = [line["pages_pushed"] > 0 for line in lines if line["side"] == "destination"]
+    pushed = [line["pages_pushed"] > line["pages_demand"] for line in lines
+              if line["side"] == "destination"]
     if pushed != [True, False, True, False]:
-        return f"pages were pushed in these steps: {pushed}"
+        return f"most pages were pushed in these steps: {pushed}"
     return None
 
 
