@@ -332,7 +332,8 @@ typedef struct faultline_options {
   uint64_t recovery_timeout_ms;
   /* rdma:// only: what is not left to the system, with commas between, as the command's --rdma has
    * it: "device=mlx5_0,gid=3", "fallback=off" (source: memory never goes over TCP where RDMA keeps
-   * failing). NULL: nothing. */
+   * failing), "bulk=write" (source: it writes what it pushes, and the destination does not read
+   * it). NULL: nothing. */
   const char* rdma;
 } faultline_options;
 

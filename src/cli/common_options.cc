@@ -55,7 +55,8 @@ void AddRdma(CLI::App* command, RdmaChoice* choice) {
                    "rdma://: what is not left to the system, with commas between: device=NAME, "
                    "port=, gid=INDEX, sl=, tos=, mtu=BYTES, retries=, timeout=, and at the source "
                    "fallback=off (on by default: after the handover memory goes over TCP where "
-                   "RDMA keeps failing)")
+                   "RDMA keeps failing) and bulk=write (read by default: whether the background "
+                   "transfer is read by the destination or written by the source)")
       ->type_name("NAME=VALUE,...");
   command
       ->add_option("--control", choice->control,

@@ -123,7 +123,9 @@ OutputJson OutcomeJson(const Outcome& outcome) {
   if (!result.rails.empty()) {
     OutputJson rails = OutputJson::array();
     for (const RailFigures& rail : result.rails) {
-      rails.push_back({{"address", rail.address}, {"bytes_pushed", rail.bytes}});
+      rails.push_back({{"address", rail.address},
+                       {"bytes_pushed", rail.bytes},
+                       {"bytes_written", rail.bytes_written}});
     }
     object["rails"] = std::move(rails);
   }

@@ -146,8 +146,11 @@ std::string Summary(const Outcome& outcome) {
                         FormatBytes(last.bytes_packed_out));
   }
   for (const RailFigures& rail : result.rails) {
-    if (result.rails.size() == 1) break;  // which says nothing new
+    if (result.rails.size() == 1 && rail.bytes_written == 0) break;  // which says nothing new
     text += fmt::format("\n  {} of it pushed by RDMA on {}", FormatBytes(rail.bytes), rail.address);
+    if (rail.bytes_written > 0) {
+      text += fmt::format(", {} of that by WRITEs", FormatBytes(rail.bytes_written));
+    }
   }
   if (last.mismatches > 0) {
     text += fmt::format(

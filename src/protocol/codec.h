@@ -55,8 +55,17 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes);
 void EncodeRemotePlace(const RemotePlace& place, std::span<std::byte, kRemotePlaceBytes> out);
 RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> bytes);
 
-// Whether kReadable is a kind here, of runs of any length.
-enum class ReadableFrames : uint8_t { kRefused, kAccepted };
+inline constexpr size_t kWriteGrantBytes =
+    20;  // {u64 address, u32 key, u32 bytes, u16 rail, u16 slot}
+inline constexpr size_t kWrittenSlotBytes = 4;  // {u16 rail, u16 slot}
+void EncodeWriteGrant(const WriteGrant& grant, std::span<std::byte, kWriteGrantBytes> out);
+WriteGrant DecodeWriteGrant(std::span<const std::byte, kWriteGrantBytes> bytes);
+void EncodeWrittenSlot(const WrittenSlot& slot, std::span<std::byte, kWrittenSlotBytes> out);
+WrittenSlot DecodeWrittenSlot(std::span<const std::byte, kWrittenSlotBytes> bytes);
+
+// Which of the kinds that there are beside RDMA only are kinds here: none; kReadable, of runs of
+// any length; all of them.
+enum class RdmaFrames : uint8_t { kRefused, kReadable, kAccepted };
 
 // The run must lie inside `layout`, and in a frame have at most `run_bytes_max` bytes (or be one
 // page). A packed run's bytes are fewer than the run's; whether they unpack is not seen here.
@@ -65,7 +74,7 @@ absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRe
                                               const MemoryLayout& layout, bool integrity);
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
                                           const MemoryLayout& layout, uint64_t run_bytes_max,
-                                          ReadableFrames readable = ReadableFrames::kRefused);
+                                          RdmaFrames rdma = RdmaFrames::kRefused);
 
 }  // namespace faultline
 

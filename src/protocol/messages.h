@@ -276,11 +276,17 @@ enum class PageFrameKind : uint32_t {
   // Beside RDMA only, without a check sum: a RemotePlace follows, where `run` can be read. Bulk
   // lane: it is pushed by that. Demand lane: from now on no page of it needs to be asked for.
   kReadable = 7,
+  // Bulk lane beside RDMA only: from now on the source writes runs into slots of the destination's,
+  // which grants them (WriteGrant). `run.first` is the rail, and the rest of `run` is empty.
+  kGrantsWanted = 8,
+  // The same, without a check sum: a WrittenSlot follows, which `run`'s bytes are written into.
+  kWritten = 9,
 };
 // Whether frames of `kind` are about pages.
 constexpr bool HasPages(PageFrameKind kind) {
   return kind == PageFrameKind::kData || kind == PageFrameKind::kZero ||
-         kind == PageFrameKind::kPacked || kind == PageFrameKind::kReadable;
+         kind == PageFrameKind::kPacked || kind == PageFrameKind::kReadable ||
+         kind == PageFrameKind::kWritten;
 }
 // How the bytes of a packed run were packed.
 enum class PackAlgorithm : uint16_t {
@@ -303,6 +309,23 @@ struct RemotePlace {
   uint16_t rail = 0;  // the number of the address among those that both sides were told
   uint16_t more = 0;  // bulk only: so many places of the same pages follow, on other rails
   friend bool operator==(const RemotePlace&, const RemotePlace&) = default;
+};
+
+// Bulk lane beside RDMA, destination to source: one run may be written there, once.
+struct WriteGrant {
+  uint64_t address = 0;
+  uint32_t key = 0;
+  uint32_t bytes = 0;  // of the slot
+  uint16_t rail = 0;
+  uint16_t slot = 0;  // its number among the rail's
+  friend bool operator==(const WriteGrant&, const WriteGrant&) = default;
+};
+
+// Which slot a run is written into.
+struct WrittenSlot {
+  uint16_t rail = 0;
+  uint16_t slot = 0;
+  friend bool operator==(const WrittenSlot&, const WrittenSlot&) = default;
 };
 
 }  // namespace faultline

@@ -31,16 +31,22 @@ absl::Status CheckPacking(const PageFrame& frame, uint64_t run_bytes) {
   return absl::OkStatus();
 }
 
-// A frame that is about no pages names none. A mark's first page is its round.
+PageFrameKind LastKind(RdmaFrames rdma) {
+  if (rdma == RdmaFrames::kAccepted) return PageFrameKind::kWritten;
+  return rdma == RdmaFrames::kReadable ? PageFrameKind::kReadable : PageFrameKind::kRoundEnd;
+}
+
+// A frame that is about no pages names none. A mark's first page is its round, or a rail.
 absl::StatusOr<PageFrame> CheckMark(const PageFrame& frame) {
   RETURN_IF_ERROR(CheckPacking(frame, 0));
-  const bool is_mark = frame.kind != PageFrameKind::kFinished;
-  if (frame.run.region != 0 || frame.run.count != 0 || (!is_mark && frame.run.first != 0)) {
+  const bool is_last = frame.kind == PageFrameKind::kFinished;
+  const bool is_rail = frame.kind == PageFrameKind::kGrantsWanted;
+  if (frame.run.region != 0 || frame.run.count != 0 || (is_last && frame.run.first != 0)) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'pages' of the {} frame is not empty",
-                    is_mark ? "round's" : "last"));
+                    is_last ? "last" : (is_rail ? "rail's" : "round's")));
   }
-  if (is_mark && (frame.run.first == 0 || frame.run.first > kRoundMax)) {
+  if (!is_last && !is_rail && (frame.run.first == 0 || frame.run.first > kRoundMax)) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'round' is {}, it must be 1 to {}",
                     frame.run.first, kRoundMax));
@@ -89,6 +95,32 @@ RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> byte
           static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(14, 2)))};
 }
 
+void EncodeWriteGrant(const WriteGrant& grant, std::span<std::byte, kWriteGrantBytes> out) {
+  StoreLittleEndian(grant.address, out.subspan(0, 8));
+  StoreLittleEndian(grant.key, out.subspan(8, 4));
+  StoreLittleEndian(grant.bytes, out.subspan(12, 4));
+  StoreLittleEndian(grant.rail, out.subspan(16, 2));
+  StoreLittleEndian(grant.slot, out.subspan(18, 2));
+}
+
+WriteGrant DecodeWriteGrant(std::span<const std::byte, kWriteGrantBytes> bytes) {
+  return {LoadLittleEndian(bytes.subspan(0, 8)),
+          static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(8, 4))),
+          static_cast<uint32_t>(LoadLittleEndian(bytes.subspan(12, 4))),
+          static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(16, 2))),
+          static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(18, 2)))};
+}
+
+void EncodeWrittenSlot(const WrittenSlot& slot, std::span<std::byte, kWrittenSlotBytes> out) {
+  StoreLittleEndian(slot.rail, out.subspan(0, 2));
+  StoreLittleEndian(slot.slot, out.subspan(2, 2));
+}
+
+WrittenSlot DecodeWrittenSlot(std::span<const std::byte, kWrittenSlotBytes> bytes) {
+  return {static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(0, 2))),
+          static_cast<uint16_t>(LoadLittleEndian(bytes.subspan(2, 2)))};
+}
+
 absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRequestBytes> bytes,
                                               const MemoryLayout& layout, bool integrity) {
   uint64_t region = LoadLittleEndian(bytes.subspan(0, 4));
@@ -119,13 +151,12 @@ absl::StatusOr<PageRequest> DecodePageRequest(std::span<const std::byte, kPageRe
 
 absl::StatusOr<PageFrame> DecodePageFrame(std::span<const std::byte, kPageFrameBytes> bytes,
                                           const MemoryLayout& layout, uint64_t run_bytes_max,
-                                          ReadableFrames readable) {
+                                          RdmaFrames rdma) {
   uint64_t kind = LoadLittleEndian(bytes.subspan(0, 2));
   uint64_t region = LoadLittleEndian(bytes.subspan(4, 4));
   uint64_t first = LoadLittleEndian(bytes.subspan(8, 8));
   uint64_t count = LoadLittleEndian(bytes.subspan(16, 4));
-  const PageFrameKind last =
-      readable == ReadableFrames::kAccepted ? PageFrameKind::kReadable : PageFrameKind::kRoundEnd;
+  const PageFrameKind last = LastKind(rdma);
   if (kind < static_cast<uint16_t>(PageFrameKind::kData) || kind > static_cast<uint16_t>(last)) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'kind' is {}, which is no kind (1 to {})",

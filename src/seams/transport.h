@@ -67,8 +67,9 @@ class SourceTransport {
 
 // One of several ways that pages are read on.
 struct RailFigures {
-  std::string address;  // "192.0.2.7:4444"
-  uint64_t bytes = 0;   // read of the push
+  std::string address;         // "192.0.2.7:4444"
+  uint64_t bytes = 0;          // pushed on it
+  uint64_t bytes_written = 0;  // those of them that the source wrote; the others were read
 };
 
 // The destination's end: it listens.
@@ -94,7 +95,7 @@ class DestinationTransport {
   // `timeout_us`.
   virtual void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;
-  // In the order of their naming; none where the peer reads nothing by itself. Any thread, once
+  // In the order of their naming; none where there are none. Any thread, once
   // this listens.
   virtual std::vector<RailFigures> rails() const { return {}; }
   virtual std::string name() const = 0;

@@ -55,13 +55,13 @@ TEST(ReportJsonTest, HugePagesAreToldWhereTheyWereAskedFor) {
             R"({"bytes":4194304,"elapsed_us":7000,"cut_short":true})");
 }
 
-TEST(ReportJsonTest, RailsAreToldWherePagesWereReadOnThem) {
+TEST(ReportJsonTest, RailsAreToldWherePagesWerePushedOnThem) {
   Outcome outcome;
   EXPECT_FALSE(OutcomeJson(outcome).contains("rails"));
-  outcome.result.rails = {{"192.0.2.7:4444", 12}, {"198.51.100.7:4444", 34}};
+  outcome.result.rails = {{"192.0.2.7:4444", 12}, {"198.51.100.7:4444", 34, 30}};
   EXPECT_EQ(OutcomeJson(outcome)["rails"].dump(),
-            R"([{"address":"192.0.2.7:4444","bytes_pushed":12},)"
-            R"({"address":"198.51.100.7:4444","bytes_pushed":34}])");
+            R"([{"address":"192.0.2.7:4444","bytes_pushed":12,"bytes_written":0},)"
+            R"({"address":"198.51.100.7:4444","bytes_pushed":34,"bytes_written":30}])");
 }
 
 TEST(ReportJsonTest, WhetherPagesWereCheckedIsToldAndWhatWasFound) {

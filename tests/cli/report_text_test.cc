@@ -88,6 +88,14 @@ TEST(ReportTextTest, RailsAreToldWhereThereAreSeveral) {
   outcome.result.rails.push_back({"198.51.100.7:4444", 34 << 20});
   EXPECT_THAT(Summary(outcome), HasSubstr("12.0 MiB of it pushed by RDMA on 192.0.2.7:4444"));
   EXPECT_THAT(Summary(outcome), HasSubstr("34.0 MiB of it pushed by RDMA on 198.51.100.7:4444"));
+  EXPECT_THAT(Summary(outcome), Not(HasSubstr("WRITEs")));
+}
+
+TEST(ReportTextTest, WhatTheSourceWroteIsToldAlsoOfOneRail) {
+  Outcome outcome;
+  outcome.result.rails = {{"192.0.2.7:4444", 12 << 20, 11 << 20}};
+  EXPECT_THAT(Summary(outcome), HasSubstr("12.0 MiB of it pushed by RDMA on 192.0.2.7:4444, 11.0 "
+                                          "MiB of that by WRITEs"));
 }
 
 TEST(ReportTextTest, HugePagesAreToldWhereTheyWereAskedFor) {

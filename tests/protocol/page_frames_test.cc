@@ -97,16 +97,48 @@ TEST(PageFramesTest, ComeBack) {
   }
 }
 
+TEST(PageFramesTest, WhatTheSourceWritesIsNamedOnTheBulkLaneBesideRdmaOnly) {
+  for (const PageFrame& frame : {PageFrame{PageFrameKind::kGrantsWanted, {0, 7, 0}},
+                                 PageFrame{PageFrameKind::kWritten, {0, 240, 16}}}) {
+    FrameBytes bytes;
+    EncodePageFrame(frame, bytes);
+    EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax, RdmaFrames::kAccepted).value(), frame);
+    for (const RdmaFrames rdma : {RdmaFrames::kRefused, RdmaFrames::kReadable}) {
+      EXPECT_NE(
+          MessageOf(DecodePageFrame(bytes, kLayout, kRunBytesMax, rdma).status()).find("'kind'"),
+          std::string::npos);
+    }
+  }
+  for (const PageFrame& bad : {PageFrame{PageFrameKind::kGrantsWanted, {1, 0, 0}},
+                               PageFrame{PageFrameKind::kGrantsWanted, {0, 0, 1}},
+                               PageFrame{PageFrameKind::kWritten, {0, 250, 16}},
+                               PageFrame{PageFrameKind::kWritten, {0, 0, 0}},
+                               PageFrame{PageFrameKind::kWritten, {0, 0, 17}}}) {
+    FrameBytes bytes;
+    EncodePageFrame(bad, bytes);
+    EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, RdmaFrames::kAccepted).ok());
+  }
+
+  const WriteGrant grant{0x0102030405060708, 0x090a0b0c, 0x0d0e0f10, 0x1112, 0x1314};
+  std::array<std::byte, kWriteGrantBytes> granted;
+  EncodeWriteGrant(grant, granted);
+  EXPECT_EQ(Hex(granted), "08070605040302010c0b0a09100f0e0d12111413");
+  EXPECT_EQ(DecodeWriteGrant(granted), grant);
+  std::array<std::byte, kWrittenSlotBytes> where;
+  EncodeWrittenSlot({0x0102, 0x0304}, where);
+  EXPECT_EQ(Hex(where), "02010403");
+  EXPECT_EQ(DecodeWrittenSlot(where), (WrittenSlot{0x0102, 0x0304}));
+}
+
 TEST(PageFramesTest, ReadablePagesAreNamedBesideRdmaOnly) {
   const PageFrame frame{PageFrameKind::kReadable, {0, 0, 256}};  // longer than a run that is sent
   FrameBytes bytes;
   EncodePageFrame(frame, bytes);
-  EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).value(),
-            frame);
+  EXPECT_EQ(DecodePageFrame(bytes, kLayout, kRunBytesMax, RdmaFrames::kReadable).value(), frame);
   const auto refused = DecodePageFrame(bytes, kLayout, kRunBytesMax);
   EXPECT_NE(MessageOf(refused.status()).find("'kind' is 7"), std::string::npos) << refused.status();
   EncodePageFrame({PageFrameKind::kReadable, {0, 1, 256}}, bytes);
-  EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, ReadableFrames::kAccepted).ok());
+  EXPECT_FALSE(DecodePageFrame(bytes, kLayout, kRunBytesMax, RdmaFrames::kReadable).ok());
 
   const RemotePlace place{0x0102030405060708, 0x090a0b0c, 0x0d0e, 0x0f10};
   std::array<std::byte, kRemotePlaceBytes> where;

@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "transport/rdma/rdma_greeting.h"
+#include "transport/rdma/rdma_limits.h"
 #include "transport/rdma/rdma_place.h"
 
 namespace faultline {
@@ -106,7 +107,7 @@ absl::Status RdmaAcceptor::Accept(const RdmaEvent& request, RdmaId id, AwaitedLa
   RdmaConnection* const connection = connected->get();
   const RdmaGreeting answer =
       MakeRdmaGreeting(RdmaEnd::kDestination, lane->terms.role, lane->terms.token,
-                       connection->mtu_bytes(), lane->terms.rails);
+                       connection->mtu_bytes(), lane->terms.rails, connection->writes_served() > 0);
   rdma_conn_param parameters = connection->parameters();
   parameters.private_data = answer.data();
   parameters.private_data_len = answer.size();
@@ -120,6 +121,23 @@ absl::Status RdmaAcceptor::Accept(const RdmaEvent& request, RdmaId id, AwaitedLa
   return status;
 }
 
+absl::StatusOr<RdmaTerms> RdmaAcceptor::TermsOf(const RdmaEvent& request, const RdmaDomain& domain,
+                                                const AwaitedLane& lane) {
+  RdmaTerms terms;
+  const auto head = ReadRdmaGreeting({request.private_data.data(), request.private_bytes});
+  if (head.has_value()) terms.mtu_bytes_max = head->mtu_bytes;
+  if (head.has_value() && head->writes && lane.role == ConnectionRole::kBulk) {
+    terms.writes_served = kRdmaSlotsGranted;
+    return terms;
+  }
+  terms.reads_max =
+      std::min({lane.reads_max, static_cast<uint32_t>(domain.limits().max_qp_init_rd_atom),
+                static_cast<uint32_t>(request.initiator_depth)});
+  if (terms.reads_max > 0) return terms;
+  return absl::FailedPreconditionError(fmt::format(
+      "{} and the source's device agree on no RDMA READs at a time", domain.device_name()));
+}
+
 absl::StatusOr<std::unique_ptr<RdmaConnection>> RdmaAcceptor::Connect(const RdmaEvent& request,
                                                                       RdmaId id,
                                                                       const AwaitedLane& terms) {
@@ -127,20 +145,12 @@ absl::StatusOr<std::unique_ptr<RdmaConnection>> RdmaAcceptor::Connect(const Rdma
   const auto connect = [&]() -> absl::Status {
     RETURN_IF_ERROR(CheckPlace(*id, tuning_));
     ASSIGN_OR_RETURN(std::shared_ptr<RdmaDomain> domain, DomainOf(*id));
-    const uint32_t reads_max =
-        std::min({terms.reads_max, static_cast<uint32_t>(domain->limits().max_qp_init_rd_atom),
-                  static_cast<uint32_t>(request.initiator_depth)});
-    if (reads_max == 0) {
-      return absl::FailedPreconditionError(fmt::format(
-          "{} and the source's device agree on no RDMA READs at a time", domain->device_name()));
-    }
-    const auto head = ReadRdmaGreeting({request.private_data.data(), request.private_bytes});
-    const RdmaTerms wanted{.reads_max = reads_max,
-                           .mtu_bytes_max = head.has_value() ? head->mtu_bytes : 0};
+    ASSIGN_OR_RETURN(const RdmaTerms wanted, TermsOf(request, *domain, terms));
+    const size_t slots = wanted.writes_served > 0 ? wanted.writes_served : 2 * wanted.reads_max;
     ASSIGN_OR_RETURN(connection,
                      RdmaConnection::Make(std::move(id), std::move(domain), wanted, tuning_));
     // While one is being put into the VM, another is read into.
-    RETURN_IF_ERROR(connection->MakeSlots(size_t{2} * reads_max, terms.slot_bytes));
+    RETURN_IF_ERROR(connection->MakeSlots(slots, terms.slot_bytes));
     return connection->BringUp();
   };
   if (absl::Status status = connect(); !status.ok()) {

@@ -61,6 +61,10 @@ class RdmaAcceptor : public RdmaEventListener {
   absl::Status Listen();
   void OnRequest(const RdmaEvent& request);
   absl::Status Accept(const RdmaEvent& request, RdmaId id, AwaitedLane awaited);
+  // What the queue pair of `request` is for: READs by this end or, on the bulk lane where the
+  // source asks for it, its WRITEs.
+  static absl::StatusOr<RdmaTerms> TermsOf(const RdmaEvent& request, const RdmaDomain& domain,
+                                           const AwaitedLane& lane);
   // The queue pair of `request`, brought up, with its slots.
   absl::StatusOr<std::unique_ptr<RdmaConnection>> Connect(const RdmaEvent& request, RdmaId id,
                                                           const AwaitedLane& terms);

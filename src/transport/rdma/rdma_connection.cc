@@ -32,8 +32,10 @@ absl::Status RdmaConnection::MakePair() {
     return ErrnoStatus(errno, fmt::format("make a completion channel on {}", device));
   }
   RETURN_IF_ERROR(SetNonBlocking(channel_->fd, true));
-  const uint32_t entries = std::max<uint32_t>(terms_.reads_max, 1);
-  queue_.reset(ibv_create_cq(context, static_cast<int>(entries), nullptr, channel_.get(), 0));
+  const uint32_t sends = std::max<uint32_t>(terms_.reads_max + 2 * terms_.writes_max, 1);
+  const uint32_t receives = std::max<uint32_t>(terms_.writes_served, 1);
+  queue_.reset(ibv_create_cq(context, static_cast<int>(sends + terms_.writes_served), nullptr,
+                             channel_.get(), 0));
   if (queue_ == nullptr) {
     return ErrnoStatus(errno, fmt::format("make a completion queue on {}", device));
   }
@@ -41,8 +43,8 @@ absl::Status RdmaConnection::MakePair() {
   attributes.send_cq = queue_.get();
   attributes.recv_cq = queue_.get();
   attributes.qp_type = IBV_QPT_RC;
-  attributes.cap.max_send_wr = entries;
-  attributes.cap.max_recv_wr = 1;
+  attributes.cap.max_send_wr = sends;
+  attributes.cap.max_recv_wr = receives;
   attributes.cap.max_send_sge = 1;
   attributes.cap.max_recv_sge = 1;
   pair_.reset(ibv_create_qp(domain_->pd(), &attributes));
@@ -73,7 +75,8 @@ void RdmaConnection::Tune(ibv_qp_attr* attributes, int mask) {
   // The connection manager does not know yet, or permits more than is needed; iWARP's READs need
   // what it says.
   if ((mask & IBV_QP_ACCESS_FLAGS) != 0 && !domain_->is_iwarp()) {
-    attributes->qp_access_flags = terms_.reads_served > 0 ? IBV_ACCESS_REMOTE_READ : 0;
+    attributes->qp_access_flags = (terms_.reads_served > 0 ? IBV_ACCESS_REMOTE_READ : 0) |
+                                  (terms_.writes_served > 0 ? IBV_ACCESS_REMOTE_WRITE : 0);
   }
   if ((mask & IBV_QP_PATH_MTU) != 0) {
     for (const uint32_t limit : {tuning_.mtu_bytes, terms_.mtu_bytes_max}) {
@@ -110,7 +113,7 @@ rdma_conn_param RdmaConnection::parameters() const {
 }
 
 absl::Status RdmaConnection::MakeSlots(size_t count, size_t bytes_each) {
-  ASSIGN_OR_RETURN(slots_, RdmaSlots::Make(*domain_, count, bytes_each));
+  ASSIGN_OR_RETURN(slots_, RdmaSlots::Make(*domain_, count, bytes_each, terms_.writes_served > 0));
   return absl::OkStatus();
 }
 

@@ -1,4 +1,4 @@
-// One queue pair, from its making to its end, with what it reads into.
+// One queue pair, from its making to its end, with the slots that pages land in.
 #ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_CONNECTION_H_
 #define FAULTLINE_TRANSPORT_RDMA_RDMA_CONNECTION_H_
 
@@ -21,6 +21,8 @@ namespace faultline {
 struct RdmaTerms {
   uint32_t reads_max = 0;      // RDMA READs that this end will have under way
   uint8_t reads_served = 0;    // and the peer's
+  uint32_t writes_max = 0;     // RDMA WRITEs that this end will have under way, a SEND behind each
+  uint32_t writes_served = 0;  // and the peer's
   uint32_t mtu_bytes_max = 0;  // as the peer wants it; 0: as it comes
 };
 
@@ -47,11 +49,13 @@ class RdmaConnection {
   rdma_cm_id* id() const { return id_.get(); }
   RdmaDomain& domain() const { return *domain_; }
   uint32_t reads_max() const { return terms_.reads_max; }
+  uint32_t writes_max() const { return terms_.writes_max; }
+  uint32_t writes_served() const { return terms_.writes_served; }
   ibv_cq* queue() const { return queue_.get(); }
   ibv_comp_channel* channel() const { return channel_.get(); }
   ibv_qp* queue_pair() const { return pair_.get(); }
 
-  // Where READs land; before the connection is used.
+  // Where READs land, or the peer's WRITEs; before the connection is used.
   absl::Status MakeSlots(size_t count, size_t bytes_each);
   RdmaSlots& slots() { return *slots_; }
 

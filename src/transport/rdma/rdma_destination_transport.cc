@@ -9,29 +9,17 @@
 
 #include "base/check.h"
 #include "transport/rdma/rdma_greeting.h"
+#include "transport/rdma/rdma_limits.h"
 #include "transport/rdma/rdma_page_reader.h"
 #include "transport/rdma/rdma_place.h"
-#include "transport/rdma/rdma_push_lane.h"
 #include "transport/rdma/rdma_push_receiver.h"
 
 namespace faultline {
 namespace {
 
 constexpr uint32_t kDemandReadsMax = 32;
-// 1 MiB under way, which devices share out packet by packet with the demand READs.
-constexpr uint32_t kBulkReadsMax = 4;
 // Of huge pages there are fewer under way: they need room.
 constexpr size_t kSlotBytesInAllMax = 16 * 1024 * 1024;
-
-// The largest page that is read.
-size_t PageBytes(const MemoryLayout& layout) {
-  uint64_t bytes = 4096;
-  for (const RegionLayout& region : layout) {
-    if (region.page_size_bytes > kRdmaPageBytesMax) continue;
-    bytes = std::max(bytes, region.page_size_bytes);
-  }
-  return bytes;
-}
 
 }  // namespace
 
@@ -76,7 +64,9 @@ std::string RdmaDestinationTransport::address() const {
 std::vector<RailFigures> RdmaDestinationTransport::rails() const {
   std::vector<RailFigures> figures;
   for (size_t rail = 0; rail < addresses_.size(); ++rail) {
-    figures.push_back({addresses_[rail], (*rail_bytes_)[rail].load(std::memory_order_relaxed)});
+    const uint64_t written = rail_bytes_->written[rail].load(std::memory_order_relaxed);
+    const uint64_t read = rail_bytes_->read[rail].load(std::memory_order_relaxed);
+    figures.push_back({addresses_[rail], read + written, written});
   }
   return figures;
 }
@@ -100,15 +90,16 @@ SessionToken RdmaDestinationTransport::LaneToken(ConnectionRole) {
 void RdmaDestinationTransport::AwaitQueuePair(ConnectionRole role, size_t rail,
                                               const std::shared_ptr<RdmaLink>& link) {
   const bool is_demand = role == ConnectionRole::kDemand;
-  const size_t page_bytes = PageBytes(terms().layout);
-  const size_t slot_bytes = is_demand ? page_bytes : std::max<size_t>(page_bytes, kRdmaRunBytesMax);
+  const MemoryLayout& layout = terms().layout;
+  const size_t slot_bytes = is_demand ? RdmaPageBytes(layout) : RdmaBulkSlotBytes(layout);
   std::next(acceptors_.begin(), static_cast<ptrdiff_t>(rail))
       ->Await({.role = role,
                .token = RailToken(lane_token_, terms().token, rail),
                .link = link,
                .executor = is_demand ? loops().demand : loops().bulk,
-               .reads_max = static_cast<uint32_t>(std::min<size_t>(
-                   is_demand ? kDemandReadsMax : kBulkReadsMax, kSlotBytesInAllMax / slot_bytes)),
+               .reads_max = static_cast<uint32_t>(
+                   std::min<size_t>(is_demand ? kDemandReadsMax : kRdmaRunsUnderWayMax,
+                                    kSlotBytesInAllMax / slot_bytes)),
                .slot_bytes = slot_bytes,
                .rails = static_cast<uint8_t>(acceptors_.size())});
 }

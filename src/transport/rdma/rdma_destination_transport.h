@@ -9,7 +9,7 @@
 
 #include "transport/rdma/rdma_acceptor.h"
 #include "transport/rdma/rdma_options.h"
-#include "transport/rdma/rdma_rail_reads.h"
+#include "transport/rdma/rdma_rail_runs.h"
 #include "transport/tcp/tcp_destination_transport.h"
 
 namespace faultline {

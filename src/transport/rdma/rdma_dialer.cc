@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "transport/rdma/rdma_greeting.h"
+#include "transport/rdma/rdma_limits.h"
 #include "transport/rdma/rdma_place.h"
 
 namespace faultline {
@@ -90,12 +91,18 @@ absl::Status RdmaDialer::Connect() {
   RETURN_IF_ERROR(CheckPlace(*id_, target_.tuning));
   RETURN_IF_ERROR(CheckPort(*id_));
   ASSIGN_OR_RETURN(std::shared_ptr<RdmaDomain> domain, domain_of_(*id_));
-  const RdmaTerms terms{.reads_served = static_cast<uint8_t>(
-                            std::min(domain->limits().max_qp_rd_atom, kReadsServedMax))};
+  RdmaTerms terms;
+  if (writes()) {
+    terms.writes_max = kRdmaRunsUnderWayMax;
+  } else {
+    terms.reads_served =
+        static_cast<uint8_t>(std::min(domain->limits().max_qp_rd_atom, kReadsServedMax));
+  }
   ASSIGN_OR_RETURN(connection_,
                    RdmaConnection::Make(std::move(id_), std::move(domain), terms, target_.tuning));
   const RdmaGreeting greeting =
-      MakeRdmaGreeting(RdmaEnd::kSource, target_.role, target_.token, target_.tuning.mtu_bytes);
+      MakeRdmaGreeting(RdmaEnd::kSource, target_.role, target_.token, target_.tuning.mtu_bytes,
+                       /*rails=*/0, writes());
   rdma_conn_param parameters = connection_->parameters();
   parameters.private_data = greeting.data();
   parameters.private_data_len = greeting.size();
@@ -113,6 +120,12 @@ absl::Status RdmaDialer::TakeAnswer(const RdmaEvent& event) {
         "whoever answered on RDMA is not the destination of this migration");
   }
   peer_rails_ = head->rails;
+  if (writes() && !head->writes) {
+    return absl::FailedPreconditionError(
+        "the destination knows no WRITEs of the push (--rdma bulk=write): install the same "
+        "Faultline "
+        "on both hosts, or give bulk=read");
+  }
   if (event.type == RDMA_CM_EVENT_ESTABLISHED) return absl::OkStatus();
   connection_->set_mtu_bytes_max(head->mtu_bytes);
   RETURN_IF_ERROR(connection_->BringUp());

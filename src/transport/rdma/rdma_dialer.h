@@ -49,6 +49,10 @@ class RdmaDialer : public RdmaEventListener {
   // The peer has accepted: the queue pair is brought up if it is the right one.
   absl::Status TakeAnswer(const RdmaEvent& event);
   void Fail(const absl::Status& status);
+  // This end writes, and the peer reads nothing.
+  bool writes() const {
+    return target_.role == ConnectionRole::kBulk && target_.tuning.bulk == RdmaBulk::kWrite;
+  }
 
   RdmaEvents* const events_;
   const Target target_;

@@ -25,7 +25,7 @@ std::span<const uint8_t> HalfOf(RdmaEnd end, const SessionToken& token) {
 }  // namespace
 
 RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token,
-                              uint32_t mtu_bytes, uint8_t rails) {
+                              uint32_t mtu_bytes, uint8_t rails, bool writes) {
   RdmaGreeting greeting{};
   std::span<std::byte> bytes(greeting);
   StoreLittleEndian(kMagic, bytes.subspan(0, 4));
@@ -35,6 +35,7 @@ RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionTok
   StoreLittleEndian(mtu, bytes.subspan(7, 1));
   std::memcpy(greeting.data() + 8, HalfOf(end, token).data(), kHalfBytes);
   StoreLittleEndian(rails, bytes.subspan(16, 1));
+  StoreLittleEndian(writes ? 1 : 0, bytes.subspan(17, 1));
   return greeting;
 }
 
@@ -57,13 +58,13 @@ std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> priv
     return std::nullopt;
   }
   const uint64_t mtu = LoadLittleEndian(private_data.subspan(7, 1));
-  const auto rails = private_data.size() < kRdmaGreetingBytes
-                         ? uint8_t{0}
-                         : static_cast<uint8_t>(LoadLittleEndian(private_data.subspan(16, 1)));
+  const auto later = [&](size_t at) {
+    return at < private_data.size() ? static_cast<uint8_t>(private_data[at]) : uint8_t{0};
+  };
   return RdmaGreetingHead{static_cast<uint16_t>(LoadLittleEndian(private_data.subspan(4, 2))),
                           static_cast<ConnectionRole>(LoadLittleEndian(private_data.subspan(6, 1))),
                           mtu >= kMtuMin && mtu <= kMtuMax ? uint32_t{1} << mtu : 0,
-                          std::max<uint8_t>(rails, 1)};
+                          std::max<uint8_t>(later(16), 1), later(17) == 1};
 }
 
 bool ProvesToken(std::span<const std::byte> private_data, RdmaEnd end, const SessionToken& token) {

@@ -13,13 +13,14 @@
 namespace faultline {
 
 // The private data of both ends' connecting: {u32 magic, u16 version, u8 role, u8 mtu, 8 bytes,
-// u8 rails}. `mtu` is 8 to 12, for packets of at most two to its power bytes, or 0: as the path has
-// it; the destination answers with what holds. `rails` is how many the destination has, in its
-// answer; 0, and where nothing stands, is one.
-// The token came over the lane's own, authenticated connection and serves once: the source shows
-// its first half, the destination answers with the second.
-inline constexpr size_t kRdmaGreetingBytes = 17;
-inline constexpr size_t kRdmaGreetingBytesMin = 16;  // of a peer that knows of no rails
+// u8 rails, u8 writes}. `mtu` is 8 to 12, for packets of at most two to its power bytes, or 0: as
+// the path has it; the destination answers with what holds. `rails` is how many the destination
+// has, in its answer; 0, and where nothing stands, is one. `writes` is 1 where the source means to
+// write what it pushes, and in the answer where the destination lets it; anything else: the
+// destination reads. The token came over the lane's own, authenticated connection and serves once:
+// the source shows its first half, the destination answers with the second.
+inline constexpr size_t kRdmaGreetingBytes = 18;
+inline constexpr size_t kRdmaGreetingBytesMin = 16;  // of a peer that knows of nothing that follows
 inline constexpr uint16_t kRdmaVersion = 1;
 
 enum class RdmaEnd : uint8_t { kSource, kDestination };
@@ -27,7 +28,7 @@ enum class RdmaEnd : uint8_t { kSource, kDestination };
 using RdmaGreeting = std::array<std::byte, kRdmaGreetingBytes>;
 
 RdmaGreeting MakeRdmaGreeting(RdmaEnd end, ConnectionRole role, const SessionToken& token,
-                              uint32_t mtu_bytes = 0, uint8_t rails = 0);
+                              uint32_t mtu_bytes = 0, uint8_t rails = 0, bool writes = false);
 
 // What a lane's queue pair on `rail` has to prove: on the first one the lane's token, on each other
 // one what only they can tell who know the migration's token, which no queue pair shows.
@@ -39,6 +40,7 @@ struct RdmaGreetingHead {
   ConnectionRole role = ConnectionRole::kDemand;
   uint32_t mtu_bytes = 0;  // what is no MTU is read as 0
   uint8_t rails = 1;       // never 0
+  bool writes = false;
 };
 std::optional<RdmaGreetingHead> ReadRdmaGreeting(std::span<const std::byte> private_data);
 

@@ -18,7 +18,7 @@ RdmaPageReader::RdmaPageReader(Loop* demand, std::unique_ptr<TcpPageReader> conn
       counter_(std::move(counter)),
       connection_(std::move(connection)),
       readable_(terms.layout),
-      reads_(demand, poll_ns, this) {}
+      reads_(demand, "an RDMA READ from the source", poll_ns, this) {}
 
 void RdmaPageReader::Start(PageReader::Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
@@ -51,7 +51,7 @@ bool RdmaPageReader::CanRead() {
   if (reads_.attached()) return true;
   RdmaConnection* connection = link_->connection();
   if (connection == nullptr) return false;
-  reads_.Attach(connection);
+  reads_.Attach(connection, connection->reads_max());
   in_slot_.resize(connection->slots().count());
   return true;
 }
@@ -85,14 +85,14 @@ void RdmaPageReader::PostWanted() {
     const uint32_t slot = link_->connection()->slots().Take();
     in_slot_[slot] = next.page;
     const size_t bytes = layout_[next.page.region].page_size_bytes;
-    if (absl::Status status = reads_.Post(slot, bytes, next.place); !status.ok()) {
+    if (absl::Status status = reads_.PostRead(slot, bytes, next.place); !status.ok()) {
       // The caller may be the listener itself, in the middle of something.
       return RdmaLink::Break(link_, loop_, status);
     }
   }
 }
 
-void RdmaPageReader::OnReadDone(uint32_t slot) {
+void RdmaPageReader::OnWorkDone(uint32_t slot) {
   const PageId page = in_slot_[slot];
   const size_t bytes = layout_[page.region].page_size_bytes;
   counter_->fetch_add(bytes, std::memory_order_relaxed);
@@ -107,7 +107,7 @@ void RdmaPageReader::OnPage(PageId page, std::span<const std::byte> bytes,
   listener_->OnPage(page, bytes, digest);
 }
 
-void RdmaPageReader::OnReadsFailed(absl::Status status) { Fail(std::move(status)); }
+void RdmaPageReader::OnWorkFailed(absl::Status status) { Fail(std::move(status)); }
 void RdmaPageReader::OnReaderFailed(absl::Status status) { Fail(std::move(status)); }
 
 void RdmaPageReader::Fail(absl::Status status) {

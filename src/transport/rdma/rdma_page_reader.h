@@ -10,7 +10,7 @@
 #include "seams/page_reader.h"
 #include "seams/transport.h"
 #include "transport/rdma/rdma_link.h"
-#include "transport/rdma/rdma_read_queue.h"
+#include "transport/rdma/rdma_work_queue.h"
 #include "transport/rdma/readable_pages.h"
 #include "transport/tcp/tcp_page_reader.h"
 
@@ -22,7 +22,7 @@ namespace faultline {
 // A page that the source has said to be readable is read out of its memory, without the source; any
 // other is asked for on the lane's connection, and so is every page as long as the queue pair is
 // not there.
-class RdmaPageReader : public PageReader, PageReader::Listener, RdmaReadQueue::Listener {
+class RdmaPageReader : public PageReader, PageReader::Listener, RdmaWorkQueue::Listener {
  public:
   RdmaPageReader(Loop* demand, std::unique_ptr<TcpPageReader> connection,
                  std::shared_ptr<RdmaLink> link, WireCounter counter, const LaneTerms& terms,
@@ -42,9 +42,9 @@ class RdmaPageReader : public PageReader, PageReader::Listener, RdmaReadQueue::L
   void OnPage(PageId page, std::span<const std::byte> bytes,
               std::optional<uint64_t> digest) override;
   void OnReaderFailed(absl::Status status) override;
-  // RdmaReadQueue::Listener.
-  void OnReadDone(uint32_t slot) override;
-  void OnReadsFailed(absl::Status status) override;
+  // RdmaWorkQueue::Listener.
+  void OnWorkDone(uint32_t slot) override;
+  void OnWorkFailed(absl::Status status) override;
 
   absl::Status NoteReadable(const PageRun& run, const RemotePlace& place);
   // Whether pages can be read one-sidedly by now.
@@ -62,7 +62,7 @@ class RdmaPageReader : public PageReader, PageReader::Listener, RdmaReadQueue::L
   const std::unique_ptr<TcpPageReader> connection_;
   PageReader::Listener* listener_ = nullptr;
   ReadablePages readable_;
-  RdmaReadQueue reads_;
+  RdmaWorkQueue reads_;
   std::deque<Wanted> wanted_;    // not posted yet
   std::vector<PageId> in_slot_;  // what each slot is read for
   std::vector<PageId> asked_;    // of one Read, kept for its memory

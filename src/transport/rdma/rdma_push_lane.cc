@@ -22,10 +22,11 @@ RdmaPushLane::RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<Rdm
       rails_(std::move(rails)),
       named_max_(kRdmaRunsNamedMax * static_cast<uint32_t>(rails_.size())),
       integrity_(settings.integrity),
+      counter_(counter),
       stream_(std::move(connection), std::move(counter)),
       bucket_(settings.bandwidth_bytes_per_second, bulk->NowNanos()) {}
 
-void RdmaPushLane::Start(const SourceMemory* memory, Listener* listener) {
+void RdmaPushLane::Start(const SourceMemory* memory, PushLane::Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
   memory_ = memory;
   listener_ = listener;
@@ -35,6 +36,13 @@ void RdmaPushLane::Start(const SourceMemory* memory, Listener* listener) {
     readable_.push_back({rail.number, &rail.registered->Readable()});
   }
   stream_.Watch(loop_, [this](FdReadiness ready) { OnReady(ready); });
+  if (!readable_.empty() && rails_.front().link->connection()->writes_max() > 0) {
+    RdmaRailWrites::Listener* const self = this;
+    writes_ =
+        std::make_unique<RdmaRailWrites>(loop_, rails_, RdmaBulkSlotBytes(memory_->layout()), self);
+    writes_->Start(&unsent_);
+    if (!Send()) return;
+  }
   UpdateInterest();
 }
 
@@ -44,6 +52,7 @@ void RdmaPushLane::Stop() {
   Unwatch();
   pace_.reset();
   failure_.reset();
+  if (writes_ != nullptr) writes_->Stop();
   stream_.CloseGently();
 }
 
@@ -120,12 +129,28 @@ absl::Status RdmaPushLane::Compose() {
       RETURN_IF_ERROR(ComposeData(piece.run));
       continue;
     }
+    RETURN_IF_ERROR(ComposeNamed(piece));
+  }
+  return absl::OkStatus();
+}
+
+// The destination fetches the pages, or they go beside the connection.
+absl::Status RdmaPushLane::ComposeNamed(const Piece& piece) {
+  const uint64_t bytes = piece.run.count * memory_->layout()[piece.run.region].page_size_bytes;
+  if (writes_ != nullptr) {
+    ASSIGN_OR_RETURN(const WrittenSlot at, writes_->Write(piece.places, bytes));
+    std::array<std::byte, kWrittenSlotBytes> where;
+    EncodeWrittenSlot(at, where);
+    AppendFrame({PageFrameKind::kWritten, piece.run});
+    Append(where);
+    writes_->AwaitSoon();
+    counter_->fetch_add(bytes, std::memory_order_relaxed);
+  } else {
     AppendReadableFrame(piece.run, piece.places, &unsent_);
-    const uint64_t bytes = piece.run.count * memory_->layout()[piece.run.region].page_size_bytes;
-    bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);  // the destination fetches them
-    bucket_.Take(bytes);
     ++named_;
   }
+  bytes_sent_.fetch_add(bytes, std::memory_order_relaxed);
+  bucket_.Take(bytes);
   return absl::OkStatus();
 }
 
@@ -195,27 +220,40 @@ bool RdmaPushLane::Send() {
 
 void RdmaPushLane::OnReady(FdReadiness ready) {
   if (ready.readable) {
-    ReadTaken();
+    ReadAnswers();
     if (!stream_.open()) return;
   }
   if (ready.writable && busy() && !Send()) return;
-  if (failure_ != nullptr || !GoOn()) return;
+  OnWriteDone();
+}
+
+// There may be room: for what was taken last, and then for more.
+void RdmaPushLane::OnWriteDone() {
+  if (!stream_.open() || failure_ != nullptr || !GoOn()) return;
   OfferRoom();
   if (stream_.open()) UpdateInterest();
 }
 
-void RdmaPushLane::ReadTaken() {
-  std::array<std::byte, kRdmaRunsNamedMax * kRdmaRailsMax> taken;
-  iovec part{taken.data(), taken.size()};
+void RdmaPushLane::ReadAnswers() {
+  std::array<std::byte, kRdmaSlotsGranted * kWriteGrantBytes> answers;
+  iovec part{answers.data(), answers.size()};
   Transfer transfer = stream_.Receive({&part, 1});
   if (!transfer.status.ok()) {
-    if (finish_composed_ && !busy() && named_ == 0) return stream_.Close();  // it has all it wanted
-    return Fail(transfer.status);
+    if (!finish_composed_ || busy() || untaken() > 0) return Fail(transfer.status);
+    if (writes_ != nullptr) writes_->Stop();
+    return stream_.Close();  // it has all it wanted
   }
-  if (transfer.bytes > named_) {
-    return Fail(absl::InvalidArgumentError("the peer took more runs than it was given"));
+  absl::Status status = TakeAnswers(std::span(answers).first(transfer.bytes));
+  if (!status.ok()) Fail(std::move(status));
+}
+
+absl::Status RdmaPushLane::TakeAnswers(std::span<const std::byte> bytes) {
+  if (writes_ != nullptr) return writes_->TakeGrants(bytes);
+  if (bytes.size() > named_) {
+    return absl::InvalidArgumentError("the peer took more runs than it was given");
   }
-  named_ -= static_cast<uint32_t>(transfer.bytes);
+  named_ -= static_cast<uint32_t>(bytes.size());
+  return absl::OkStatus();
 }
 
 void RdmaPushLane::UpdateInterest() { stream_.SetInterest(true, busy()); }
@@ -233,9 +271,10 @@ void RdmaPushLane::FailSoon(absl::Status status) {
 
 void RdmaPushLane::Fail(absl::Status status) {
   stream_.Close();
+  if (writes_ != nullptr) writes_->Stop();
   pace_.reset();
   Unwatch();
-  Listener* listener = std::exchange(listener_, nullptr);
+  PushLane::Listener* listener = std::exchange(listener_, nullptr);
   if (listener != nullptr) listener->OnLaneFailed(Annotate(status, "the bulk lane broke"));
 }
 

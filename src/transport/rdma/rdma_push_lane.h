@@ -12,27 +12,13 @@
 #include "runtime/loop.h"
 #include "seams/push_lane.h"
 #include "transport/rdma/rail_places.h"
-#include "transport/rdma/rdma_link.h"
-#include "transport/rdma/registered_memory.h"
+#include "transport/rdma/rdma_limits.h"
+#include "transport/rdma/rdma_rail_writes.h"
 #include "transport/tcp/page_buffer.h"
 #include "transport/tcp/tcp_stream.h"
 #include "transport/tcp/token_bucket.h"
 
 namespace faultline {
-
-// Bytes of pages in one run, at most (or one page).
-inline constexpr uint64_t kRdmaRunBytesMax = 256 * 1024;
-// Runs that the source has named and the destination has not taken yet, for each rail.
-inline constexpr uint32_t kRdmaRunsNamedMax = 16;
-// A larger page is sent, not read.
-inline constexpr uint64_t kRdmaPageBytesMax = 2 * 1024 * 1024;
-
-// A queue pair of the bulk lane's, and what can be read by it.
-struct RdmaPushRail {
-  uint16_t number = 0;
-  std::shared_ptr<RdmaLink> link;
-  std::shared_ptr<RegisteredMemory> registered;  // null: nothing, and on no other rail either
-};
 
 // Made and destroyed on the control thread, used on the bulk thread; destroyed after Stop or after
 // the bulk loop has ended.
@@ -41,7 +27,10 @@ struct RdmaPushRail {
 // destination reads it when it has room on one of them; it says so by one byte for each frame. What
 // is not registered, or only a few pages among such, is sent on the lane's connection, in the same
 // order. After Finish the peer may close: that is no failure then.
-class RdmaPushLane : public PushLane {
+//
+// Where the queue pairs were made for it, what is registered is written in place of being read:
+// into slots that the destination grants on the connection, as far as there are some.
+class RdmaPushLane : public PushLane, RdmaRailWrites::Listener {
  public:
   struct Settings {
     uint64_t bandwidth_bytes_per_second = 0;  // 0: no limit
@@ -51,7 +40,7 @@ class RdmaPushLane : public PushLane {
   RdmaPushLane(Loop* bulk, TcpConnection connection, std::vector<RdmaPushRail> rails,
                WireCounter counter, const Settings& settings);
 
-  void Start(const SourceMemory* memory, Listener* listener) override;
+  void Start(const SourceMemory* memory, PushLane::Listener* listener) override;
   uint64_t run_bytes_max() const override { return kRdmaRunBytesMax; }
   bool TryPush(PageRun run) override;
   bool TryMark(PageFrameKind mark, uint32_t round) override;
@@ -60,6 +49,10 @@ class RdmaPushLane : public PushLane {
   void Stop() override;
 
  private:
+  // RdmaRailWrites::Listener.
+  void OnWriteDone() override;
+  void OnWritesFailed(absl::Status status) override { Fail(std::move(status)); }
+
   void OnReady(FdReadiness ready);
   // False: there is none now, and OfferRoom will tell.
   bool HasRoom();
@@ -72,12 +65,14 @@ class RdmaPushLane : public PushLane {
   Piece FirstPiece(const PageRun& run) const;
   // Puts frames of rest_ into unsent_, as many as may be named.
   absl::Status Compose();
+  absl::Status ComposeNamed(const Piece& piece);
   absl::Status ComposeData(const PageRun& run);
   // Composes and sends what there is; false: it failed.
   bool GoOn();
   void Append(std::span<const std::byte> bytes);
   bool Send();
-  void ReadTaken();
+  void ReadAnswers();
+  absl::Status TakeAnswers(std::span<const std::byte> bytes);
   void UpdateInterest();
   void OfferRoom();
   void FailSoon(absl::Status status);
@@ -86,7 +81,9 @@ class RdmaPushLane : public PushLane {
   void Unwatch();
 
   bool busy() const { return unsent_begin_ < unsent_.size(); }
-  bool may_name() const { return named_ < named_max_; }
+  bool may_name() const { return writes_ != nullptr ? writes_->has_room() : named_ < named_max_; }
+  // Runs that the destination is not known to have taken.
+  uint32_t untaken() const { return writes_ != nullptr ? writes_->outstanding() : named_; }
   bool has_room() const { return !busy() && rest_.empty() && may_name(); }
 
   // Constant after construction.
@@ -94,17 +91,19 @@ class RdmaPushLane : public PushLane {
   const std::vector<RdmaPushRail> rails_;
   const uint32_t named_max_;
   const bool integrity_;
+  const WireCounter counter_;
 
   TcpStream stream_;
   TokenBucket bucket_;
   std::vector<RailReadable> readable_;  // once it has started; empty: nothing is
   const SourceMemory* memory_ = nullptr;
-  Listener* listener_ = nullptr;
+  PushLane::Listener* listener_ = nullptr;
   PageBuffer buffer_;
   std::vector<std::byte> unsent_;
   size_t unsent_begin_ = 0;
-  PageRun rest_;        // of the run that was taken last: not composed yet
-  uint32_t named_ = 0;  // and not taken yet
+  PageRun rest_;                            // of the run that was taken last: not composed yet
+  uint32_t named_ = 0;                      // to be read, and not taken yet
+  std::unique_ptr<RdmaRailWrites> writes_;  // once it has started; null: the destination reads
   bool room_wanted_ = false;
   bool finish_wanted_ = false;
   bool finish_composed_ = false;

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "transport/rdma/rdma_push_lane.h"
 #include "transport/tcp/tcp_push_lane.h"
 
 namespace faultline {
@@ -18,7 +17,8 @@ RdmaPushReceiver::RdmaPushReceiver(Loop* bulk, TcpConnection connection,
       digest_bytes_(terms.integrity ? kPageDigestBytes : 0),
       counter_(counter),
       stream_(std::move(connection), std::move(counter)),
-      reads_(bulk, links, std::move(rail_bytes), this) {}
+      reads_(bulk, links, rail_bytes, this),
+      landings_(bulk, links, std::move(rail_bytes), this) {}
 
 void RdmaPushReceiver::Start(PushReceiver::Listener* listener) {
   FAULTLINE_CHECK(loop_->IsOwnThread() && listener_ == nullptr);
@@ -32,6 +32,7 @@ void RdmaPushReceiver::Stop() {
   FAULTLINE_CHECK(loop_->IsOwnThread());
   listener_ = nullptr;
   reads_.Stop();
+  landings_.Stop();
   stream_.CloseGently();
 }
 
@@ -43,7 +44,7 @@ void RdmaPushReceiver::Resume() {
 }
 
 void RdmaPushReceiver::OnReady(FdReadiness ready) {
-  if (ready.writable) SendTaken();
+  if (ready.writable) SendAnswers();
   if (stream_.open()) Advance();
 }
 
@@ -53,7 +54,7 @@ void RdmaPushReceiver::Advance() {
   // A frame that is whole has no readiness to wait for: it is not left.
   for (int turn = 0; (turn < kTurnsMax || frame_is_whole()) && listener_ != nullptr && !held_;
        ++turn) {
-    if (!OfferNamed() || !PostReads()) break;
+    if (!OfferNamed(&reads_) || !OfferNamed(&landings_) || !PostReads()) break;
     const bool finished = FinishFrame();
     if (listener_ == nullptr || held_) break;
     if (!finished && !ReadConnection()) break;
@@ -62,11 +63,12 @@ void RdmaPushReceiver::Advance() {
   if (listener_ == nullptr) return;
   UpdateInterest();
   reads_.AwaitSoon();
+  landings_.AwaitSoon();
 }
 
-bool RdmaPushReceiver::OfferNamed() {
-  while (reads_.has_whole()) {
-    const RdmaRailReads::Run first = reads_.first_whole();
+bool RdmaPushReceiver::OfferNamed(RdmaRailRuns* runs) {
+  while (runs->has_whole()) {
+    const RdmaRailRuns::Run first = runs->first_whole();
     const bool taken = listener_->OnRun(first.run, first.bytes, std::nullopt);
     if (listener_ == nullptr) return false;
     if (!taken) {
@@ -74,10 +76,11 @@ bool RdmaPushReceiver::OfferNamed() {
       return false;
     }
     counter_->fetch_add(first.bytes.size(), std::memory_order_relaxed);
-    reads_.TakeFirst();
-    ++taken_unsent_;
-    SendTaken();
-    if (listener_ == nullptr) return false;
+    if (absl::Status status = runs->TakeFirst(&answers_); !status.ok()) {
+      Fail(std::move(status));
+      return false;
+    }
+    SendAnswers();
   }
   return true;
 }
@@ -117,7 +120,7 @@ bool RdmaPushReceiver::ReadConnection() {
 
 bool RdmaPushReceiver::BeginFrame() {
   auto frame = DecodePageFrame(std::span(head_).first<kPageFrameBytes>(), layout_, kTcpRunBytesMax,
-                               ReadableFrames::kAccepted);
+                               RdmaFrames::kAccepted);
   if (frame.ok() && finished_) {
     frame = absl::InvalidArgumentError(
         "bad page frame from the peer: field 'kind' begins a frame after the last one");
@@ -131,8 +134,19 @@ bool RdmaPushReceiver::BeginFrame() {
     Fail(frame.status());
     return false;
   }
-  if (frame->kind == PageFrameKind::kReadable) return TakeReadable(frame->run);
-  head_received_ = 0;
+  std::optional<absl::Status> taken;
+  if (frame->kind == PageFrameKind::kReadable) taken = TakeReadable(frame->run);
+  if (frame->kind == PageFrameKind::kWritten) taken = TakeWritten(frame->run);
+  if (frame->kind == PageFrameKind::kGrantsWanted) {
+    EndHead();
+    taken = landings_.Open(frame->run.first, &answers_);
+    SendAnswers();
+  }
+  if (taken.has_value()) {
+    if (!taken->ok()) Fail(*std::move(taken));
+    return listener_ != nullptr;
+  }
+  EndHead();
   const bool has_data = frame->kind == PageFrameKind::kData;
   wire_bytes_ = (has_data ? BytesOf(frame->run) : 0) + (HasPages(frame->kind) ? digest_bytes_ : 0);
   wire_received_ = 0;
@@ -144,29 +158,41 @@ bool RdmaPushReceiver::BeginFrame() {
   return true;
 }
 
-bool RdmaPushReceiver::TakeReadable(const PageRun& run) {
+void RdmaPushReceiver::EndHead() {
+  head_received_ = 0;
+  head_bytes_ = kPageFrameBytes;
+}
+
+absl::Status RdmaPushReceiver::TakeReadable(const PageRun& run) {
   const std::span<const std::byte> received = std::span(head_).first(head_received_);
-  const auto name = [&]() -> absl::Status {
-    if (digest_bytes_ != 0) {
-      return absl::InvalidArgumentError(
-          "bad page frame from the peer: field 'kind' says pages to be read, which have no check "
-          "sum");
-    }
-    ASSIGN_OR_RETURN(head_bytes_, ReadableFrameBytes(received));
-    if (head_received_ < head_bytes_) return absl::OkStatus();
-    ASSIGN_OR_RETURN(const RailPlaces places, DecodeRailPlaces(received));
-    head_received_ = 0;
-    head_bytes_ = kPageFrameBytes;
-    return reads_.Name(run, BytesOf(run), places);
-  };
-  absl::Status status = name();
-  if (status.ok()) return true;
-  Fail(std::move(status));
-  return false;
+  if (digest_bytes_ != 0) {
+    return absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says pages to be read, which have no check "
+        "sum");
+  }
+  ASSIGN_OR_RETURN(head_bytes_, ReadableFrameBytes(received));
+  if (head_received_ < head_bytes_) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const RailPlaces places, DecodeRailPlaces(received));
+  EndHead();
+  return reads_.Name(run, BytesOf(run), places);
+}
+
+absl::Status RdmaPushReceiver::TakeWritten(const PageRun& run) {
+  if (digest_bytes_ != 0) {
+    return absl::InvalidArgumentError(
+        "bad page frame from the peer: field 'kind' says pages that are written, which have no "
+        "check sum");
+  }
+  head_bytes_ = kPageFrameBytes + kWrittenSlotBytes;
+  if (head_received_ < head_bytes_) return absl::OkStatus();
+  const WrittenSlot at =
+      DecodeWrittenSlot(std::span(head_).subspan<kPageFrameBytes, kWrittenSlotBytes>());
+  EndHead();
+  return landings_.Name(run, BytesOf(run), at);
 }
 
 bool RdmaPushReceiver::FinishFrame() {
-  if (!frame_.has_value() || wire_received_ < wire_bytes_ || !reads_.idle()) return false;
+  if (!frame_.has_value() || wire_received_ < wire_bytes_ || !is_idle()) return false;
   if (frame_->kind == PageFrameKind::kFinished) {
     frame_.reset();
     finished_ = true;
@@ -188,21 +214,20 @@ bool RdmaPushReceiver::FinishFrame() {
   return taken;
 }
 
-void RdmaPushReceiver::SendTaken() {
-  static constexpr std::array<std::byte, kRdmaRunsNamedMax> kTaken{};
-  while (taken_unsent_ > 0 && stream_.open()) {
-    iovec part{const_cast<std::byte*>(kTaken.data()), std::min(taken_unsent_, kTaken.size())};
+void RdmaPushReceiver::SendAnswers() {
+  while (!answers_.empty() && stream_.open()) {
+    iovec part{answers_.data(), answers_.size()};
     Transfer transfer = stream_.Send({&part, 1});
     // A broken connection shows on the reading side too.
     if (!transfer.status.ok() || transfer.bytes == 0) return;
-    taken_unsent_ -= transfer.bytes;
+    answers_.erase(answers_.begin(), answers_.begin() + static_cast<ptrdiff_t>(transfer.bytes));
   }
 }
 
 void RdmaPushReceiver::UpdateInterest() {
   if (!stream_.open()) return;
   const bool waits = held_ || frame_is_whole();
-  stream_.SetInterest(!waits, taken_unsent_ > 0);
+  stream_.SetInterest(!waits, !answers_.empty());
 }
 
 void RdmaPushReceiver::Fail(absl::Status status) {
@@ -210,6 +235,7 @@ void RdmaPushReceiver::Fail(absl::Status status) {
   if (listener == nullptr) return;
   stream_.Close();
   reads_.Stop();
+  landings_.Stop();
   listener->OnReceiverFailed(Annotate(status, "the bulk lane broke"));
 }
 

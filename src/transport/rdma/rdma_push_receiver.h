@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "pages/memory_layout.h"
 #include "protocol/codec.h"
@@ -14,6 +15,7 @@
 #include "seams/push_lane.h"
 #include "seams/transport.h"
 #include "transport/rdma/rdma_link.h"
+#include "transport/rdma/rdma_rail_landings.h"
 #include "transport/rdma/rdma_rail_reads.h"
 #include "transport/rdma/readable_frame.h"
 #include "transport/tcp/page_buffer.h"
@@ -25,10 +27,11 @@ namespace faultline {
 // the bulk loop has ended.
 //
 // Runs that the source names are read in their order, a few at a time on each rail, whenever there
-// is a slot: so the destination paces the push. A run that comes with its bytes waits until those
+// is a slot, or the source writes them into slots that are granted to it: so the destination paces
+// the push. A run that comes with its bytes waits until those
 // before it have been taken. While a run is held nothing is posted and nothing is read off the
 // connection.
-class RdmaPushReceiver : public PushReceiver, RdmaRailReads::Listener {
+class RdmaPushReceiver : public PushReceiver, RdmaRailRuns::Listener {
  public:
   // `terms` are the migration's; the token is not looked at. `links` by rail.
   RdmaPushReceiver(Loop* bulk, TcpConnection connection,
@@ -41,29 +44,34 @@ class RdmaPushReceiver : public PushReceiver, RdmaRailReads::Listener {
   void Stop() override;
 
  private:
-  // RdmaRailReads::Listener.
-  void OnRunRead() override { Advance(); }
-  void OnReadsFailed(absl::Status status) override { Fail(std::move(status)); }
+  // RdmaRailRuns::Listener.
+  void OnRunWhole() override { Advance(); }
+  void OnRunsFailed(absl::Status status) override { Fail(std::move(status)); }
 
   void OnReady(FdReadiness ready);
   // Does what can be done: offers what is whole, posts READs, reads the connection.
   void Advance();
   // Offers the named runs that are whole; false: held, failed or stopped.
-  bool OfferNamed();
+  bool OfferNamed(RdmaRailRuns* runs);
   bool PostReads();
   // One recv into the frame or the run under way; false: nothing came, or it failed or stopped.
   bool ReadConnection();
   // Acts on a whole frame head; false: failed.
   bool BeginFrame();
   // The frame says where pages can be read; true: it is whole and acted on, or more is to come.
-  bool TakeReadable(const PageRun& run);
+  absl::Status TakeReadable(const PageRun& run);
+  // The same of what the source writes.
+  absl::Status TakeWritten(const PageRun& run);
+  // The head has come whole.
+  void EndHead();
   // Acts on the frame under way, if all of it has come and nothing is before it; false: not yet,
   // or held, failed, stopped.
   bool FinishFrame();
-  void SendTaken();
+  void SendAnswers();
   void UpdateInterest();
   void Fail(absl::Status status);
 
+  bool is_idle() const { return reads_.idle() && landings_.idle(); }
   bool frame_is_whole() const { return frame_.has_value() && wire_received_ == wire_bytes_; }
   uint64_t BytesOf(const PageRun& run) const {
     return run.count * layout_[run.region].page_size_bytes;
@@ -78,6 +86,7 @@ class RdmaPushReceiver : public PushReceiver, RdmaRailReads::Listener {
   TcpStream stream_;
   PushReceiver::Listener* listener_ = nullptr;
   RdmaRailReads reads_;
+  RdmaRailLandings landings_;
 
   // The frame under way.
   std::array<std::byte, kReadableFrameBytesMax> head_;
@@ -91,7 +100,7 @@ class RdmaPushReceiver : public PushReceiver, RdmaRailReads::Listener {
   bool advancing_ = false;
   bool held_ = false;
   bool finished_ = false;
-  size_t taken_unsent_ = 0;
+  std::vector<std::byte> answers_;  // not sent yet: of runs that were taken, and grants
 };
 
 }  // namespace faultline

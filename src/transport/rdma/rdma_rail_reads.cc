@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "transport/rdma/rail_choice.h"
-#include "transport/rdma/rdma_push_lane.h"
+#include "transport/rdma/rdma_limits.h"
 
 namespace faultline {
 
@@ -20,7 +20,7 @@ RdmaRailReads::RdmaRailReads(Loop* bulk, const std::vector<std::shared_ptr<RdmaL
 
 void RdmaRailReads::Start() {
   for (const auto& rail : rails_) {
-    rail->link->OnBroken([this](const absl::Status& status) { listener_->OnReadsFailed(status); });
+    rail->link->OnBroken([this](const absl::Status& status) { listener_->OnRunsFailed(status); });
   }
 }
 
@@ -35,7 +35,7 @@ absl::Status RdmaRailReads::Name(const PageRun& run, size_t bytes, const RailPla
   for (const RemotePlace& place : places.all()) {
     RdmaConnection* const connection =
         place.rail < rails_.size() ? rails_[place.rail]->link->connection() : nullptr;
-    if (connection == nullptr) {
+    if (connection == nullptr || connection->reads_max() == 0) {
       return absl::InvalidArgumentError(fmt::format(
           "bad page frame from the peer: field 'rail' is {}, on which this lane reads nothing",
           place.rail));
@@ -47,7 +47,7 @@ absl::Status RdmaRailReads::Name(const PageRun& run, size_t bytes, const RailPla
           run.count));
     }
     if (rail.queue.attached()) continue;
-    rail.queue.Attach(connection);
+    rail.queue.Attach(connection, connection->reads_max());
     rail.in_slot.resize(connection->slots().count());
   }
   if (outstanding_ == kRdmaRunsNamedMax * rails_.size()) {
@@ -76,7 +76,7 @@ absl::Status RdmaRailReads::Post() {
     Rail& rail = *rails_[*chosen];
     const uint32_t slot = rail.link->connection()->slots().Take();
     RETURN_IF_ERROR(
-        rail.queue.Post(slot, next.bytes, *next.places.On(static_cast<uint16_t>(rail.number))));
+        rail.queue.PostRead(slot, next.bytes, *next.places.On(static_cast<uint16_t>(rail.number))));
     rail.bytes_given += next.bytes;
     rail.in_slot[slot] = next;
     waiting_.pop_front();
@@ -89,22 +89,24 @@ void RdmaRailReads::AwaitSoon() {
 }
 
 void RdmaRailReads::OnReadDone(Rail* rail, uint32_t slot) {
-  (*counters_)[rail->number].fetch_add(rail->in_slot[slot].bytes, std::memory_order_relaxed);
+  counters_->read[rail->number].fetch_add(rail->in_slot[slot].bytes, std::memory_order_relaxed);
   whole_.push_back({rail, slot});
-  listener_->OnRunRead();
+  listener_->OnRunWhole();
 }
 
-RdmaRailReads::Run RdmaRailReads::first_whole() const {
+RdmaRailRuns::Run RdmaRailReads::first_whole() const {
   const Whole& first = whole_.front();
   const Named& named = first.rail->in_slot[first.slot];
   return {named.run, first.rail->link->connection()->slots().bytes(first.slot).first(named.bytes)};
 }
 
-void RdmaRailReads::TakeFirst() {
+absl::Status RdmaRailReads::TakeFirst(std::vector<std::byte>* answer) {
   const Whole& first = whole_.front();
   first.rail->link->connection()->slots().Return(first.slot);
   whole_.pop_front();
   --outstanding_;
+  answer->push_back(std::byte{0});
+  return absl::OkStatus();
 }
 
 }  // namespace faultline

@@ -2,68 +2,46 @@
 #ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_RAIL_READS_H_
 #define FAULTLINE_TRANSPORT_RDMA_RDMA_RAIL_READS_H_
 
-#include <array>
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <span>
 #include <vector>
 
 #include "base/status.h"
 #include "runtime/loop.h"
 #include "transport/rdma/rail_places.h"
 #include "transport/rdma/rdma_link.h"
-#include "transport/rdma/rdma_read_queue.h"
+#include "transport/rdma/rdma_rail_runs.h"
+#include "transport/rdma/rdma_work_queue.h"
 
 namespace faultline {
-
-// What was read on each rail. Any thread.
-using RailBytes = std::array<std::atomic<uint64_t>, kRdmaRailsMax>;
 
 // The bulk thread.
 //
 // Which rail reads a run is decided when it is posted, and not when it is named: so a rail that is
 // slow holds up what it has under way and nothing else. Runs are given out as they are whole, which
 // is not the order of their naming where there are several rails.
-class RdmaRailReads {
+class RdmaRailReads : public RdmaRailRuns {
  public:
-  class Listener {
-   public:
-    virtual ~Listener() = default;
-    // One more run waits to be taken. May call everything here.
-    virtual void OnRunRead() = 0;
-    // Nothing is read any more on some rail.
-    virtual void OnReadsFailed(absl::Status status) = 0;
-  };
-  struct Run {
-    PageRun run;
-    std::span<const std::byte> bytes;
-  };
-
   // `links` by rail, of queue pairs that may never come; `counters` outlives this.
   RdmaRailReads(Loop* bulk, const std::vector<std::shared_ptr<RdmaLink>>& links,
                 std::shared_ptr<RailBytes> counters, Listener* listener);
 
   void Start();
-  // Nothing calls the listener after this returns.
-  void Stop();
 
   // One more run to read, of so many bytes. InvalidArgument names the field of the frame that fits
   // nothing here.
   absl::Status Name(const PageRun& run, size_t bytes, const RailPlaces& places);
   // Posts what there is room for.
   absl::Status Post();
-  // The listener hears of what completes, but not before this returns.
-  void AwaitSoon();
 
-  // What is whole and not taken yet.
-  bool has_whole() const { return !whole_.empty(); }
-  Run first_whole() const;
-  void TakeFirst();
-  // Nothing is named that has not been taken.
-  bool idle() const { return outstanding_ == 0; }
+  bool has_whole() const override { return !whole_.empty(); }
+  Run first_whole() const override;
+  absl::Status TakeFirst(std::vector<std::byte>* answer) override;
+  bool idle() const override { return outstanding_ == 0; }
+  void AwaitSoon() override;
+  void Stop() override;
 
  private:
   struct Named {
@@ -71,18 +49,21 @@ class RdmaRailReads {
     size_t bytes = 0;
     RailPlaces places;
   };
-  struct Rail : RdmaReadQueue::Listener {
+  struct Rail : RdmaWorkQueue::Listener {
     Rail(RdmaRailReads* of, size_t at, Loop* loop, std::shared_ptr<RdmaLink> linked)
-        : reads(of), number(at), link(std::move(linked)), queue(loop, /*poll_ns_max=*/0, this) {}
-    void OnReadDone(uint32_t slot) override { reads->OnReadDone(this, slot); }
-    void OnReadsFailed(absl::Status status) override {
-      reads->listener_->OnReadsFailed(std::move(status));
+        : reads(of),
+          number(at),
+          link(std::move(linked)),
+          queue(loop, "an RDMA READ from the source", /*poll_ns_max=*/0, this) {}
+    void OnWorkDone(uint32_t slot) override { reads->OnReadDone(this, slot); }
+    void OnWorkFailed(absl::Status status) override {
+      reads->listener_->OnRunsFailed(std::move(status));
     }
 
     RdmaRailReads* const reads;
     const size_t number;
     const std::shared_ptr<RdmaLink> link;
-    RdmaReadQueue queue;
+    RdmaWorkQueue queue;
     std::vector<Named> in_slot;
     uint64_t bytes_given = 0;
   };

@@ -12,15 +12,16 @@
 namespace faultline {
 
 absl::StatusOr<std::unique_ptr<RdmaSlots>> RdmaSlots::Make(const RdmaDomain& domain, size_t count,
-                                                           size_t bytes_each) {
+                                                           size_t bytes_each, bool written) {
   // Shared, so that a child of this process does not take it away by copying on write.
   void* memory =
       mmap(nullptr, count * bytes_each, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return ErrnoStatus(errno, "map memory for RDMA to read into");
+  if (memory == MAP_FAILED) return ErrnoStatus(errno, "map memory for RDMA");
   std::unique_ptr<RdmaSlots> slots(
       new RdmaSlots(static_cast<std::byte*>(memory), count, bytes_each));
+  const bool from_afar = written || domain.is_iwarp();
   const int access =
-      IBV_ACCESS_LOCAL_WRITE | (domain.is_iwarp() ? static_cast<int>(IBV_ACCESS_REMOTE_WRITE) : 0);
+      IBV_ACCESS_LOCAL_WRITE | (from_afar ? static_cast<int>(IBV_ACCESS_REMOTE_WRITE) : 0);
   slots->region_.reset(ibv_reg_mr(domain.pd(), memory, count * bytes_each, access));
   if (slots->region_ == nullptr)
     return RegistrationError(errno, count * bytes_each, "landing slots");

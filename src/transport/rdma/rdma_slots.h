@@ -1,4 +1,4 @@
-// Memory that RDMA READs land in, before the pages are put into the VM.
+// Memory that pages land in, before they are put into the VM.
 #ifndef FAULTLINE_TRANSPORT_RDMA_RDMA_SLOTS_H_
 #define FAULTLINE_TRANSPORT_RDMA_RDMA_SLOTS_H_
 
@@ -16,8 +16,9 @@ namespace faultline {
 // Made and destroyed on the control thread, used by one other.
 class RdmaSlots {
  public:
+  // What this end's RDMA READs land in or, where `written`, the peer's WRITEs.
   static absl::StatusOr<std::unique_ptr<RdmaSlots>> Make(const RdmaDomain& domain, size_t count,
-                                                         size_t bytes_each);
+                                                         size_t bytes_each, bool written);
   ~RdmaSlots();
   RdmaSlots(const RdmaSlots&) = delete;
   RdmaSlots& operator=(const RdmaSlots&) = delete;
@@ -32,6 +33,7 @@ class RdmaSlots {
     return {memory_ + slot * bytes_each_, bytes_each_};
   }
   uint32_t local_key() const { return region_->lkey; }
+  uint32_t remote_key() const { return region_->rkey; }  // of all of them
 
  private:
   RdmaSlots(std::byte* memory, size_t count, size_t bytes_each);

@@ -11,7 +11,7 @@ absl::Status Bad(std::string_view item, std::string_view why) {
   return absl::InvalidArgumentError(fmt::format(
       "'{}' {}; what may be given, with commas between: device=NAME, port=1 to 255, gid=0 to 255, "
       "sl=0 to 15, tos=0 to 255, mtu=256, 512, 1024, 2048 or 4096, retries=0 to 7, timeout=1 to 31 "
-      "(4 us times two to the power of it), fallback=on or off",
+      "(4 us times two to the power of it), fallback=on or off, bulk=read or write",
       item, why));
 }
 
@@ -35,6 +35,9 @@ absl::Status Take(std::string_view item, RdmaTuning* tuning) {
   } else if (name == "fallback") {
     good = value == "on" || value == "off";
     tuning->fall_back = value == "on";
+  } else if (name == "bulk") {
+    good = value == "read" || value == "write";
+    tuning->bulk = value == "write" ? RdmaBulk::kWrite : RdmaBulk::kRead;
   } else if (name == "mtu") {
     good = in(256, 4096) && (number & (number - 1)) == 0;
     tuning->mtu_bytes = number;

@@ -11,6 +11,9 @@
 
 namespace faultline {
 
+// How pages that are pushed come to the destination.
+enum class RdmaBulk : uint8_t { kRead, kWrite };
+
 struct RdmaTuning {
   // The device and port that the addresses have to lead to; empty and 0: any.
   std::string device;
@@ -25,11 +28,14 @@ struct RdmaTuning {
   uint8_t ack_timeout = 16;                // until then: 4.096 us * 2^ack_timeout
   // Source: lanes that are opened after the handover do without RDMA where it keeps failing.
   bool fall_back = true;
+  // Source: the destination reads what is pushed, or the source writes it.
+  RdmaBulk bulk = RdmaBulk::kRead;
 
   friend bool operator==(const RdmaTuning&, const RdmaTuning&) = default;
 };
 
-// "device=mlx5_0,port=1,gid=3,sl=2,tos=104,mtu=2048,retries=7,timeout=16,fallback=off", any of
+// "device=mlx5_0,port=1,gid=3,sl=2,tos=104,mtu=2048,retries=7,timeout=16,fallback=off,bulk=write",
+// any of
 // them. InvalidArgument names what is wrong and what may be given.
 absl::StatusOr<RdmaTuning> ParseRdmaTuning(std::string_view text);
 

@@ -75,6 +75,7 @@ const ReadablePages& RegisteredMemory::Readable() {
   std::call_once(readable_once_, [this] {
     readable_.emplace(memory_->layout());
     for (size_t i = 0; i < next_; ++i) {
+      local_keys_.emplace(pieces_[i].region->rkey, pieces_[i].region->lkey);
       // What cannot be told is not readable: it is sent.
       if (!AddPresent(pieces_[i], &*readable_).ok()) return;
     }

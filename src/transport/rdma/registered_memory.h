@@ -8,6 +8,7 @@
 #include <mutex>
 #include <optional>
 #include <span>
+#include <unordered_map>
 #include <vector>
 
 #include "base/status.h"
@@ -43,6 +44,9 @@ class RegisteredMemory {
   // first call (milliseconds for a GiB); constant from then on. Any thread.
   const ReadablePages& Readable();
 
+  // What this end's own device takes in place of the key of a place that is readable.
+  uint32_t local_key(uint32_t key) const { return local_keys_.at(key); }
+
   const RdmaDomain& domain() const { return *domain_; }
 
  private:
@@ -69,6 +73,7 @@ class RegisteredMemory {
   uint64_t bytes_wanted_ = 0;
   uint64_t bytes_registered_ = 0;
   std::once_flag readable_once_;
+  std::unordered_map<uint32_t, uint32_t> local_keys_;  // by the key that permits READs
   std::optional<ReadablePages> readable_;
 };
 

@@ -92,10 +92,9 @@ void TcpPageReader::ReadSome() {
 }
 
 absl::StatusOr<PageFrame> TcpPageReader::DecodeFrame(std::span<const std::byte> staged) const {
-  ASSIGN_OR_RETURN(
-      PageFrame frame,
-      DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0,
-                      readable_noted_ ? ReadableFrames::kAccepted : ReadableFrames::kRefused));
+  ASSIGN_OR_RETURN(PageFrame frame,
+                   DecodePageFrame(staged.first<kPageFrameBytes>(), layout_, /*run_bytes_max=*/0,
+                                   readable_noted_ ? RdmaFrames::kReadable : RdmaFrames::kRefused));
   if (!HasPages(frame.kind)) {
     return absl::InvalidArgumentError(
         "bad page frame from the peer: field 'kind' ends the demand lane or a round, which it has "

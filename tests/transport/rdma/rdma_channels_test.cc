@@ -11,7 +11,7 @@
 #include "transport/rdma/pin_access.h"
 #include "transport/rdma/rdma_domain.h"
 #include "transport/rdma/rdma_events.h"
-#include "transport/rdma/rdma_read_queue.h"
+#include "transport/rdma/rdma_work_queue.h"
 #include "transport/rdma/rdma_world.h"
 
 namespace faultline::contract {
@@ -69,17 +69,17 @@ TEST_F(RdmaChannelsTest, ADeviceThatIsGoneIsSaidOnceAndNotWatched) {
 }
 
 TEST_F(RdmaChannelsTest, CompletionsThatCannotBeHeardOfFailTheReadsOnce) {
-  struct Notes : RdmaReadQueue::Listener {
-    void OnReadDone(uint32_t) override {}
-    void OnReadsFailed(absl::Status status) override { failures.push_back(std::move(status)); }
+  struct Notes : RdmaWorkQueue::Listener {
+    void OnWorkDone(uint32_t) override {}
+    void OnWorkFailed(absl::Status status) override { failures.push_back(std::move(status)); }
     std::vector<absl::Status> failures;
   } notes;
   BindAndMakeDomain();
   auto connection = RdmaConnection::Make(std::move(id_), domain_, {.reads_max = 1}, {}).value();
   const BrokenDescriptor broken(connection->channel()->fd);
   Loop loop("test");
-  RdmaReadQueue reads(&loop, /*poll_ns_max=*/0, &notes);
-  reads.Attach(connection.get());
+  RdmaWorkQueue reads(&loop, "a READ", /*poll_ns_max=*/0, &notes);
+  reads.Attach(connection.get(), 1);
   const auto stop = loop.RunAfter(100'000, [&] { loop.Stop(); });
   loop.Run();
   ASSERT_EQ(notes.failures.size(), 1u);

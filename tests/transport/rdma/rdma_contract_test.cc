@@ -14,9 +14,14 @@ namespace {
 
 const auto kWorlds = ::testing::Values([] { return std::make_unique<RdmaWorld>(); });
 
+// Where the source writes what it pushes.
+const auto kWritingWorlds = ::testing::Values(
+    [] { return std::make_unique<RdmaWorld>(RdmaOptions{.tuning = {.bulk = RdmaBulk::kWrite}}); });
+
 INSTANTIATE_TEST_SUITE_P(Rdma, ControlChannelContract, kWorlds);
 INSTANTIATE_TEST_SUITE_P(Rdma, DemandLaneContract, kWorlds);
 INSTANTIATE_TEST_SUITE_P(Rdma, BulkLaneContract, kWorlds);
+INSTANTIATE_TEST_SUITE_P(RdmaWrites, BulkLaneContract, kWritingWorlds);
 
 class RdmaDemandTest : public DemandLaneContract {};
 INSTANTIATE_TEST_SUITE_P(Rdma, RdmaDemandTest, kWorlds);
@@ -39,8 +44,9 @@ TEST_P(RdmaDemandTest, WhatIsRegisteredIsReadWithoutTheSource) {
 
 class RdmaBulkTest : public BulkLaneFixture {};
 INSTANTIATE_TEST_SUITE_P(Rdma, RdmaBulkTest, kWorlds);
+INSTANTIATE_TEST_SUITE_P(RdmaWrites, RdmaBulkTest, kWritingWorlds);
 
-TEST_P(RdmaBulkTest, WhatOfARunLiesRegisteredIsReadAndTheRestIsSent) {
+TEST_P(RdmaBulkTest, WhatOfARunLiesRegisteredGoesByRdmaAndTheRestIsSent) {
   OpenLanes();
   StartReceiver();
   MakePusher({{0, 980, 60}});  // pages 1000 to 1499 hold nothing
@@ -54,6 +60,10 @@ TEST_P(RdmaBulkTest, WhatOfARunLiesRegisteredIsReadAndTheRestIsSent) {
   EXPECT_EQ(runs[1].count, 40u);
   // The pages themselves, without a frame's header: they were not sent. Zeros, and the end.
   EXPECT_EQ(push_->bytes_sent(), 20 * 4096 + 2 * kPageFrameBytes);
+  const RailFigures rail = world_->destination().rails().front();
+  EXPECT_EQ(rail.bytes, 20 * 4096u);
+  const bool written = static_cast<RdmaWorld&>(*world_).bulk() == RdmaBulk::kWrite;
+  EXPECT_EQ(rail.bytes_written, written ? 20 * 4096u : 0u);
 }
 
 }  // namespace

@@ -6,69 +6,19 @@
 
 #include "contract/demand_lane_fixture.h"
 #include "transport/rdma/caller.h"
+#include "transport/rdma/raw_source.h"
 #include "transport/rdma/rdma_acceptor.h"
-#include "transport/rdma/rdma_dialer.h"
-#include "transport/rdma/rdma_greeting.h"
-#include "transport/rdma/rdma_world.h"
 #include "transport/rdma/readable_frame.h"
-#include "transport/rdma/registered_memory.h"
 
 namespace faultline::contract {
 namespace {
 
-// A source of the test's own: raw connections beside, and queue pairs that are real.
-class RdmaFailuresTest : public TransportContract {
+class RdmaFailuresTest : public RawSourceTest {
  protected:
-  RdmaWorld& world() { return static_cast<RdmaWorld&>(*world_); }
-
   void Open() {
     OpenRawLanes();
     world_->RunOn(Place::kDemand, [&] { reader_->Start(&notes_); });
-    world_->RunOn(Place::kSourceControl, [&] {
-      events_ =
-          RdmaEvents::Make(&world().loop(Place::kSourceControl), [this](
-                                                                     const absl::Status& status) {
-            events_troubles_.push_back(status);
-          }).value();
-    });
-  }
-
-  static SessionToken TokenOf(RawPeer& peer) {
-    return std::get<Welcome>(DecodeMessage(peer.Received()).value().message).token;
-  }
-
-  // Connects a queue pair to the destination, showing `token`.
-  absl::Status Connect(ConnectionRole role, const SessionToken& token,
-                       const RdmaTuning& tuning = {}) {
-    std::mutex mutex;
-    std::optional<absl::Status> outcome;
-    world_->RunOn(Place::kSourceControl, [&] {
-      const SocketAddress peer =
-          ResolveTcp({RdmaHost(), world().port()}, /*numeric_only=*/true).value().front();
-      auto done = [&](absl::StatusOr<std::unique_ptr<RdmaConnection>> connection) {
-        std::lock_guard lock(mutex);
-        outcome = connection.status();
-        if (connection.ok()) connections_.push_back(std::move(*connection));
-      };
-      dialers_.push_back(std::make_unique<RdmaDialer>(
-          events_.get(),
-          RdmaDialer::Target{
-              .local = peer, .peer = peer, .role = role, .token = token, .tuning = tuning},
-          [this](const rdma_cm_id& id) -> absl::StatusOr<std::shared_ptr<RdmaDomain>> {
-            if (domain_ != nullptr) return domain_;
-            auto made = RdmaDomain::MakeBeside(id, events_.get(),
-                                               &world().loop(Place::kSourceControl), [](auto) {});
-            if (made.ok()) domain_ = std::move(*made);
-            return made.ok() ? absl::StatusOr<std::shared_ptr<RdmaDomain>>(domain_) : made.status();
-          },
-          done, [](auto) {}));
-      ASSERT_TRUE(dialers_.back()->Start(5000).ok());
-    });
-    EXPECT_TRUE(world_->WaitUntil([&] {
-      std::lock_guard lock(mutex);
-      return outcome.has_value();
-    }));
-    return *outcome;
+    MakeEvents();
   }
 
   // What the destination answers to somebody who shows this.
@@ -91,9 +41,7 @@ class RdmaFailuresTest : public TransportContract {
   // The demand lane's queue pair, and the memory registered.
   void ConnectDemand() {
     ASSERT_TRUE(Connect(ConnectionRole::kDemand, TokenOf(*raw_demand_)).ok());
-    registered_ = RegisteredMemory::Make(domain_, &memory_, 0, page_tables_.get()).value();
-    while (registered_->RegisterSome().value()) {
-    }
+    Register();
     place_ = registered_->Readable().Find({0, 0, 100}).value();
   }
 
@@ -104,25 +52,7 @@ class RdmaFailuresTest : public TransportContract {
     world_->RunOn(Place::kDemand, [&] { reader_->Read(std::vector<PageId>{{0, 7}}); });
   }
 
-  void TearDown() override {
-    world_->RunOn(Place::kSourceControl, [&] {
-      connections_.clear();
-      dialers_.clear();
-      registered_.reset();
-      domain_.reset();
-      events_.reset();
-    });
-    TransportContract::TearDown();
-  }
-
   ReaderNotes notes_{&memory_, &map_};
-  const FileDescriptor page_tables_{open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC)};
-  std::vector<absl::Status> events_troubles_;
-  std::unique_ptr<RdmaEvents> events_;
-  std::shared_ptr<RdmaDomain> domain_;
-  std::shared_ptr<RegisteredMemory> registered_;
-  std::vector<std::unique_ptr<RdmaDialer>> dialers_;
-  std::vector<std::unique_ptr<RdmaConnection>> connections_;
   RemotePlace place_;
 };
 

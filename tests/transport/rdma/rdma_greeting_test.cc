@@ -53,6 +53,16 @@ TEST(RdmaGreetingTest, ThePeersRailsAreOneIfItKnowsOfNone) {
       1u);
 }
 
+TEST(RdmaGreetingTest, APeerThatKnowsOfNoWritesSaysNone) {
+  RdmaGreeting said = MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, kToken, 0, 0, true);
+  EXPECT_TRUE(ReadRdmaGreeting(said)->writes);
+  EXPECT_FALSE(ReadRdmaGreeting(std::span(said).first(17))->writes);
+  said[17] = std::byte{2};
+  EXPECT_FALSE(ReadRdmaGreeting(said)->writes) << "what means nothing here is no wish";
+  EXPECT_FALSE(
+      ReadRdmaGreeting(MakeRdmaGreeting(RdmaEnd::kSource, ConnectionRole::kBulk, kToken))->writes);
+}
+
 TEST(RdmaGreetingTest, EachRailHasATokenThatTheOthersDoNotTell) {
   const SessionToken migration = {42};
   EXPECT_EQ(RailToken(kToken, migration, 0), kToken);

@@ -17,8 +17,8 @@ namespace {
 // Both sides name the second device as a further rail, or one of them does.
 class RailsWorld : public RdmaWorld {
  public:
-  explicit RailsWorld(bool source = true, bool destination = true)
-      : RdmaWorld({.rails = Rails(destination)}, Rails(source)) {}
+  explicit RailsWorld(bool source = true, bool destination = true, RdmaBulk bulk = RdmaBulk::kRead)
+      : RdmaWorld({.rails = Rails(destination), .tuning = {.bulk = bulk}}, Rails(source)) {}
   bool keeps_order() const override { return false; }
 
  private:
@@ -27,8 +27,12 @@ class RailsWorld : public RdmaWorld {
   }
 };
 
-INSTANTIATE_TEST_SUITE_P(Rails, BulkLaneContract,
-                         ::testing::Values([] { return std::make_unique<RailsWorld>(); }));
+const auto kRailsWorlds = ::testing::Values([] { return std::make_unique<RailsWorld>(); });
+const auto kWritingRailsWorlds =
+    ::testing::Values([] { return std::make_unique<RailsWorld>(true, true, RdmaBulk::kWrite); });
+
+INSTANTIATE_TEST_SUITE_P(Rails, BulkLaneContract, kRailsWorlds);
+INSTANTIATE_TEST_SUITE_P(RailsWrites, BulkLaneContract, kWritingRailsWorlds);
 
 // As the kernel counts them against this process's RLIMIT_MEMLOCK.
 uint64_t PinnedBytes() {
@@ -113,8 +117,8 @@ class RdmaRailsTest : public BulkLaneFixture {
 class RdmaRailsMissingTest : public RdmaRailsTest {};
 class RdmaRailsUnusedTest : public RdmaRailsTest {};
 
-INSTANTIATE_TEST_SUITE_P(Rails, RdmaRailsTest,
-                         ::testing::Values([] { return std::make_unique<RailsWorld>(); }));
+INSTANTIATE_TEST_SUITE_P(Rails, RdmaRailsTest, kRailsWorlds);
+INSTANTIATE_TEST_SUITE_P(RailsWrites, RdmaRailsTest, kWritingRailsWorlds);
 // On its second rail nobody listens.
 INSTANTIATE_TEST_SUITE_P(Rails, RdmaRailsMissingTest, ::testing::Values([] {
                            return std::make_unique<RailsWorld>(true, false);
@@ -130,6 +134,8 @@ TEST_P(RdmaRailsTest, EveryRailCarriesItsShare) {
   EXPECT_EQ(rails[0].bytes + rails[1].bytes, 320 * kRdmaRunBytesMax);
   for (const RailFigures& rail : rails) {
     EXPECT_GT(rail.bytes, 320 * kRdmaRunBytesMax / 4) << rail.address;
+    const bool written = world().bulk() == RdmaBulk::kWrite;
+    EXPECT_EQ(rail.bytes_written, written ? rail.bytes : 0u) << rail.address;
   }
   const std::string port = std::to_string(world().port());
   EXPECT_EQ(world().destination().address(),

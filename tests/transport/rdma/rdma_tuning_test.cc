@@ -18,7 +18,8 @@ TEST(RdmaTuningTest, WhatIsNamedIsTakenAndTheRestIsAsEver) {
   EXPECT_EQ(ParseRdmaTuning("").value(), RdmaTuning{});
   const RdmaTuning all =
       ParseRdmaTuning(
-          "device=mlx5_0,port=2,gid=3,sl=4,tos=104,mtu=2048,retries=1,timeout=20,fallback=off")
+          "device=mlx5_0,port=2,gid=3,sl=4,tos=104,mtu=2048,retries=1,timeout=20,fallback=off,"
+          "bulk=write")
           .value();
   EXPECT_EQ(all, (RdmaTuning{.device = "mlx5_0",
                              .port = 2,
@@ -28,17 +29,19 @@ TEST(RdmaTuningTest, WhatIsNamedIsTakenAndTheRestIsAsEver) {
                              .mtu_bytes = 2048,
                              .retries = 1,
                              .ack_timeout = 20,
-                             .fall_back = false}));
+                             .fall_back = false,
+                             .bulk = RdmaBulk::kWrite}));
+  EXPECT_EQ(ParseRdmaTuning("bulk=read").value(), RdmaTuning{});
 }
 
 TEST(RdmaTuningTest, WhatIsWrongIsNamed) {
   for (const char* bad :
        {"mtu=1000", "mtu=8192", "port=0,device=a", "device=", "device=../x", "sl=16", "tos=256",
-        "retries=8", "timeout=0", "timeout=32", "fallback=maybe", "mtu", "speed=1", "tos=1x", "=",
-        "sl=-1", "mtu=1024,,sl=1"}) {
+        "retries=8", "timeout=0", "timeout=32", "fallback=maybe", "bulk=send", "bulk=", "mtu",
+        "speed=1", "tos=1x", "=", "sl=-1", "mtu=1024,,sl=1"}) {
     const absl::Status status = ParseRdmaTuning(bad).status();
     EXPECT_TRUE(absl::IsInvalidArgument(status)) << bad;
-    EXPECT_THAT(MessageOf(status), HasSubstr("fallback=on or off")) << bad;
+    EXPECT_THAT(MessageOf(status), HasSubstr("fallback=on or off, bulk=read or write")) << bad;
   }
   EXPECT_THAT(MessageOf(ParseRdmaTuning("gid=1").status()), HasSubstr("device"));
 }

@@ -35,7 +35,7 @@ class RdmaWorld : public TransportWorld {
  public:
   // Both sides have the same options, but for the rails.
   explicit RdmaWorld(RdmaOptions options = {}) : RdmaWorld(options, options.rails) {}
-  RdmaWorld(RdmaOptions options, std::vector<TcpUri> source_rails) {
+  RdmaWorld(RdmaOptions options, std::vector<TcpUri> source_rails) : bulk_(options.tuning.bulk) {
     for (auto& loop : loops_) loop->StartThread();
     options.tcp.uri = {options.uri.has_value() ? "127.0.0.1" : RdmaHost(), 0};
     options.tcp.on_notice = [this](const std::string& text) {
@@ -78,6 +78,7 @@ class RdmaWorld : public TransportWorld {
   }
   bool source_sees_demands() const override { return false; }
   uint16_t port() const { return port_; }
+  RdmaBulk bulk() const { return bulk_; }  // how the push goes
   Loop& loop(Place place) { return *loops_[static_cast<size_t>(place)]; }
   std::vector<std::string> notices() {
     std::lock_guard lock(notices_mutex_);
@@ -109,6 +110,7 @@ class RdmaWorld : public TransportWorld {
  private:
   static std::unique_ptr<Loop> MakeLoop(const char* name) { return std::make_unique<Loop>(name); }
 
+  const RdmaBulk bulk_;
   std::mutex notices_mutex_;
   std::vector<std::string> notices_;  // guarded by notices_mutex_
   std::unique_ptr<Loop> loops_[6] = {MakeLoop("src-control"), MakeLoop("src-demand"),
