@@ -44,10 +44,10 @@ void CheckFrames(std::span<const std::byte> bytes, const MemoryLayout& layout) {
   if (bytes.size() >= kPageFrameBytes) {
     auto frame = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax);
     auto beside_rdma = DecodePageFrame(bytes.first<kPageFrameBytes>(), layout, kRunBytesMax,
-                                       ReadableFrames::kAccepted);
+                                       RdmaFrames::kAccepted);
     FAULTLINE_CHECK(!frame.ok() || (beside_rdma.ok() && *beside_rdma == *frame));
     FAULTLINE_CHECK(frame.ok() || !beside_rdma.ok() ||
-                    beside_rdma->kind == PageFrameKind::kReadable);
+                    beside_rdma->kind >= PageFrameKind::kReadable);
     if (!frame.ok()) frame = beside_rdma;
     if (!frame.ok() || !HasPages(frame->kind)) return;
     const RegionLayout& region = layout[frame->run.region];

@@ -25,14 +25,16 @@ void CheckHead(std::span<const std::byte> data) {
   FAULTLINE_CHECK(bare.has_value() == head.has_value());
   if (!head) return;
   FAULTLINE_CHECK(bare->version == head->version && bare->role == head->role &&
-                  bare->mtu_bytes == head->mtu_bytes && bare->rails == head->rails);
+                  bare->mtu_bytes == head->mtu_bytes && bare->rails == head->rails &&
+                  bare->writes == head->writes);
   FAULTLINE_CHECK(head->rails >= 1);
   FAULTLINE_CHECK(head->mtu_bytes == 0 || (head->mtu_bytes >= 256 && head->mtu_bytes <= 4096));
   if (head->version != kRdmaVersion) return;
-  const auto again = ReadRdmaGreeting(
-      MakeRdmaGreeting(RdmaEnd::kSource, head->role, SessionToken{}, head->mtu_bytes, head->rails));
+  const auto again = ReadRdmaGreeting(MakeRdmaGreeting(RdmaEnd::kSource, head->role, SessionToken{},
+                                                       head->mtu_bytes, head->rails, head->writes));
   FAULTLINE_CHECK(again && again->version == head->version && again->role == head->role &&
-                  again->mtu_bytes == head->mtu_bytes && again->rails == head->rails);
+                  again->mtu_bytes == head->mtu_bytes && again->rails == head->rails &&
+                  again->writes == head->writes);
 }
 
 void CheckProof(std::span<const std::byte> data, const SessionToken& token) {
