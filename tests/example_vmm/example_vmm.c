@@ -8,6 +8,7 @@
 // Options, behind these:
 //   --insecure         connections beyond this host may be plain
 //   --tls-psk FILE     connections are in TLS, with a key of that file
+//   --rdma LIST        how it goes over RDMA, as the command's option of that name
 //   --recovery-s N     a connection that is lost after the handover is made again for so long only
 //
 // The last line that each side prints is "SIDE STATUS owner=OWNER touched=N checked=N wrong=N".
@@ -27,6 +28,7 @@ struct Choices {
   const char* uri;
   bool insecure;
   const char* tls_psk_file;
+  const char* rdma;
   uint64_t recovery_timeout_ms;
 };
 
@@ -184,6 +186,7 @@ static bool SideStart(struct Side* side, bool source, const char* uri) {
   options.uri = uri;
   if (side->choices->insecure) options.flags |= FAULTLINE_ALLOW_INSECURE;
   options.tls_psk_file = side->choices->tls_psk_file;
+  options.rdma = side->choices->rdma;
   options.recovery_timeout_ms = side->choices->recovery_timeout_ms;
   if (side->uffd >= 0) {
     options.flags |= FAULTLINE_HAS_USERFAULTFD;
@@ -297,6 +300,8 @@ static bool ReadOptions(struct Choices* choices, int count, char** words) {
       choices->insecure = true;
     } else if (strcmp(words[i], "--tls-psk") == 0 && i + 1 < count) {
       choices->tls_psk_file = words[++i];
+    } else if (strcmp(words[i], "--rdma") == 0 && i + 1 < count) {
+      choices->rdma = words[++i];
     } else if (strcmp(words[i], "--recovery-s") == 0 && i + 1 < count) {
       choices->recovery_timeout_ms = strtoull(words[++i], NULL, 10) * 1000;
     } else {
@@ -317,6 +322,6 @@ int main(int argc, char** argv) {
   }
   fprintf(stderr,
           "usage: example-vmm source|destination|destination-uffd|both tcp://ADDRESS:PORT"
-          " [--insecure] [--tls-psk FILE] [--recovery-s SECONDS]\n");
+          " [--insecure] [--tls-psk FILE] [--rdma NAME=VALUE,...] [--recovery-s SECONDS]\n");
   return 2;
 }

@@ -71,6 +71,11 @@ KERNEL_TLS = "cat /proc/net/tls_stat"
 BY_RDMA = r"^packets=\d{3,}$"
 # The same of the other device.
 BY_BOTH_RAILS = [BY_RDMA, r"^other_packets=\d{3,}$"]
+# The source has written what it pushed: there is a SEND behind each WRITE.
+BY_WRITES = r"^sends=\d{2,}$"
+BY_WRITES_ON_BOTH_RAILS = [BY_WRITES, r"^other_sends=\d{2,}$"]
+WRITES = "--insecure --rdma bulk=write"
+OF_WRITES = ["RdmaWrites/*", "RailsWrites/*", "*RdmaWritesTest.*", "HostileGrantsTest.*"]
 # Control and two lanes, each with two ends.
 BY_TLS = r"^tls=6$"
 MAKE_KEY = "(umask 077; echo rig:00112233445566778899aabbccddeeff > /tmp/keys.psk);"
@@ -198,12 +203,17 @@ CASES = [
          ["bench/experiments/faultline-bench"], limit_s=120, check=tls_cost),
     Case("bench_rdma", "bash /tests/bench.sh 10.9.0.1", ["bench/experiments/faultline-bench"],
          limit_s=120, check=swept, must_print=[BY_RDMA]),
-    suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=240),
+    suite("rdma_contract", "tests/transport/rdma/rdma_contract_test", limit_s=240, without=OF_WRITES),
+    # Where the source writes what it pushes.
+    suite("rdma_write_contract", "tests/transport/rdma/rdma_contract_test", limit_s=180,
+          only=":".join(OF_WRITES)),
     example_vmm("move_tcp", "tcp://10.9.0.1:4444", must_print=[r"^tls=0$"]),
     example_vmm("move_tcp_tls", "tcp://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_TLS]),
-    example_vmm("move_rdma", "rdma://10.9.0.1:4444", must_print=[BY_RDMA, r"^tls=0$"]),
+    example_vmm("move_rdma", "rdma://10.9.0.1:4444", must_print=[BY_RDMA, r"^sends=0$", r"^tls=0$"]),
+    example_vmm("move_rdma_write", "rdma://10.9.0.1:4444", must_print=[BY_RDMA, BY_WRITES], options=WRITES),
     example_vmm("move_rdma_tls", "rdma://10.9.0.1:4444", options=WITH_KEY, must_print=[BY_RDMA, BY_TLS]),
     example_vmm("move_rdma_rails", RAILS, must_print=BY_BOTH_RAILS),
+    example_vmm("move_rdma_write_rails", RAILS, must_print=BY_WRITES_ON_BOTH_RAILS, options=WRITES),
     Case("memory_lock_limit",
          "ulimit -l 1024; setpriv --bounding-set=-ipc_lock,-sys_resource "
          "--inh-caps=-ipc_lock,-sys_resource /tests/example-vmm both rdma://10.9.0.1:4444 --insecure "
@@ -227,6 +237,9 @@ CASES = [
                 # Whoever hears of it first closes the other's connections.
                 must_print=[r"notice: lost the (source|destination) .*: (bulk|demand) lane: ",
                             "notice: connected again"]),
+    example_vmm("move_rdma_write_cut", "rdma://10.9.0.1:4444", cut="cut", options=WRITES,
+                must_print=[BY_WRITES, r"notice: lost the (source|destination) .*: (bulk|demand) lane: ",
+                            "notice: connected again"]),
     Case("no_device", "ip link add no-rdma type dummy; ip address add 10.9.7.1/24 dev no-rdma; "
          "/tests/example-vmm destination rdma://10.9.7.1:4444 --insecure && exit 1; exit 0", [EXAMPLE_VMM],
          must_print=["no RDMA device has that address: `rdma link` and `ip address` show which have one"]),
@@ -238,8 +251,11 @@ CASES = [
              r"^source [A-Z_]+ owner=destination .*checked=0 wrong=0$"),
     move_qemu("qemu_rdma_rails", RAILS, WITH_KEY, must_print=[
         r'"address":"rdma://10.9.0.1:4444,rdma://10.9.1.1:4444","port":4444',
-        r'"rails":\[{"address":"10.9.0.1:4444","bytes_pushed":[1-9]\d*},'
-        r'{"address":"10.9.1.1:4444","bytes_pushed":[1-9]\d*}\]']),
+        r'"rails":\[{"address":"10.9.0.1:4444","bytes_pushed":[1-9]\d*,"bytes_written":0},'
+        r'{"address":"10.9.1.1:4444","bytes_pushed":[1-9]\d*,"bytes_written":0}\]']),
+    move_qemu("qemu_rdma_write_rails", RAILS, WITH_KEY, "--rdma bulk=write", must_print=[
+        r'"rails":\[{"address":"10.9.0.1:4444","bytes_pushed":[1-9]\d*,"bytes_written":[1-9]\d*},'
+        r'{"address":"10.9.1.1:4444","bytes_pushed":[1-9]\d*,"bytes_written":[1-9]\d*}\]']),
     move_qemu("qemu_rdma", "rdma://10.9.0.1:4444", WITH_KEY, must_print=['"transport":"rdma.tls"']),
     # Rounds, by soft-dirty bits; the kernel makes the records of commands that have given up their rights.
     move_qemu("qemu_hybrid", "tcp://10.9.0.1:4444", WITH_KEY, "--mode hybrid",
