@@ -149,7 +149,7 @@ absl::StatusOr<std::unique_ptr<RdmaConnection>> RdmaAcceptor::Connect(const Rdma
     const size_t slots = wanted.writes_served > 0 ? wanted.writes_served : 2 * wanted.reads_max;
     ASSIGN_OR_RETURN(connection,
                      RdmaConnection::Make(std::move(id), std::move(domain), wanted, tuning_));
-    // While one is being put into the VM, another is read into.
+    // While one is being put into the VM, another is read or written into.
     RETURN_IF_ERROR(connection->MakeSlots(slots, terms.slot_bytes));
     return connection->BringUp();
   };
