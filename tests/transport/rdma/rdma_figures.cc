@@ -1,6 +1,6 @@
 // Prints what tests/rdma sets beside perftest's figures and beside TCP: how long one page takes on
-// a demand lane, idle and under a full push, how fast the bulk lane is, and what the source's
-// threads work for a page that is demanded.
+// a demand lane, idle and under a full push, how fast the bulk lane is, read and written, and what
+// the source's threads work for a page that is demanded, and for the push.
 #include <pthread.h>
 #include <time.h>
 
@@ -146,19 +146,22 @@ class Figures {
     }
     const size_t run_count = runs.size();
     Pusher pusher(std::move(runs));
+    const int64_t worked_before_ns = SourceCpuNs(world_);
     const int64_t began_ns = world_.loop(Place::kBulk).NowNanos();
     world_.RunOn(Place::kSourceBulk,
                  [&] { pusher.Start(lanes_.source.push, &SharedTestMemory()); });
     if (with_demand) {
       Demand(SIZE_MAX, &sink_.finished);
-      std::printf("pushed_p50_us=%.1f\npushed_p99_us=%.1f\npushed_pages=%zu\n",
-                  PartUs(reader_.took_ns, 0.5), PartUs(reader_.took_ns, 0.99),
+      std::printf("%s_demand_p50_us=%.1f\n%s_demand_p99_us=%.1f\n%s_demand_pages=%zu\n", name,
+                  PartUs(reader_.took_ns, 0.5), name, PartUs(reader_.took_ns, 0.99), name,
                   reader_.took_ns.size());
     } else {
       world_.WaitUntil([&] { return sink_.finished.load(); });
       const auto ns = static_cast<double>(world_.loop(Place::kBulk).NowNanos() - began_ns);
-      std::printf("%s_mib_per_second=%.1f\n", name,
-                  static_cast<double>(run_count * kRdmaRunBytesMax >> 20) / (ns / 1e9));
+      const double worked_ms = static_cast<double>(SourceCpuNs(world_) - worked_before_ns) / 1e6;
+      std::printf("%s_mib_per_second=%.1f\n%s_source_cpu_ms=%.1f\n", name,
+                  static_cast<double>(run_count * kRdmaRunBytesMax >> 20) / (ns / 1e9), name,
+                  worked_ms);
     }
     world_.RunOn(Place::kSourceBulk, [&] { lanes_.source.push->Stop(); });
   }
@@ -201,14 +204,18 @@ int main() {
     figures.MeasureDemand("tcp", 2000);
     figures.Stop();
   }
+  using faultline::RdmaBulk;
   for (const bool with_demand : {false, true}) {
-    RdmaWorld world;
-    Figures figures(&world);
-    if (!figures.open()) return 1;
-    figures.Start();
-    if (!with_demand) figures.MeasureDemand("demand", 3000);
-    figures.MeasureBulk("bulk", with_demand ? 24 : 8, with_demand);
-    figures.Stop();
+    for (const RdmaBulk bulk : {RdmaBulk::kRead, RdmaBulk::kWrite}) {
+      RdmaWorld world(faultline::RdmaOptions{.tuning = {.bulk = bulk}});
+      Figures figures(&world);
+      if (!figures.open()) return 1;
+      figures.Start();
+      const bool is_read = bulk == RdmaBulk::kRead;
+      if (!with_demand && is_read) figures.MeasureDemand("demand", 3000);
+      figures.MeasureBulk(is_read ? "bulk" : "written", with_demand ? 24 : 8, with_demand);
+      figures.Stop();
+    }
   }
   {
     RdmaWorld world(faultline::RdmaOptions{.rails = {{OtherRdmaHost(), 0}}});
