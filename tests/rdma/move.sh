@@ -2,7 +2,7 @@
 # every page checked. With `cut` the port of rxe0 goes down and up again once the VM runs at the destination;
 # with `down` it stays down, which TCP between this guest's own addresses does without; with `rail_down` the
 # port of rxe1 does, once some of the memory has come over it. The last lines say how many packets came to rxe0
-# and to rxe1 meanwhile, how many SENDs they have done (one behind each WRITE, and none otherwise), and for how
+# and to rxe1 meanwhile, how many SENDs they have done (one behind each WRITE, and a few that connect queue pairs), and for how
 # many ends of connections the kernel has made TLS records.
 uri=$1 cut=$2
 shift 2
