@@ -60,6 +60,8 @@ TEST(TakeOptionsTest, OfRdmaWhatIsNamedIsTakenAndTheRestKept) {
   EXPECT_EQ(merged("", "mtu=512"), "mtu=512");
   EXPECT_EQ(merged("mtu=1024,fallback=off,sl=3", "fallback=on"), "mtu=1024,sl=3,fallback=on");
   EXPECT_EQ(merged("mtu=1024", "mtu=512"), "mtu=512");
+  EXPECT_EQ(merged("mtu=1024,bulk=write", "sl=3"), "mtu=1024,bulk=write,sl=3");
+  EXPECT_EQ(merged("bulk=read,mtu=1024", "bulk=write"), "mtu=1024,bulk=write");
   // They are of the device that they were given with.
   EXPECT_EQ(merged("device=a,port=2,gid=1,tos=104", "device=b"), "tos=104,device=b");
   EXPECT_EQ(merged("device=a,port=2,gid=1", "gid=3"), "device=a,port=2,gid=3");
