@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "assembly/rdma_examination.h"
 #include "base/text.h"
 #include "experiments/sides.h"
 
@@ -61,6 +62,18 @@ absl::StatusOr<Plan> ReadPlan(const std::vector<Parameter>& parameters, const Op
   return plan;
 }
 
+// Said before anything begins, not at the step that needs it.
+absl::Status CheckHost(const Plan& plan) {
+  for (const Point& point : OneOfEachTransport(plan)) {
+    if (point.transport == "rdma" && !ExamineRdma().any_active) {
+      return absl::FailedPreconditionError(
+          "transport rdma: this host has no RDMA port that is active; `faultline doctor` says what "
+          "there is");
+    }
+  }
+  return absl::OkStatus();
+}
+
 int Complain(const absl::Status& status, int exit_status) {
   fprintf(stderr, "faultline-bench: %s\n", MessageOf(status).c_str());
   return exit_status;
@@ -101,6 +114,7 @@ int Main(int argc, char** argv) {
   options.side.wait_ms = static_cast<int64_t>(wait_s * 1000);
   const absl::StatusOr<Plan> plan = ReadPlan(parameters, options);
   if (!plan.ok()) return Complain(plan.status(), kBadUsage);
+  if (absl::Status fit = CheckHost(*plan); !fit.ok()) return Complain(fit, kFailed);
   auto* run = *destination ? RunDestination : RunSource;
   const absl::Status status = run(options.side, parameters, *plan);
   return status.ok() ? 0 : Complain(status, absl::IsInvalidArgument(status) ? kBadUsage : kFailed);
