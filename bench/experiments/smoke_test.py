@@ -200,8 +200,8 @@ class Refused(unittest.TestCase):
         for side, address in (("source", ("--to", "127.0.0.1:1")),
                               ("destination", ("--listen", "127.0.0.1:0"))):
             status, errors = refused(*SMALL, "--transport", "rdma", side=side, address=address)
-            self.assertIn(status, (1, 2))
-            self.assertIn("rdma", errors.lower())
+            self.assertEqual(status, 1)
+            self.assertIn("no RDMA port that is active", errors)
 
     def test_a_sweep_with_such_a_transport_does_not_begin(self):
         with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
@@ -209,8 +209,8 @@ class Refused(unittest.TestCase):
             file.flush()
             status, errors = refused(*SMALL, "--sweep", file.name, side="destination",
                                      address=("--listen", "127.0.0.1:0"))
-        self.assertIn(status, (1, 2))
-        self.assertIn("rdma", errors.lower())
+        self.assertEqual(status, 1)
+        self.assertIn("no RDMA port that is active", errors)
 
     def test_an_address_that_is_none_is_refused(self):
         status, errors = refused(*SMALL, address=("--to", "nowhere"))

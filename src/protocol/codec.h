@@ -55,9 +55,10 @@ uint64_t DecodePageDigest(std::span<const std::byte, kPageDigestBytes> bytes);
 void EncodeRemotePlace(const RemotePlace& place, std::span<std::byte, kRemotePlaceBytes> out);
 RemotePlace DecodeRemotePlace(std::span<const std::byte, kRemotePlaceBytes> bytes);
 
-inline constexpr size_t kWriteGrantBytes =
-    20;  // {u64 address, u32 key, u32 bytes, u16 rail, u16 slot}
-inline constexpr size_t kWrittenSlotBytes = 4;  // {u16 rail, u16 slot}
+// {u64 address, u32 key, u32 bytes, u16 rail, u16 slot}
+inline constexpr size_t kWriteGrantBytes = 20;
+// {u16 rail, u16 slot}
+inline constexpr size_t kWrittenSlotBytes = 4;
 void EncodeWriteGrant(const WriteGrant& grant, std::span<std::byte, kWriteGrantBytes> out);
 WriteGrant DecodeWriteGrant(std::span<const std::byte, kWriteGrantBytes> bytes);
 void EncodeWrittenSlot(const WrittenSlot& slot, std::span<std::byte, kWrittenSlotBytes> out);

@@ -95,8 +95,7 @@ class DestinationTransport {
   // `timeout_us`.
   virtual void ExpectLanes(const LaneTerms& terms, int64_t timeout_us, LanesOpen done) = 0;
   virtual uint64_t bytes_wire() const = 0;
-  // In the order of their naming; none where there are none. Any thread, once
-  // this listens.
+  // In the order of their naming; empty where pages take no rails. Any thread, once this listens.
   virtual std::vector<RailFigures> rails() const { return {}; }
   virtual std::string name() const = 0;
 };

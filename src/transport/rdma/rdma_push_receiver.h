@@ -28,9 +28,8 @@ namespace faultline {
 //
 // Runs that the source names are read in their order, a few at a time on each rail, whenever there
 // is a slot, or the source writes them into slots that are granted to it: so the destination paces
-// the push. A run that comes with its bytes waits until those
-// before it have been taken. While a run is held nothing is posted and nothing is read off the
-// connection.
+// the push. A run that comes with its bytes waits until those before it have been taken. While a
+// run is held nothing is posted and nothing is read off the connection.
 class RdmaPushReceiver : public PushReceiver, RdmaRailRuns::Listener {
  public:
   // `terms` are the migration's; the token is not looked at. `links` by rail.
@@ -58,7 +57,7 @@ class RdmaPushReceiver : public PushReceiver, RdmaRailRuns::Listener {
   bool ReadConnection();
   // Acts on a whole frame head; false: failed.
   bool BeginFrame();
-  // The frame says where pages can be read; true: it is whole and acted on, or more is to come.
+  // The frame says where pages can be read. Ok: it is whole and acted on, or more is to come.
   absl::Status TakeReadable(const PageRun& run);
   // The same of what the source writes.
   absl::Status TakeWritten(const PageRun& run);
