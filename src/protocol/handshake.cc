@@ -7,7 +7,7 @@
 namespace faultline {
 
 absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBytes> header) {
-  constexpr uint64_t kPayloadBytesMax = kErrorTextBytesMax + 64;
+  constexpr uint64_t kGreetingBytesMax = kErrorTextBytesMax + 64;
   uint64_t type = LoadLittleEndian(header.subspan(0, 2));
   uint64_t payload_bytes = LoadLittleEndian(header.subspan(4, 4));
   if (BeginsTls(header)) {
@@ -15,7 +15,7 @@ absl::StatusOr<size_t> GreetingBytes(std::span<const std::byte, kMessageHeaderBy
         "the peer speaks TLS, and this side does not; give both sides --tls-dir or --tls-psk, or "
         "both --insecure if the network is trusted");
   }
-  if (type == 0 || type > 3 || payload_bytes > kPayloadBytesMax) {
+  if (type == 0 || type > 3 || payload_bytes > kGreetingBytesMax) {
     return absl::InvalidArgumentError(
         fmt::format("the peer is not Faultline: its first message has type {} and {} bytes", type,
                     payload_bytes));

@@ -26,12 +26,12 @@ VmDescription DescribeVm(const MemoryLayout& layout, bool running) {
 class MigrationRig::SourceFactory : public SourceMemoryFactory {
  public:
   explicit SourceFactory(MigrationRig* rig) : rig_(rig) {}
-  absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& vm) override {
+  absl::StatusOr<std::unique_ptr<SourceMemory>> Open(const VmDescription& description) override {
     if (!rig_->open_failure.ok()) return rig_->open_failure;
-    auto memory = std::make_unique<FakeSourceMemory>(vm.layout());
+    auto memory = std::make_unique<FakeSourceMemory>(description.layout());
     rig_->source_memory = memory.get();
-    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
-      for (uint64_t page = 0; page < vm.regions[region].layout.page_count(); ++page) {
+    for (RegionIndex region = 0; region < description.regions.size(); ++region) {
+      for (uint64_t page = 0; page < description.regions[region].layout.page_count(); ++page) {
         PageId id{region, page};
         if (rig_->options.with_data && !IsAbsent(id)) memory->Fill(id, SourceByte(id));
       }
@@ -48,19 +48,19 @@ class MigrationRig::GuestFactory : public GuestMemoryFactory {
  public:
   explicit GuestFactory(MigrationRig* rig) : rig_(rig) {}
   absl::Status Check(const VmDescription&) override { return rig_->check_failure; }
-  absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& vm) override {
+  absl::StatusOr<std::unique_ptr<GuestMemory>> Arm(const VmDescription& description) override {
     if (!rig_->arm_failure.ok()) return rig_->arm_failure;
     rig_->guest_memory_ =
-        std::make_unique<FakeGuestMemory>(vm.layout(), &rig_->destination_threads.demand);
+        std::make_unique<FakeGuestMemory>(description.layout(), &rig_->destination_threads.demand);
     rig_->guest = rig_->guest_memory_.get();
     return std::make_unique<BorrowedGuestMemory>(rig_->guest);
   }
-  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& vm) override {
+  absl::StatusOr<std::unique_ptr<GuestMemory>> TakeOver(const VmDescription& description) override {
     if (!rig_->arm_failure.ok()) return rig_->arm_failure;
     if (rig_->guest->disarmed()) return nullptr;
     auto memory = std::make_unique<BorrowedGuestMemory>(rig_->guest);
-    for (RegionIndex region = 0; region < vm.regions.size(); ++region) {
-      RETURN_IF_ERROR(memory->Wake({region, 0, vm.regions[region].layout.page_count()}));
+    for (RegionIndex region = 0; region < description.regions.size(); ++region) {
+      RETURN_IF_ERROR(memory->Wake({region, 0, description.regions[region].layout.page_count()}));
     }
     return memory;
   }

@@ -21,7 +21,8 @@ class FakeSourceMemory : public SourceMemory {
   // Makes the page one that holds data, each byte `value`.
   void Fill(PageId page, std::byte value) {
     map_[page.region].Add(page.index, page.index + 1);
-    for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = value;
+    const std::span<std::byte> bytes = Bytes({page.region, page.index, 1});
+    std::memset(bytes.data(), std::to_integer<int>(value), bytes.size());
   }
   // One aligned word; writing makes the page one that holds data.
   uint64_t ReadWord(PageId page, uint64_t word) const {
@@ -35,7 +36,7 @@ class FakeSourceMemory : public SourceMemory {
   }
   // Takes it out again: a hole that reads zero.
   void Punch(PageId page) {
-    for (std::byte& byte : Bytes({page.region, page.index, 1})) byte = std::byte{0};
+    Fill(page, std::byte{0});
     map_[page.region].Remove(page.index, page.index + 1);
   }
   // The next ReadAllocationMap fails with it.

@@ -59,8 +59,8 @@ size_t RunPacker::PackZstd(std::span<const std::byte> data, size_t room) {
 
 absl::Status RunUnpacker::Unpack(PackAlgorithm algorithm, std::span<const std::byte> packed,
                                  std::span<std::byte> out) {
-  constexpr size_t kBytesMax = std::numeric_limits<int>::max();
-  if (out.size() > kBytesMax) {
+  constexpr size_t kUnpackedBytesMax = std::numeric_limits<int>::max();
+  if (out.size() > kUnpackedBytesMax) {
     return absl::InvalidArgumentError(
         fmt::format("bad page frame from the peer: field 'pages' is one page of {} bytes, which is "
                     "too long to be packed",

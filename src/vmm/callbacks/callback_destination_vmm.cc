@@ -17,7 +17,7 @@ void CallbackDestinationVmm::DescribeAgain(VmmDescribed done) { Describe(std::mo
 void CallbackDestinationVmm::Load(VmmDone done) {
   device_state_.clear();
   const PendingCalls::Ticket ticket =
-      pending_.Hold([this, done](absl::Status reason) { done(std::move(reason)); });
+      pending_.Hold([done](absl::Status reason) { done(std::move(reason)); });
   loading_ = Loading{std::move(done), ticket};
 }
 
