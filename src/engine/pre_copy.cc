@@ -29,8 +29,7 @@ PreCopy::PreCopy(Parts parts, Options options, std::unique_ptr<DirtyTracker> tra
       held_(layout_),
       to_send_(layout_),
       pending_(layout_),
-      round_sent_(layout_),
-      followed_(layout_) {
+      round_sent_(layout_) {
   result_.tracker = std::string(tracker_->mechanism());
   if (!options_.budgets.throttle || options_.mode != MigrationMode::kPreCopy) return;
   throttle_ = std::make_unique<VcpuThrottle>(

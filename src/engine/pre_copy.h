@@ -63,6 +63,8 @@ class PreCopy {
   absl::Status OnRoundReceived(const RoundReceived& received);
   // Ends the rounds soon.
   void SwitchNow();
+  // Whether the VM has to be paused for a look at what it wrote.
+  bool needs_paused_vm() const { return tracker_->needs_paused_vm(); }
   // The VM stands still: names what is old to the destination; `done` when that was sent.
   // Milliseconds.
   void Settle(Done done);
@@ -183,7 +185,6 @@ class PreCopy {
   int lists_ = 0;
   int64_t last_look_us_ = 0;  // how long it took
   int64_t ready_ns_ = 0;
-  PageSet followed_;  // found since the switch is under way
   absl::Status follow_status_;
   std::unique_ptr<Timer> follow_timer_;
   bool last_list_sent_ = false;

@@ -19,11 +19,14 @@ namespace {
 constexpr int kListsMax = 3;
 constexpr uint64_t kPagesInOneGo = 256;
 // While the VM is brought to a stop: from a list that was carried out to the next look. Where the
-// stop takes long it is a share of the time since it began, or the looks would slow the VM.
+// stop takes long it is a share of the time since it began; looks take a share of the processor.
 constexpr int64_t kFollowEveryUs = 1'000;
 constexpr int64_t kFollowShare = 8;
-// The last look waits for one that is under way: where looks take longer nobody follows.
+constexpr int64_t kLookShare = 4;
+// The last look waits for one that is under way: where looks take longer nobody follows. One that
+// protects again what it finds takes several times as long.
 constexpr int64_t kFollowUsMax = 2'000;
+constexpr int64_t kProtectUsMax = 8'000;
 
 }  // namespace
 
@@ -85,20 +88,20 @@ void PreCopy::BeReady() {
     step_ = Step::kReady;
     ready_ns_ = parts_.control->NowNanos();
     Finish(absl::OkStatus());
-    if (!tracker_->needs_paused_vm() && last_look_us_ <= kFollowUsMax) Follow();
+    if (!tracker_->needs_paused_vm() && last_look_us_ <= kProtectUsMax) Follow();
   });
 }
 
 // Whoever asked for the switch brings the VM to a stop now. That takes milliseconds in which it
-// still writes, and taking a page out costs the destination microseconds: better now than later.
+// still writes, and taking a page out costs the destination microseconds: better now than later. A
+// page that was named is old whatever is written to it, so that nothing need be protected again.
 void PreCopy::Follow() {
   if (stopped_ || step_ != Step::kReady) return;
-  RunOnBulk([this] { return ScanAll(AfterScan::kClean); },
+  RunOnBulk([this] { return ScanAll(AfterScan::kAsItIs); },
             [this](Scan scan) {
               follow_status_ = scan.status;
               last_look_us_ = scan.elapsed_us;
               if (!scan.status.ok()) return;  // told by Settle
-              followed_.Unite(scan.written);
               pending_.Unite(scan.written);
               if (step_ != Step::kReady) return;
               if (OldAtDestination().empty()) return FollowLater();
@@ -110,7 +113,7 @@ void PreCopy::FollowLater() {
   if (last_look_us_ > kFollowUsMax) return;
   const int64_t since_us = (parts_.control->NowNanos() - ready_ns_) / 1000;
   follow_timer_ = parts_.control->RunAfter(
-      std::max({kFollowEveryUs, since_us / kFollowShare, kFollowShare * last_look_us_}),
+      std::max({kFollowEveryUs, since_us / kFollowShare, kLookShare * last_look_us_}),
       [this] { Follow(); });
 }
 
@@ -130,12 +133,12 @@ void PreCopy::Settle(Done done) {
   };
   RunOnBulk(look, [this](Scan scan) {
     if (scan.status.ok()) scan.status = follow_status_;
-    const std::optional<AllocationMap> allocated = std::move(scan.allocated);
-    scan.written.Unite(followed_);
-    if (!TakeIn(std::move(scan))) return;
-    if (allocated.has_value()) TakeInAllocation(*allocated);
+    if (!scan.status.ok()) return Finish(scan.status);
+    pending_.Unite(scan.written);
+    if (scan.allocated.has_value()) TakeInAllocation(*scan.allocated);
     last_list_sent_ = true;
     SendList();
+    TakeIn(std::move(scan));  // for the history: the destination does not wait for it
     Finish(absl::OkStatus());
   });
 }

@@ -207,9 +207,11 @@ void SourceSession::Freeze() {
   step_ = Step::kFreezing;
   EnterPhase(Phase::kFreezing);
   watch_->SetSilenceMax(options_.limits.silence_frozen_us);
-  const bool looks_at_memory = pre_copy_ != nullptr || parts_.transport->one_sided();
+  // Where a look at memory takes long, it had better be made while the devices are saved.
+  const bool looks_long =
+      parts_.transport->one_sided() || (pre_copy_ != nullptr && pre_copy_->needs_paused_vm());
   parts_.vmm->Freeze(
-      looks_at_memory ? FreezePoint::kDrained : FreezePoint::kSaved,
+      looks_long ? FreezePoint::kDrained : FreezePoint::kSaved,
       guard_.Wrap([this](std::span<const std::byte> bytes) { OnDeviceState(bytes); }),
       guard_.Wrap([this](auto vm) { OnFrozen(std::move(vm)); }));
 }
@@ -247,6 +249,7 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   if (absl::Status tracked = CheckStillTracked(*vm); !tracked.ok()) {
     return Fail(tracked, PeerErrorCode::kPrepare);
   }
+  if (pre_copy_ != nullptr) SettlePreCopy();  // first: the destination waits for it
   absl::Status status = parts_.journal->Record(JournalPhase::kFrozen);
   if (status.ok() && run_changed) {
     status = KeepForAnother();
@@ -255,7 +258,6 @@ void SourceSession::OnFrozen(absl::StatusOr<VmDescription> vm) {
   EnterPhase(Phase::kHandingOver);
   parts_.vmm->SaveDevices(guard_.Wrap([this](absl::Status saved) { OnSaved(saved); }));
   channel_->Send(Frozen{.layout = layout_});
-  if (pre_copy_ != nullptr) SettlePreCopy();
   parts_.demand->Post([this, exporter = lanes_.exporter] { exporter->Start(memory_.get(), this); });
 }
 

@@ -26,8 +26,8 @@ using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
 
 // When a VM counts as frozen. Nothing writes its memory any more at either.
 enum class FreezePoint : uint8_t {
-  kDrained,  // at once, before its devices are saved: for whoever has to look at its memory then
-  kSaved,  // its devices may be saved by then: whoever has nothing to do in between saves downtime
+  kDrained,  // at once, before its devices are saved: for whoever looks at its memory for long
+  kSaved,    // its devices may be saved by then: whoever has little to look at saves downtime
 };
 
 // The VM that goes away.

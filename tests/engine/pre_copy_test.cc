@@ -158,8 +158,10 @@ TEST_P(PreCopyModes, WhatIsWrittenWhileTheVmIsBroughtToAStopIsNamedMeanwhile) {
     ManualExecutor cpu(&rig.clock, "guest");
     std::vector<std::unique_ptr<Timer>> writes;
     const std::vector<PageId> pages = AllPages(options.layout);
+    size_t cleaned = 0;  // until the VM was told to stop
     rig.source_vmm.Script("Freeze", {.delay_us = 40'000});
     rig.source_vmm.OnCall([&](const std::string& name) {
+      if (name == "Freeze") cleaned = rig.writes.cleaning_scans();
       for (int64_t ms = 0; name == "Freeze" && ms < 40; ++ms) {
         writes.push_back(
             rig.clock.Schedule(&cpu, rig.clock.now_ns() + ms * 1'000'000, [&rig, &pages, ms] {
@@ -175,9 +177,12 @@ TEST_P(PreCopyModes, WhatIsWrittenWhileTheVmIsBroughtToAStopIsNamedMeanwhile) {
     rig.ExpectMemoryEqual();
     const PreCopyResult& pre_copy = *rig.source_result->pre_copy;
     EXPECT_GT(pre_copy.pages_old, 20u);
+    EXPECT_EQ(rig.writes.cleaning_scans(), cleaned) << "writes cost the VM nothing from there on";
     if (direct_io) {
+      EXPECT_EQ(rig.source_vmm.freeze_point(), FreezePoint::kDrained);
       EXPECT_GT(pre_copy.pages_old_in_downtime, 20u);
     } else {
+      EXPECT_EQ(rig.source_vmm.freeze_point(), FreezePoint::kSaved);
       EXPECT_LT(pre_copy.pages_old_in_downtime, 10u);
     }
   }

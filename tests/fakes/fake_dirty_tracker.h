@@ -45,6 +45,11 @@ class FakeWrites {
     std::lock_guard lock(mutex_);
     return scans_;
   }
+  // Of them those after which a first write is found, and costs the guest, again.
+  size_t cleaning_scans() const {
+    std::lock_guard lock(mutex_);
+    return cleaning_scans_;
+  }
 
  private:
   friend class FakeDirtyTracker;
@@ -55,6 +60,7 @@ class FakeWrites {
   std::vector<PageRangeSet> written_;
   absl::Status failure_;
   size_t scans_ = 0;
+  size_t cleaning_scans_ = 0;
   bool tracked_ = false;
 };
 
@@ -82,6 +88,7 @@ class FakeDirtyTracker : public DirtyTracker {
     FAULTLINE_CHECK(writes_->tracked_);
     if (!writes_->failure_.ok()) return std::exchange(writes_->failure_, absl::OkStatus());
     ++writes_->scans_;
+    if (after == AfterScan::kClean) ++writes_->cleaning_scans_;
     for (const PageRun& run : runs) ScanRun(run, after, written);
     return absl::OkStatus();
   }

@@ -77,7 +77,8 @@ void FakeSourceVmm::SetPaused(bool paused, VmmDone done) {
   });
 }
 
-void FakeSourceVmm::Freeze(FreezePoint, DeviceStateSink sink, VmmDescribed done) {
+void FakeSourceVmm::Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) {
+  freeze_point_ = point;
   sink_ = std::move(sink);
   // One that was paused before stopped at a moment that nobody has seen.
   vm_->stopped_at_ns = vm_->runs_on_source ? control()->NowNanos() : 0;

@@ -98,6 +98,8 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
   void set_may_hand_over(absl::Status status) { may_hand_over_ = std::move(status); }
   void set_device_state(std::vector<std::byte> bytes) { device_state_ = std::move(bytes); }
   const std::vector<std::byte>& device_state() const { return device_state_; }
+  // Of the last Freeze.
+  FreezePoint freeze_point() const { return freeze_point_; }
 
   void Prepare(VmmDescribed done) override;
   void SetPaused(bool paused, VmmDone done) override;
@@ -115,6 +117,7 @@ class FakeSourceVmm : public SourceVmm, public FakeVmmCalls {
   absl::Status may_hand_over_;
   absl::Status stands_still_;
   std::vector<std::byte> device_state_ = std::vector<std::byte>(3000, std::byte{0x5d});
+  FreezePoint freeze_point_ = FreezePoint::kDrained;
   DeviceStateSink sink_;
 };
 
