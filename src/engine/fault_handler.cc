@@ -43,6 +43,7 @@ FaultHandler::FaultHandler(Executor* executor, GuestMemory* memory, InstallGate*
 void FaultHandler::Start() {
   FAULTLINE_CHECK(!started_);
   started_ = true;
+  await_alarm_ = executor_->MakeAlarm([this] { LookAtAwaited(); });
   memory_->StartEvents(this);
 }
 
@@ -53,7 +54,7 @@ void FaultHandler::Connect(PageReader* reader, bool integrity) {
   reader_failed_ = false;
   reader_->Start(this);
   awaited_.clear();  // they are asked for now, as the others are
-  await_timer_.reset();
+  await_alarm_->Clear();
   // What nobody waits for comes with the push.
   absl::erase_if(in_flight_, [this](const auto& entry) {
     return entry.second.read_ns == kNobodyWaits && !IsDeferredAnswer(entry.first);
@@ -92,7 +93,7 @@ absl::StatusOr<std::string> FaultHandler::Disarm() {
     if (reader_ == nullptr || reader_failed_) AnswerWhoAskedInVain();
     for (const Awaited& awaited : std::exchange(awaited_, {})) EndAwait(awaited.page);
   }
-  await_timer_.reset();
+  if (await_alarm_ != nullptr) await_alarm_->Clear();
   retry_timer_.reset();
   deferred_.clear();  // holes are zero from here on
   absl::StatusOr<std::string> let_go = memory_->Disarm();
@@ -124,7 +125,7 @@ void FaultHandler::Drain() {
 
 void FaultHandler::Stop() {
   retry_timer_.reset();
-  await_timer_.reset();
+  await_alarm_.reset();
   if (reader_ != nullptr) std::exchange(reader_, nullptr)->Stop();
   if (std::exchange(started_, false)) memory_->StopEvents();
 }
@@ -213,23 +214,17 @@ bool FaultHandler::Await(PageId page) {
   if (away == 0 || position == missed_position_) return false;
   if (around_.CarryNs(away * page_bytes) > answer_ns_) return false;
   awaited_.push_back({page, executor_->NowNanos() + around_.AwaitNs()});
-  if (await_timer_ == nullptr) {
-    await_timer_ = executor_->RunAfter(around_.AwaitNs() / 1000, [this] { LookAtAwaited(); });
-  }
+  if (!await_alarm_->is_set()) await_alarm_->Set(around_.AwaitNs() / 1000);
   return true;
 }
 
 void FaultHandler::LookAtAwaited() {
-  await_timer_.reset();
   const int64_t now_ns = executor_->NowNanos();
   const auto due_end = std::ranges::find_if(
       awaited_, [now_ns](const Awaited& awaited) { return awaited.until_ns > now_ns; });
   std::for_each(awaited_.begin(), due_end, [this](const Awaited& due) { EndAwait(due.page); });
   awaited_.erase(awaited_.begin(), due_end);
-  if (!awaited_.empty()) {
-    await_timer_ = executor_->RunAfter((awaited_.front().until_ns - now_ns + 999) / 1000,
-                                       [this] { LookAtAwaited(); });
-  }
+  if (!awaited_.empty()) await_alarm_->Set((awaited_.front().until_ns - now_ns + 999) / 1000);
   SendWanted();
   if (fetching_rest_) FetchMore();
 }

@@ -120,8 +120,8 @@ class FaultHandler : public GuestMemory::Listener, public PageReader::Listener {
   absl::flat_hash_map<PageId, Request, PageIdHash> in_flight_;  // reserved: no allocation a fault
   std::vector<Deferred> deferred_;
   std::unique_ptr<Timer> retry_timer_;
-  std::vector<Awaited> awaited_;  // reserved; in the order of the touches
-  std::unique_ptr<Timer> await_timer_;
+  std::vector<Awaited> awaited_;           // reserved; in the order of the touches
+  std::unique_ptr<Alarm> await_alarm_;     // null unless started
   uint64_t missed_position_ = UINT64_MAX;  // of the push, when a page was awaited in vain
   int64_t answer_ns_ = 0;  // from a request to its answer, on average of late; 0: not known
   bool fetching_rest_ = false;

@@ -22,8 +22,9 @@ constexpr int64_t kPollAloneNs = 8'000;
 struct Loop::TimerHandle {
   uv_timer_t uv;
   Loop* loop;
-  LoopTimer* owner;
+  TimerHandle** owner;  // what it holds of this
   Task task;
+  bool again;  // an alarm's: stays when it has fired
 };
 
 struct Loop::PollHandle {
@@ -35,14 +36,39 @@ struct Loop::PollHandle {
 
 class Loop::LoopTimer : public Timer {
  public:
-  explicit LoopTimer(TimerHandle* handle) : handle_(handle) {}
+  LoopTimer(Loop* loop, int64_t delay_us, Task task) {
+    if (loop->closed_) return;
+    handle_ = loop->OpenTimer(std::move(task), &handle_, /*again=*/false);
+    loop->StartTimer(handle_, delay_us);
+  }
   ~LoopTimer() override {
     if (handle_ != nullptr) handle_->loop->CloseTimer(handle_);
   }
-  void Forget() { handle_ = nullptr; }
 
  private:
-  TimerHandle* handle_;  // null once it has fired or the loop has ended
+  TimerHandle* handle_ = nullptr;  // null once it has fired or the loop has ended
+};
+
+class Loop::LoopAlarm : public Alarm {
+ public:
+  LoopAlarm(Loop* loop, Task task) {
+    if (!loop->closed_) handle_ = loop->OpenTimer(std::move(task), &handle_, /*again=*/true);
+  }
+  ~LoopAlarm() override {
+    if (handle_ != nullptr) handle_->loop->CloseTimer(handle_);
+  }
+  void Set(int64_t delay_us) override {
+    if (handle_ != nullptr) handle_->loop->StartTimer(handle_, delay_us);
+  }
+  void Clear() override {
+    if (handle_ != nullptr) uv_timer_stop(&handle_->uv);
+  }
+  bool is_set() const override {
+    return handle_ != nullptr && uv_is_active(reinterpret_cast<uv_handle_t*>(&handle_->uv)) != 0;
+  }
+
+ private:
+  TimerHandle* handle_ = nullptr;  // null once the loop has ended
 };
 
 class Loop::LoopWatcher : public FdWatcher {
@@ -222,11 +248,24 @@ void Loop::RunPosted() {
 
 std::unique_ptr<Timer> Loop::RunAfter(int64_t delay_us, Task task) {
   FAULTLINE_CHECK(IsOwnThread());
-  if (closed_) return std::make_unique<LoopTimer>(nullptr);
-  auto* handle = new TimerHandle{{}, this, nullptr, std::move(task)};
+  return std::make_unique<LoopTimer>(this, delay_us, std::move(task));
+}
+
+std::unique_ptr<Alarm> Loop::MakeAlarm(Task task) {
+  FAULTLINE_CHECK(IsOwnThread());
+  return std::make_unique<LoopAlarm>(this, std::move(task));
+}
+
+Loop::TimerHandle* Loop::OpenTimer(Task task, TimerHandle** owner, bool again) {
+  auto* handle = new TimerHandle{{}, this, owner, std::move(task), again};
   FAULTLINE_CHECK(uv_timer_init(&loop_, &handle->uv) == 0);
   handle->uv.data = handle;
   timers_.insert(handle);
+  return handle;
+}
+
+void Loop::StartTimer(TimerHandle* handle, int64_t delay_us) {
+  FAULTLINE_CHECK(IsOwnThread());
   // libuv counts whole milliseconds and rounds down; "not earlier than" is counted from the real
   // time up.
   uv_update_time(&loop_);
@@ -235,14 +274,12 @@ std::unique_ptr<Timer> Loop::RunAfter(int64_t delay_us, Task task) {
   auto fire = [](uv_timer_t* uv) {
     auto* fired = static_cast<TimerHandle*>(uv->data);
     ++fired->loop->events_seen_;
+    if (fired->again) return fired->task();
     Task due = std::move(fired->task);
     fired->loop->CloseTimer(fired);
     due();
   };
   FAULTLINE_CHECK(uv_timer_start(&handle->uv, fire, delay_ms, 0) == 0);
-  auto timer = std::make_unique<LoopTimer>(handle);
-  handle->owner = timer.get();
-  return timer;
 }
 
 int64_t Loop::NowNanos() const { return static_cast<int64_t>(uv_hrtime()); }
@@ -266,7 +303,7 @@ std::unique_ptr<FdWatcher> Loop::Watch(int fd, ReadyTask on_ready) {
 
 void Loop::CloseTimer(TimerHandle* handle) {
   FAULTLINE_CHECK(IsOwnThread());
-  handle->owner->Forget();
+  *handle->owner = nullptr;
   timers_.erase(handle);
   uv_close(reinterpret_cast<uv_handle_t*>(&handle->uv),
            [](uv_handle_t* uv) { delete static_cast<TimerHandle*>(uv->data); });

@@ -73,6 +73,7 @@ class Loop : public Executor, public FdPoller {
   void PostAfterThis(Task task);
   // Resolution 1 ms, rounded up.
   std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) override;
+  std::unique_ptr<Alarm> MakeAlarm(Task task) override;
   int64_t NowNanos() const override;
   std::unique_ptr<FdWatch> WatchReadable(int fd, Task on_readable) override;
   // As WatchReadable, for sockets. One watch for a descriptor at a time.
@@ -84,6 +85,7 @@ class Loop : public Executor, public FdPoller {
   struct TimerHandle;
   struct PollHandle;
   class LoopTimer;
+  class LoopAlarm;
   class LoopWatcher;
   class LoopWatch;
 
@@ -91,6 +93,8 @@ class Loop : public Executor, public FdPoller {
   void RunPosted();
   void RunAfterThis();
   void CloseHandles();
+  TimerHandle* OpenTimer(Task task, TimerHandle** owner, bool again);
+  void StartTimer(TimerHandle* handle, int64_t delay_us);
   void CloseTimer(TimerHandle* handle);
   void ClosePoll(PollHandle* handle);
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <utility>
 
 namespace faultline {
 
@@ -16,6 +17,18 @@ class Timer {
   virtual ~Timer() = default;
 };
 
+// A timer that is set again and again. Destroying it clears it; its own task must not do that. Own
+// thread only.
+class Alarm {
+ public:
+  virtual ~Alarm() = default;
+  // Its task runs once, as with RunAfter; what it was set to before counts no more.
+  virtual void Set(int64_t delay_us) = 0;
+  virtual void Clear() = 0;
+  // Its task is still to run.
+  virtual bool is_set() const = 0;
+};
+
 class Executor {
  public:
   virtual ~Executor() = default;
@@ -24,9 +37,35 @@ class Executor {
   // Runs `task` once, at the earliest after `delay_us` (rounded up to the executor's resolution,
   // 1 ms at worst). Own thread only.
   virtual std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) = 0;
+  // Not set. For what must not allocate when it waits. Own thread only.
+  virtual std::unique_ptr<Alarm> MakeAlarm(Task task);
   // A monotonic clock in nanoseconds; the same for all executors of a process. Any thread.
   virtual int64_t NowNanos() const = 0;
 };
+
+// Made of timers, for executors without one of their own: allocates whenever it is set.
+class TimerAlarm : public Alarm {
+ public:
+  TimerAlarm(Executor* executor, Task task) : executor_(executor), task_(std::move(task)) {}
+
+  void Set(int64_t delay_us) override {
+    timer_ = executor_->RunAfter(delay_us, [this] {
+      timer_.reset();
+      task_();
+    });
+  }
+  void Clear() override { timer_.reset(); }
+  bool is_set() const override { return timer_ != nullptr; }
+
+ private:
+  Executor* const executor_;
+  const Task task_;
+  std::unique_ptr<Timer> timer_;
+};
+
+inline std::unique_ptr<Alarm> Executor::MakeAlarm(Task task) {
+  return std::make_unique<TimerAlarm>(this, std::move(task));
+}
 
 }  // namespace faultline
 

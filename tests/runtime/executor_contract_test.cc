@@ -135,6 +135,45 @@ TEST_P(ExecutorContract, ATimersTaskMayDestroyItsTimerAndSetTheNext) {
   });
 }
 
+TEST_P(ExecutorContract, AnAlarmIsSetAgainAndAgain) {
+  int fired = 0;
+  int64_t due_ns = 0;
+  int64_t fired_at_ns = 0;
+  std::unique_ptr<Alarm> alarm;
+  auto set = [&](int64_t delay_us) {
+    due_ns = world_->executor().NowNanos() + delay_us * 1000;
+    alarm->Set(delay_us);
+    EXPECT_TRUE(alarm->is_set());
+  };
+  world_->RunOn([&] {
+    alarm = world_->executor().MakeAlarm([&] {
+      fired_at_ns = world_->executor().NowNanos();
+      EXPECT_FALSE(alarm->is_set());
+      if (++fired == 1) set(10'000);
+    });
+    EXPECT_FALSE(alarm->is_set());
+    set(1'000);
+    set(20'000);  // instead
+  });
+  world_->Pass(200'000);
+  world_->RunOn([&] {
+    EXPECT_EQ(fired, 2);
+    EXPECT_GE(fired_at_ns, due_ns);
+    EXPECT_FALSE(alarm->is_set());
+    set(5'000);
+    alarm->Clear();
+    EXPECT_FALSE(alarm->is_set());
+  });
+  world_->Pass(50'000);
+  world_->RunOn([&] {
+    EXPECT_EQ(fired, 2);
+    set(5'000);
+    alarm.reset();
+  });
+  world_->Pass(50'000);
+  world_->RunOn([&] { EXPECT_EQ(fired, 2); });
+}
+
 INSTANTIATE_TEST_SUITE_P(Loop, ExecutorContract,
                          testing::Values([] { return std::make_unique<LoopWorld>(0); }));
 INSTANTIATE_TEST_SUITE_P(PollingLoop, ExecutorContract,
