@@ -61,7 +61,9 @@ class Loop::LoopAlarm : public Alarm {
     if (handle_ != nullptr) handle_->loop->StartTimer(handle_, delay_us);
   }
   void Clear() override {
-    if (handle_ != nullptr) uv_timer_stop(&handle_->uv);
+    if (handle_ == nullptr) return;
+    FAULTLINE_CHECK(handle_->loop->IsOwnThread());
+    uv_timer_stop(&handle_->uv);
   }
   bool is_set() const override {
     return handle_ != nullptr && uv_is_active(reinterpret_cast<uv_handle_t*>(&handle_->uv)) != 0;

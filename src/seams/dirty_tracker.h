@@ -17,7 +17,7 @@ namespace faultline {
 // What a scan leaves behind.
 enum class AfterScan : uint8_t {
   kClean = 1,   // what was reported counts as clean, and is protected anew
-  kAsItIs = 2,  // nothing is changed: for the last look, at a VM that stands still. Cheaper
+  kAsItIs = 2,  // nothing is changed: it is reported again by the next scan. Cheaper
 };
 
 // Pages are those of the region's own layout: a write into a huge page makes all of it written.
