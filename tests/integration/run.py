@@ -190,7 +190,8 @@ def write_junit(path, outcomes):
 def use_sanitized(tree):
     """Makes this run one of that tree's command. A report in anything that a command said fails the
     test. Leaks are not looked for: that needs rights which the command gives up. Some tests load a
-    library ahead of all others, the sanitizer's too."""
+    library ahead of all others, the sanitizer's too. What a command that gave its rights up reports
+    has no symbols: llvm-symbolizer --obj=TREE/faultline ADDRESS."""
     os.environ.update({"FAULTLINE_SANITIZED": "1",
                        "FAULTLINE_BINARY": str(pathlib.Path(tree, "faultline").resolve()),
                        "ASAN_OPTIONS": "detect_leaks=0:verify_asan_link_order=0",
