@@ -196,7 +196,7 @@ CASES = [
          "$test -d rxe0 > /dev/null & "
          "for try in 1 2 3 4; do sleep 0.5; $test -d rxe0 127.0.0.1 && break; done; wait; done; "
          "/tests/rdma_figures; done",
-         ["ib_read_lat", "ib_read_bw", "tests/transport/rdma/rdma_figures"], limit_s=120,
+         ["ib_read_lat", "ib_read_bw", "tests/transport/rdma/rdma_figures"], limit_s=240,
          check=figures),
     # The kernel makes the records of what is sent: it has counted the connections that asked it to.
     # With certificates and with a key (tests/transport/tcp/tcp_contract_test.cc numbers them).
@@ -275,7 +275,7 @@ CASES = [
           without=["HookTrackerTest.TrackingEndsWithTheEngineThatIsKilled",
                    "HookTrackerTest.ArmedMemoryIsNotTrackedAndTheOtherWayRound"],
           before="HOOK_LIBRARY=/tests/faultline-qemu.so HOOK_TARGET=/tests/hook_target "),
-    suite("engine", "tests/engine/engine_test"),
+    suite("engine", "tests/engine/engine_test", limit_s=240),
     suite("guest_memory_contract", "tests/memory/guest_memory_contract_test"),
     # The guest has no disk.
     suite("source_memory_contract", "tests/memory/source_memory_contract_test",
