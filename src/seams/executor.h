@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <utility>
 
 namespace faultline {
 
@@ -38,34 +37,10 @@ class Executor {
   // 1 ms at worst). Own thread only.
   virtual std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) = 0;
   // Not set. For what must not allocate when it waits. Own thread only.
-  virtual std::unique_ptr<Alarm> MakeAlarm(Task task);
+  virtual std::unique_ptr<Alarm> MakeAlarm(Task task) = 0;
   // A monotonic clock in nanoseconds; the same for all executors of a process. Any thread.
   virtual int64_t NowNanos() const = 0;
 };
-
-// Made of timers, for executors without one of their own: allocates whenever it is set.
-class TimerAlarm : public Alarm {
- public:
-  TimerAlarm(Executor* executor, Task task) : executor_(executor), task_(std::move(task)) {}
-
-  void Set(int64_t delay_us) override {
-    timer_ = executor_->RunAfter(delay_us, [this] {
-      timer_.reset();
-      task_();
-    });
-  }
-  void Clear() override { timer_.reset(); }
-  bool is_set() const override { return timer_ != nullptr; }
-
- private:
-  Executor* const executor_;
-  const Task task_;
-  std::unique_ptr<Timer> timer_;
-};
-
-inline std::unique_ptr<Alarm> Executor::MakeAlarm(Task task) {
-  return std::make_unique<TimerAlarm>(this, std::move(task));
-}
 
 }  // namespace faultline
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "fakes/manual_executor.h"
+#include "fakes/timer_alarm.h"
 
 namespace faultline {
 namespace {
@@ -64,6 +65,9 @@ class LateExecutor : public Executor {
   std::unique_ptr<Timer> RunAfter(int64_t, Task task) override {
     task_ = std::move(task);
     return std::make_unique<Timer>();
+  }
+  std::unique_ptr<Alarm> MakeAlarm(Task task) override {
+    return std::make_unique<TimerAlarm>(this, std::move(task));
   }
   int64_t NowNanos() const override { return now_ns_; }
   void RunLate(int64_t by_us) {

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "fakes/timer_alarm.h"
 
 namespace faultline {
 
@@ -136,6 +137,10 @@ std::unique_ptr<Timer> ManualExecutor::RunAfter(int64_t delay_us, Task task) {
   FAULTLINE_CHECK(IsCurrent());
   return clock_->Add(clock_->now_ns() + std::max<int64_t>(delay_us, 0) * 1000,
                      {this, std::move(task), /*own=*/true});
+}
+
+std::unique_ptr<Alarm> ManualExecutor::MakeAlarm(Task task) {
+  return std::make_unique<TimerAlarm>(this, std::move(task));
 }
 
 }  // namespace faultline

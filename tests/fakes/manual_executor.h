@@ -81,6 +81,7 @@ class ManualExecutor : public Executor {
 
   void Post(Task task) override;
   std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) override;
+  std::unique_ptr<Alarm> MakeAlarm(Task task) override;
   int64_t NowNanos() const override { return clock_->now_ns(); }
 
   // What is posted waits until then: a thread that something else keeps busy. Timers run.

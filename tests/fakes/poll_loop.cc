@@ -8,6 +8,7 @@
 #include <chrono>
 
 #include "base/check.h"
+#include "fakes/timer_alarm.h"
 
 namespace faultline {
 
@@ -59,6 +60,10 @@ void PollLoop::Post(Task task) {
 
 std::unique_ptr<Timer> PollLoop::RunAfter(int64_t delay_us, Task task) {
   return std::make_unique<PendingTimer>(this, NowNanos() + delay_us * 1000, std::move(task));
+}
+
+std::unique_ptr<Alarm> PollLoop::MakeAlarm(Task task) {
+  return std::make_unique<TimerAlarm>(this, std::move(task));
 }
 
 int64_t PollLoop::NowNanos() const {

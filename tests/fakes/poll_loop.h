@@ -23,6 +23,7 @@ class PollLoop : public Executor, public FdPoller {
 
   void Post(Task task) override;
   std::unique_ptr<Timer> RunAfter(int64_t delay_us, Task task) override;
+  std::unique_ptr<Alarm> MakeAlarm(Task task) override;
   int64_t NowNanos() const override;
   std::unique_ptr<FdWatch> WatchReadable(int fd, Task on_readable) override;
 
