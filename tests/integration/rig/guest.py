@@ -65,6 +65,7 @@ class Serial:
         self._listener.bind(str(path))
         self._listener.listen(1)
         self._connection = None
+        self._ended = False  # QEMU closed its end: nothing more will come
         self._changed = threading.Condition()
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -76,6 +77,12 @@ class Serial:
         with self._changed:
             self._connection = connection
             self._changed.notify_all()
+        self._read_lines(connection)
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def _read_lines(self, connection):
         rest = b""
         while True:
             try:
@@ -110,12 +117,15 @@ class Serial:
             return next((text for _, text in self.lines[after:] if text.startswith(start)), None)
 
         def broken():
-            return any(text.startswith("FL error") for _, text in self.lines[after:])
+            return self._ended or any(text.startswith("FL error") for _, text in self.lines[after:])
+        begin_s = time.monotonic()
         with self._changed:
             self._changed.wait_for(lambda: find() or broken(), timeout_s)
             if not find():
-                raise AssertionError(f"the guest did not say {start!r} in {timeout_s} s. "
-                                     f"Its last lines:\n{self.tail()}")
+                raise AssertionError(
+                    f"the guest did not say {start!r} in {time.monotonic() - begin_s:.0f} s"
+                    f"{', and QEMU has ended' if self._ended else ''}. "
+                    f"Its last lines:\n{self.tail()}")
             return find()
 
     def wait_reports(self, count, timeout_s=60):
