@@ -211,7 +211,7 @@ void SourceSession::Freeze() {
   const bool looks_long =
       parts_.transport->one_sided() || (pre_copy_ != nullptr && pre_copy_->needs_paused_vm());
   parts_.vmm->Freeze(
-      looks_long ? FreezePoint::kDrained : FreezePoint::kSaved,
+      looks_long ? FreezePoint::kDrained : FreezePoint::kSaving,
       guard_.Wrap([this](std::span<const std::byte> bytes) { OnDeviceState(bytes); }),
       guard_.Wrap([this](auto vm) { OnFrozen(std::move(vm)); }));
 }

@@ -27,7 +27,7 @@ using DeviceStateSink = std::function<void(std::span<const std::byte>)>;
 // When a VM counts as frozen. Nothing writes its memory any more at either.
 enum class FreezePoint : uint8_t {
   kDrained,  // at once, before its devices are saved: for whoever looks at its memory for long
-  kSaved,    // its devices may be saved by then: whoever has little to look at saves downtime
+  kSaving,   // while they are being saved, or when they are: nobody waits for anybody
 };
 
 // The VM that goes away.

@@ -268,7 +268,7 @@ TEST_F(CAbiTest, SourceCallbacksAreReached) {
         longest = std::max(longest, piece.size());
       };
       const auto log = [this](absl::Status status) { log_.push_back(MessageOf(status)); };
-      vmm->Freeze(FreezePoint::kSaved, sink, [this](absl::StatusOr<VmDescription> vm) {
+      vmm->Freeze(FreezePoint::kSaving, sink, [this](absl::StatusOr<VmDescription> vm) {
         log_.push_back(vm->running ? "was running" : "was paused");
       });
       clock.RunUntilIdle();

@@ -88,7 +88,7 @@ TEST_F(WrapperTest, SourceGuestIsCalled) {
       const std::unique_ptr<SourceVmm> vmm = make_vmm(executor);
       const auto log = [&guest](absl::Status status) { guest.log.push_back(MessageOf(status)); };
       vmm->Freeze(
-          FreezePoint::kSaved,
+          FreezePoint::kSaving,
           [&guest](std::span<const std::byte> bytes) {
             guest.log.push_back(std::to_string(bytes.size()) + " bytes");
           },

@@ -209,7 +209,7 @@ TEST_P(SourceVmmContract, ASaveThatFailsIsRolledBack) {
   ASSERT_TRUE(world_->MakeSource(true));
   const std::string settings = world_->SourceSettings();
   Must(SourcePrepare());
-  Must(Freeze(FreezePoint::kDrained));  // with the other they are saved by now
+  Must(Freeze(FreezePoint::kDrained));  // with the other they may be saved by now
   world_->SpoilSave();
   Result saved = Run(SaveDevices());
   EXPECT_FALSE(saved.status.ok());

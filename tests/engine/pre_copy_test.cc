@@ -182,7 +182,7 @@ TEST_P(PreCopyModes, WhatIsWrittenWhileTheVmIsBroughtToAStopIsNamedMeanwhile) {
       EXPECT_EQ(rig.source_vmm.freeze_point(), FreezePoint::kDrained);
       EXPECT_GT(pre_copy.pages_old_in_downtime, 20u);
     } else {
-      EXPECT_EQ(rig.source_vmm.freeze_point(), FreezePoint::kSaved);
+      EXPECT_EQ(rig.source_vmm.freeze_point(), FreezePoint::kSaving);
       EXPECT_LT(pre_copy.pages_old_in_downtime, 10u);
     }
   }

@@ -27,16 +27,32 @@ DeviceStreamReader::~DeviceStreamReader() {
 void DeviceStreamReader::Read() {
   KeepNoCapabilities();
   std::vector<std::byte> buffer(kPieceBytesMax);
+  StreamMemoryEnd memory;
+  using Found = StreamMemoryEnd::Found;
+  Found found = Found::kNotYet;
   while (true) {
     ssize_t got = read(stream_.get(), buffer.data(), buffer.size());
     if (got > 0) {
+      if (found == Found::kNotYet) {
+        found = memory.Add(std::span(buffer).first(static_cast<size_t>(got)));
+        memory_ended_ = found == Found::kEnd;
+        if (found != Found::kNotYet) memory_known_.Set();
+      }
       piece_(std::vector<std::byte>(buffer.begin(), buffer.begin() + got));
     } else if (got == 0 || errno != EINTR) {
       error_number_ = got == 0 ? 0 : errno;
       break;
     }
   }
+  memory_known_.Set();
   ended_.Set();
+}
+
+absl::StatusOr<bool> DeviceStreamReader::WaitForMemoryEnd(const CancelEvent* cancel,
+                                                          int64_t timeout_ms) {
+  RETURN_IF_ERROR(WaitForDescriptor(memory_known_.fd(), POLLIN, cancel, Deadline::After(timeout_ms),
+                                    "QEMU to stop the VM"));
+  return memory_ended_.load();
 }
 
 absl::Status DeviceStreamReader::WaitForEnd(const CancelEvent* cancel, int64_t timeout_ms) {

@@ -17,6 +17,7 @@
 #include "base/file_descriptor.h"
 #include "base/status.h"
 #include "vmm/qemu/cancel_event.h"
+#include "vmm/qemu/stream_memory_end.h"
 
 namespace faultline {
 
@@ -32,7 +33,10 @@ class DeviceStreamReader {
   DeviceStreamReader(FileDescriptor stream, Piece piece);
   ~DeviceStreamReader();
 
-  // Waits until the stream has ended and every piece has been given. Any one thread.
+  // Any one thread. Waits until QEMU has begun the last section of its memory (StreamMemoryEnd).
+  // False: it cannot be told where that is, or the stream has ended before.
+  absl::StatusOr<bool> WaitForMemoryEnd(const CancelEvent* cancel, int64_t timeout_ms);
+  // The same thread. Waits until the stream has ended and every piece has been given.
   absl::Status WaitForEnd(const CancelEvent* cancel, int64_t timeout_ms);
 
  private:
@@ -40,6 +44,8 @@ class DeviceStreamReader {
 
   const FileDescriptor stream_;
   const Piece piece_;
+  CancelEvent memory_known_;
+  std::atomic<bool> memory_ended_{false};  // set before memory_known_ is
   CancelEvent ended_;
   std::atomic<int> error_number_{0};  // set before ended_ is
   std::thread thread_;

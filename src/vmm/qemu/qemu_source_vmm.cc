@@ -19,6 +19,7 @@ constexpr int64_t kSaveTimeoutMs = 60000;
 constexpr int64_t kRetireTimeoutMs = 10000;
 
 // In place of a migration's status.
+constexpr const char* kStands = "the VM stands";
 constexpr const char* kRunsAgain = "the VM runs again";
 
 absl::Status RunsAgainError() {
@@ -218,10 +219,11 @@ absl::StatusOr<VmDescription> QemuSourceVmm::DoFreeze(FreezePoint point) {
   if (!pauses_before_switch_) RETURN_IF_ERROR(DoNotPauseBeforeSwitch(qmp_.get()));
   qmp_->DropEvents();
   if (!paused_) stopped_at_ns_ = 0;
+  saved_ = false;
   RETURN_IF_ERROR(
       qmp_->Execute("migrate", {{"uri", fmt::format("fd:{}", kDeviceStreamName)}}).status());
-  RETURN_IF_ERROR(
-      WaitForMigration(pauses_before_switch_ ? "pre-switchover" : "completed", kFreezeTimeoutMs));
+  RETURN_IF_ERROR(pauses_before_switch_ ? WaitForMigration("pre-switchover", kFreezeTimeoutMs)
+                                        : WaitForSave());
   if (!pauses_before_switch_ && stopped_at_ns_ == 0) {
     // Its operator stopped it just before QEMU would have: it stays so, wherever it is.
     description.running = false;
@@ -245,19 +247,33 @@ absl::Status QemuSourceVmm::StartStream() {
   return absl::OkStatus();
 }
 
-absl::Status QemuSourceVmm::WaitForMigration(const char* wanted, int64_t timeout_ms) {
+absl::Status QemuSourceVmm::WaitForSave() {
+  // QEMU answers nobody and tells of nothing meanwhile: its stream is the first to say so.
+  ASSIGN_OR_RETURN(bool saves, stream_->WaitForMemoryEnd(worker_.cancel(), kFreezeTimeoutMs));
+  return WaitForMigration(saves ? kStands : "completed", kFreezeTimeoutMs);
+}
+
+absl::Status QemuSourceVmm::WaitForMigration(std::string_view wanted, int64_t timeout_ms) {
   std::string reached;
   absl::StatusOr<QmpEvent> event = qmp_->WaitForEvent(
       [&](const QmpEvent& candidate) {
-        if (candidate.name == "STOP") stopped_at_ns_ = candidate.read_at_ns;
-        if (candidate.name == "RESUME") reached = kRunsAgain;
-        if (candidate.name != "MIGRATION") return candidate.name == "RESUME";
-        reached = JsonText(candidate.data, "status");
-        return reached == wanted || reached == "completed" || EndedBadly(reached);
+        if (candidate.name == "STOP") {
+          stopped_at_ns_ = candidate.read_at_ns;
+          reached = kStands;
+        } else if (candidate.name == "RESUME") {
+          reached = kRunsAgain;
+        } else if (candidate.name == "MIGRATION") {
+          reached = JsonText(candidate.data, "status");
+        }
+        return reached == wanted || reached == "completed" || reached == kRunsAgain ||
+               EndedBadly(reached);
       },
       timeout_ms, "QEMU to stop the VM and save its devices");
   RETURN_IF_ERROR(event.status());
-  return reached == wanted ? absl::OkStatus() : MigrationError(reached);
+  saved_ = reached == "completed";
+  // One that its operator has stopped before tells nobody that it stands.
+  const bool stands = reached == wanted || (wanted == kStands && saved_);
+  return stands ? absl::OkStatus() : MigrationError(reached);
 }
 
 absl::Status QemuSourceVmm::MigrationError(std::string status) {
@@ -282,14 +298,14 @@ absl::Status QemuSourceVmm::DoSaveDevices() {
   if (pauses_before_switch_) {
     RETURN_IF_ERROR(qmp_->Execute("migrate-continue", {{"state", "pre-switchover"}}).status());
   }
-  // While QEMU saves, not before: every round trip counts.
-  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get()));
+  // Asked while QEMU saves, not before and not after: every round trip counts.
+  ASSIGN_OR_RETURN(std::vector<RamBlock> blocks, ReadRamBlocks(qmp_.get(), kSaveTimeoutMs));
   if (blocks != blocks_) {
     return absl::AbortedError(
         "the VM's memory was changed (hot-plugged or removed) while it was being stopped: migrate "
         "again when that is done");
   }
-  if (pauses_before_switch_) RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
+  if (!saved_) RETURN_IF_ERROR(WaitForMigration("completed", kSaveTimeoutMs));
   RETURN_IF_ERROR(CheckStandsStill());
   RETURN_IF_ERROR(stream_->WaitForEnd(worker_.cancel(), kSaveTimeoutMs));
   return CheckGuardian();

@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "seams/executor.h"
@@ -66,8 +67,10 @@ class QemuSourceVmm : public SourceVmm {
   absl::Status PlanToRun(bool run);
   absl::Status StartStream();
   absl::Status CheckStandsStill();
+  // Waits until the VM stands and QEMU saves its devices, or has saved them.
+  absl::Status WaitForSave();
   // Waits until QEMU's migration is in `wanted`; an error with QEMU's reason if it ends otherwise.
-  absl::Status WaitForMigration(const char* wanted, int64_t timeout_ms);
+  absl::Status WaitForMigration(std::string_view wanted, int64_t timeout_ms);
   absl::Status MigrationError(std::string status);
   // Sends `quit`. Ok when QEMU is ending.
   absl::Status Quit();
@@ -84,6 +87,7 @@ class QemuSourceVmm : public SourceVmm {
   DiscoveredVm frozen_;
   std::vector<RamBlock> blocks_;  // as they were just before the VM was stopped
   bool pauses_before_switch_ = true;
+  bool saved_ = false;         // QEMU has said that its migration is complete
   int64_t stopped_at_ns_ = 0;  // of the last STOP event; 0: none came, it was paused before
   bool paused_ = false;        // SetPaused has stopped it, and it ran before
   bool touched_ = false;       // this VM has been found fit and its settings changed

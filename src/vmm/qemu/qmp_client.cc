@@ -161,8 +161,9 @@ absl::Status QmpClient::SendDescriptor(const std::string& name, int fd) {
   return ExecuteWithDescriptor("getfd", {{"fdname", name}}, fd, kReplyTimeoutMs).status();
 }
 
-absl::StatusOr<std::string> QmpClient::HumanCommand(const std::string& line) {
-  ASSIGN_OR_RETURN(Json text, Execute("human-monitor-command", {{"command-line", line}}));
+absl::StatusOr<std::string> QmpClient::HumanCommand(const std::string& line, int64_t timeout_ms) {
+  ASSIGN_OR_RETURN(Json text,
+                   Execute("human-monitor-command", {{"command-line", line}}, timeout_ms));
   return JsonText(text);
 }
 

@@ -52,7 +52,8 @@ class QmpClient {
   // Gives QEMU a duplicate of `fd`, which it knows as `name` from then on.
   absl::Status SendDescriptor(const std::string& name, int fd);
   // Runs a command of the human monitor and returns what it prints.
-  absl::StatusOr<std::string> HumanCommand(const std::string& line);
+  absl::StatusOr<std::string> HumanCommand(const std::string& line,
+                                           int64_t timeout_ms = kReplyTimeoutMs);
 
   // Forgets the events that came until now.
   void DropEvents() { events_.clear(); }

@@ -129,8 +129,8 @@ void ReadProcess(int pid, VmFacts* facts) {
 
 }  // namespace
 
-absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp) {
-  ASSIGN_OR_RETURN(std::string text, qmp->HumanCommand("info ramblock"));
+absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp, int64_t timeout_ms) {
+  ASSIGN_OR_RETURN(std::string text, qmp->HumanCommand("info ramblock", timeout_ms));
   return ParseRamBlocks(text);
 }
 

@@ -33,7 +33,8 @@ absl::StatusOr<VmFacts> ReadVmFacts(QmpClient* qmp);
 absl::StatusOr<bool> HasSameParts(QmpClient* qmp, const VmFacts& before);
 
 // The list of RAM blocks alone: one round trip.
-absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(QmpClient* qmp);
+absl::StatusOr<std::vector<RamBlock>> ReadRamBlocks(
+    QmpClient* qmp, int64_t timeout_ms = QmpClient::kReplyTimeoutMs);
 
 }  // namespace faultline
 

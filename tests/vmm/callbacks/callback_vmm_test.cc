@@ -87,7 +87,7 @@ TEST_F(CallbackVmmTest, SourceGoesThroughAMigration) {
   EXPECT_THAT(log_, IsEmpty()) << "must not call back inside the call";
   clock_.RunUntilIdle();
   vmm.Freeze(
-      FreezePoint::kSaved,
+      FreezePoint::kSaving,
       [&state](std::span<const std::byte> bytes) {
         state.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       },
@@ -106,7 +106,7 @@ TEST_F(CallbackVmmTest, SourceThatWasPausedSaysSo) {
   freeze_ = false;
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze(
-      FreezePoint::kSaved, [](std::span<const std::byte>) {}, Described("freeze"));
+      FreezePoint::kSaving, [](std::span<const std::byte>) {}, Described("freeze"));
   clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("freeze", "freeze: ram paused"));
 }
@@ -114,7 +114,7 @@ TEST_F(CallbackVmmTest, SourceThatWasPausedSaysSo) {
 TEST_F(CallbackVmmTest, SourceThatNeverFrozeIsNotRolledBack) {
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze(
-      FreezePoint::kSaved, [](std::span<const std::byte>) {}, Described("freeze"));
+      FreezePoint::kSaving, [](std::span<const std::byte>) {}, Described("freeze"));
   vmm.Rollback(Done("rollback"));
   clock_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre(HasSubstr("freeze failed: the guest goes back to work"),
@@ -125,7 +125,7 @@ TEST_F(CallbackVmmTest, SourceIsRolledBackOnceAfterAFailedFreeze) {
   freeze_ = absl::InternalError("a thread does not stop");
   CallbackSourceVmm vmm(&executor_, Source(), OneRegion());
   vmm.Freeze(
-      FreezePoint::kSaved, [](std::span<const std::byte>) {}, Described("freeze"));
+      FreezePoint::kSaving, [](std::span<const std::byte>) {}, Described("freeze"));
   clock_.RunUntilIdle();
   vmm.Rollback(Done("rollback"));
   clock_.RunUntilIdle();

@@ -118,18 +118,24 @@ TEST_P(FailingSave, AfterThePauseItIsSaidAndTheVmRunsAgain) {
 
 TEST_P(FailingSave, WithoutAPauseItIsSaidAndTheVmRunsAgain) {
   bus_.End();
-  MustSayWhy(source_->Freeze(FreezePoint::kSaved).status());
+  const auto vm = source_->Freeze(FreezePoint::kSaving);
+  EXPECT_TRUE(vm.ok()) << vm.status();
+  MustSayWhy(source_->SaveDevices());
   MustRunAgain();
 }
 
-TEST_P(FailingSave, OneThatHangsForAWhileIsWaitedFor) {
+// Whoever looks at the VM's memory need not wait for its devices.
+TEST_P(FailingSave, TheVmIsFrozenWhileTheSaveHangs) {
   bus_.Hang();
-  auto frozen = source_->BeginFreeze(FreezePoint::kSaved);
-  EXPECT_EQ(frozen.wait_for(std::chrono::milliseconds(700)), std::future_status::timeout);
+  const auto vm = source_->Freeze(FreezePoint::kSaving);
+  ASSERT_TRUE(vm.ok()) << vm.status();
+  EXPECT_TRUE(vm->running);
+  EXPECT_GT(vm->stopped_at_ns, 0);
+  auto saved = source_->BeginSaveDevices();
+  EXPECT_EQ(saved.wait_for(std::chrono::milliseconds(700)), std::future_status::timeout);
   bus_.GoOn();
-  const auto vm = frozen.get();
-  EXPECT_TRUE(vm.ok()) << vm.status();
-  EXPECT_TRUE(source_->SaveDevices().ok());
+  const absl::Status status = saved.get();
+  EXPECT_TRUE(status.ok()) << status;
   EXPECT_GT(source_->device_state().size(), 10000u);
   MustRunAgain();
 }
@@ -137,15 +143,16 @@ TEST_P(FailingSave, OneThatHangsForAWhileIsWaitedFor) {
 // QEMU answers nobody while it hangs there.
 TEST_P(FailingSave, ARollbackWaitsForOneThatHangs) {
   bus_.Hang();
-  auto frozen = source_->BeginFreeze(FreezePoint::kSaved);
-  EXPECT_EQ(frozen.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
+  ASSERT_TRUE(source_->Freeze(FreezePoint::kSaving).ok());
+  auto saved = source_->BeginSaveDevices();
+  EXPECT_EQ(saved.wait_for(std::chrono::milliseconds(300)), std::future_status::timeout);
   std::thread later([this] {
     std::this_thread::sleep_for(std::chrono::milliseconds(1500));
     bus_.GoOn();
   });
   MustRunAgain();
   later.join();
-  EXPECT_TRUE(absl::IsCancelled(frozen.get().status()));
+  EXPECT_TRUE(absl::IsCancelled(saved.get()));
 }
 
 std::string NameOf(const testing::TestParamInfo<std::string>& info) {

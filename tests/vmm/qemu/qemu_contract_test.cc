@@ -117,10 +117,10 @@ std::string NameOf(const testing::TestParamInfo<VmmWorldFactory>& info) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmContract,
-                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaved})),
+                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaving})),
                          NameOf);
 INSTANTIATE_TEST_SUITE_P(Qemu, SourceVmmPauseContract,
-                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaved})),
+                         ::testing::ValuesIn(Worlds({FreezePoint::kDrained, FreezePoint::kSaving})),
                          NameOf);
 INSTANTIATE_TEST_SUITE_P(Qemu, DestinationVmmContract,
                          ::testing::ValuesIn(Worlds({FreezePoint::kDrained})), NameOf);

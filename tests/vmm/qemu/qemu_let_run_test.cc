@@ -50,7 +50,7 @@ class QemuDriversLetRun : public testing::TestWithParam<std::string> {
 TEST_P(QemuDriversLetRun, AfterItsSaveItIsNotHandedOver) {
   for (bool stopped_again : {false, true}) {
     SCOPED_TRACE(stopped_again);
-    ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaved));
+    ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaving));
     ASSERT_NO_FATAL_FAILURE(LetRun());
     if (stopped_again) inspector_->Execute("stop");
     MustBeFoundOut(source_->SaveDevices());
@@ -58,9 +58,9 @@ TEST_P(QemuDriversLetRun, AfterItsSaveItIsNotHandedOver) {
 }
 
 TEST_P(QemuDriversLetRun, JustBeforeTheHandoverItIsNotHandedOver) {
-  for (FreezePoint point : {FreezePoint::kDrained, FreezePoint::kSaved}) {
+  for (FreezePoint point : {FreezePoint::kDrained, FreezePoint::kSaving}) {
     ASSERT_NO_FATAL_FAILURE(Save(point));
-    if (point == FreezePoint::kSaved) {
+    if (point == FreezePoint::kSaving) {
       ASSERT_TRUE(source_->SaveDevices().ok());
     }
     EXPECT_TRUE(source_->MayHandOver().ok());
@@ -70,7 +70,7 @@ TEST_P(QemuDriversLetRun, JustBeforeTheHandoverItIsNotHandedOver) {
 }
 
 TEST_P(QemuDriversLetRun, AfterTheHandoverItIsKnownAtOnce) {
-  ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaved));
+  ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaving));
   ASSERT_TRUE(source_->SaveDevices().ok());
   EXPECT_TRUE(source_->StandsStill().ok());
   ASSERT_NO_FATAL_FAILURE(LetRun());
@@ -81,7 +81,7 @@ TEST_P(QemuDriversLetRun, AfterTheHandoverItIsKnownAtOnce) {
 // Its memory is newer than what the destination has.
 TEST_P(QemuDriversLetRun, AfterTheHandoverItIsNotTakenUpAgain) {
   for (const bool stopped_again : {false, true}) {
-    ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaved));
+    ASSERT_NO_FATAL_FAILURE(Save(FreezePoint::kSaving));
     ASSERT_NO_FATAL_FAILURE(LetRun());
     if (stopped_again) inspector_->Execute("stop");
     source_.reset();
