@@ -12,6 +12,7 @@
 #ifndef FAULTLINE_ENGINE_PRE_COPY_H_
 #define FAULTLINE_ENGINE_PRE_COPY_H_
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -111,6 +112,7 @@ class PreCopy {
   void RunOnStillVm(std::function<Scan()> work, std::function<void(Scan)> then);
   void RunInPause(const std::function<Scan()>& work, const std::function<void(Scan)>& then);
   Scan ScanAll(AfterScan after);  // bulk thread
+  Scan LookUntilSettling();       // bulk thread
   Scan ReadAllocation();          // bulk thread
   void BeginScan(std::function<void()> then);
   // `then` once the VM runs unslowed, if it was slowed: only one may pause it.
@@ -186,6 +188,7 @@ class PreCopy {
   int64_t last_look_us_ = 0;  // how long it took
   int64_t ready_ns_ = 0;
   absl::Status follow_status_;
+  std::atomic<bool> settling_{false};  // the last look waits for the one under way
   std::unique_ptr<Timer> follow_timer_;
   bool last_list_sent_ = false;
   LifetimeGuard guard_;

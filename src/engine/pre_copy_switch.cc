@@ -23,10 +23,11 @@ constexpr uint64_t kPagesInOneGo = 256;
 constexpr int64_t kFollowEveryUs = 1'000;
 constexpr int64_t kFollowShare = 8;
 constexpr int64_t kLookShare = 4;
-// The last look waits for one that is under way: where looks take longer nobody follows. One that
-// protects again what it finds takes several times as long.
+// Where looks take longer nobody follows. One that protects again what it finds takes several times
+// as long. The last look waits for as many pages of one that is under way.
 constexpr int64_t kFollowUsMax = 2'000;
 constexpr int64_t kProtectUsMax = 8'000;
+constexpr uint64_t kFollowPagesAtOnce = 16 << 10;
 
 }  // namespace
 
@@ -97,7 +98,7 @@ void PreCopy::BeReady() {
 // page that was named is old whatever is written to it, so that nothing need be protected again.
 void PreCopy::Follow() {
   if (stopped_ || step_ != Step::kReady) return;
-  RunOnBulk([this] { return ScanAll(AfterScan::kAsItIs); },
+  RunOnBulk([this] { return LookUntilSettling(); },
             [this](Scan scan) {
               follow_status_ = scan.status;
               last_look_us_ = scan.elapsed_us;
@@ -107,6 +108,21 @@ void PreCopy::Follow() {
               if (OldAtDestination().empty()) return FollowLater();
               SendList();
             });
+}
+
+// The last look sees all that this one leaves out.
+PreCopy::Scan PreCopy::LookUntilSettling() {
+  Scan scan;
+  scan.written = PageSet(layout_);
+  for (RegionIndex region = 0; region < layout_.size(); ++region) {
+    const uint64_t pages = layout_[region].page_count();
+    for (uint64_t first = 0; first < pages; first += kFollowPagesAtOnce) {
+      if (settling_ || !scan.status.ok()) return scan;
+      const PageRun run{region, first, std::min(kFollowPagesAtOnce, pages - first)};
+      scan.status = tracker_->Scan(std::span(&run, 1), AfterScan::kAsItIs, &scan.written);
+    }
+  }
+  return scan;
 }
 
 void PreCopy::FollowLater() {
@@ -120,6 +136,7 @@ void PreCopy::FollowLater() {
 void PreCopy::Settle(Done done) {
   FAULTLINE_CHECK(!stopped_ && done_ == nullptr && step_ == Step::kReady);
   step_ = Step::kSettling;
+  settling_ = true;
   settle_began_ns_ = parts_.control->NowNanos();
   follow_timer_.reset();
   done_ = std::move(done);

@@ -248,9 +248,11 @@ absl::Status QemuSourceVmm::StartStream() {
 }
 
 absl::Status QemuSourceVmm::WaitForSave() {
-  // QEMU answers nobody and tells of nothing meanwhile: its stream is the first to say so.
+  RETURN_IF_ERROR(WaitForMigration(kStands, kFreezeTimeoutMs));
+  if (saved_) return absl::OkStatus();
+  // Its disks are drained now. QEMU answers nobody meanwhile: its stream is the first to say more.
   ASSIGN_OR_RETURN(bool saves, stream_->WaitForMemoryEnd(worker_.cancel(), kFreezeTimeoutMs));
-  return WaitForMigration(saves ? kStands : "completed", kFreezeTimeoutMs);
+  return saves ? absl::OkStatus() : WaitForMigration("completed", kFreezeTimeoutMs);
 }
 
 absl::Status QemuSourceVmm::WaitForMigration(std::string_view wanted, int64_t timeout_ms) {
