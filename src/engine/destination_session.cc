@@ -363,7 +363,8 @@ absl::Status DestinationSession::OnDeviceState(const DeviceState& message) {
         "DeviceState: more than {} in all", FormatBytes(options_.limits.device_state_bytes_max)));
   }
   if (result_.integrity) device_state_digest_.Add(message.bytes);
-  if (holds_device_state()) {
+  // What comes before Frozen reads no memory.
+  if (frozen_ && holds_device_state()) {
     held_device_state_.push_back(message.bytes);
   } else {
     parts_.vmm->FeedDeviceState(message.bytes);

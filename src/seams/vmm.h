@@ -45,7 +45,8 @@ class SourceVmm {
   // flush the VM's disks.
   virtual void SetPaused(bool paused, VmmDone done) = 0;
   // Brings the VM to a stop at `point` and describes it once more. Device state may flow to `sink`
-  // from here on, until Rollback is called. Downtime begins.
+  // from here on, until Rollback is called; to load what comes before `done` reads none of the VM's
+  // memory. Downtime begins.
   virtual void Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) = 0;
   // Lets the rest of the device state flow. When `done` runs, all of it has been given to the sink
   // and the VMM cannot start the VM by itself any more.

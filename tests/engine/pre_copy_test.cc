@@ -223,6 +223,20 @@ TEST_P(PreCopyModes, DevicesAreLoadedOnlyOnceWhatIsOldIsMissing) {
   rig.ExpectMemoryEqual();
 }
 
+TEST_P(PreCopyModes, WhatComesBeforeTheDevicesIsLoadedAtOnce) {
+  MigrationRig rig(Mode(GetParam()));
+  rig.source_vmm.Script("SaveDevices", {.delay_us = 200'000, .status = {}});
+  rig.Start();
+  // The fake gives half of its state before it says that the VM stands still.
+  ASSERT_TRUE(rig.RunUntil([&] { return rig.source_vmm.CountOf("SaveDevices") == 1; }));
+  ASSERT_TRUE(rig.RunUntil([&] { return !rig.destination_vmm.fed().empty(); }));
+  EXPECT_EQ(rig.source_vmm.under_way(), "SaveDevices");
+  const size_t early = rig.destination_vmm.fed().size();
+  ASSERT_TRUE(rig.RunToEnd());
+  EXPECT_GT(rig.destination_vmm.fed().size(), early);
+  rig.ExpectCompleted();
+}
+
 TEST_P(PreCopyModes, WhereWritesCannotBeTrackedItSaysSoAndTouchesNothing) {
   MigrationRig rig(Mode(GetParam()));
   rig.tracker_factory.RefuseWith(absl::FailedPreconditionError("no hook; use post-copy"));

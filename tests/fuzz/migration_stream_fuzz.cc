@@ -24,7 +24,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     FAULTLINE_CHECK(last == Found::kNotYet || now == last);
     last = now;
   }
-  FAULTLINE_CHECK(last == found);
+  FAULTLINE_CHECK(last == found && cut.bytes_before() == whole.bytes_before());
+  FAULTLINE_CHECK(whole.bytes_before() <= bytes.size());
   FAULTLINE_CHECK(whole.Add(bytes) == found || found == Found::kNotYet);
   return 0;
 }

@@ -24,10 +24,16 @@ namespace faultline {
 // What QEMU calls its end of the stream: `fd:` and this is the URI of the migration.
 inline constexpr const char kDeviceStreamName[] = "faultline-devices";
 
-// Reads a stream to its end in pieces of at most 256 KiB. The destructor breaks the stream off.
+// What a piece of the stream is of.
+enum class StreamPart : uint8_t {
+  kMemory,  // sure to come before memory's last section (StreamMemoryEnd)
+  kRest,
+};
+
+// Reads a stream to its end in pieces of at most 32 KiB. The destructor breaks the stream off.
 class DeviceStreamReader {
  public:
-  using Piece = std::function<void(std::vector<std::byte>)>;
+  using Piece = std::function<void(StreamPart part, std::vector<std::byte> bytes)>;
 
   // `piece` runs on the reader's own thread, in order.
   DeviceStreamReader(FileDescriptor stream, Piece piece);
@@ -41,9 +47,12 @@ class DeviceStreamReader {
 
  private:
   void Read();
+  void Give(std::span<const std::byte> bytes);
 
   const FileDescriptor stream_;
   const Piece piece_;
+  StreamMemoryEnd memory_;    // its own thread
+  uint64_t bytes_given_ = 0;  // the same
   CancelEvent memory_known_;
   std::atomic<bool> memory_ended_{false};  // set before memory_known_ is
   CancelEvent ended_;

@@ -51,8 +51,26 @@ void QemuSourceVmm::SetPaused(bool paused, VmmDone done) {
 
 void QemuSourceVmm::Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed done) {
   sink_ = std::move(sink);
-  worker_.Run<absl::StatusOr<VmDescription>>([this, point] { return DoFreeze(point); },
-                                             std::move(done));
+  held_.clear();
+  freeze_told_ = false;
+  worker_.Run<absl::StatusOr<VmDescription>>(
+      [this, point] { return DoFreeze(point); },
+      [this, done = std::move(done)](absl::StatusOr<VmDescription> vm) {
+        worker_.PostToControl([this] {
+          freeze_told_ = true;
+          for (const std::vector<std::byte>& piece : std::exchange(held_, {})) GiveToSink(piece);
+        });
+        done(std::move(vm));
+      });
+}
+
+void QemuSourceVmm::OnPiece(StreamPart part, std::vector<std::byte> bytes) {
+  if (part == StreamPart::kMemory || freeze_told_) return GiveToSink(bytes);
+  held_.push_back(std::move(bytes));
+}
+
+void QemuSourceVmm::GiveToSink(std::span<const std::byte> bytes) {
+  if (sink_) sink_(bytes);
 }
 
 void QemuSourceVmm::SaveDevices(VmmDone done) {
@@ -239,10 +257,9 @@ absl::Status QemuSourceVmm::StartStream() {
   RETURN_IF_ERROR(qmp_->SendDescriptor(kDeviceStreamName, ends.second.get()));
   ends.second.Reset();  // QEMU's duplicate must be the only one, or the stream would never end
   stream_ = std::make_unique<DeviceStreamReader>(
-      std::move(ends.first), [this](std::vector<std::byte> piece) {
-        worker_.PostToControl([this, piece = std::move(piece)] {
-          if (sink_) sink_(piece);
-        });
+      std::move(ends.first), [this](StreamPart part, std::vector<std::byte> bytes) {
+        worker_.PostToControl(
+            [this, part, bytes = std::move(bytes)]() mutable { OnPiece(part, std::move(bytes)); });
       });
   return absl::OkStatus();
 }

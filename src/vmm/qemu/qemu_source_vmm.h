@@ -77,8 +77,15 @@ class QemuSourceVmm : public SourceVmm {
   // On a new connection if this one was lost; Unavailable if QEMU has ended.
   absl::Status Ask(const std::function<absl::Status()>& ask);
 
+  // On the control thread.
+  void OnPiece(StreamPart part, std::vector<std::byte> bytes);
+  void GiveToSink(std::span<const std::byte> bytes);
+
   const QemuSourceOptions options_;
-  DeviceStateSink sink_;  // control thread only
+  // The control thread's.
+  DeviceStateSink sink_;
+  bool freeze_told_ = false;                  // Freeze's `done` has run
+  std::vector<std::vector<std::byte>> held_;  // what may not come before that
 
   // The worker thread's. In the order of destruction, last first.
   std::unique_ptr<QmpClient> qmp_;

@@ -77,14 +77,16 @@ StreamMemoryEnd::Found StreamMemoryEnd::Add(std::span<const std::byte> bytes) {
   if (at_.found != Found::kNotYet) return at_.found;
   rest_.insert(rest_.end(), bytes.begin(), bytes.end());
   std::span<const std::byte> left = rest_;
-  while (at_.found == Found::kNotYet) {
+  while (true) {
     Record record(left);
     const Position after = After(at_, &record);
     if (record.is_short()) break;
     at_ = record.taken() <= kRecordBytesMax ? after : Lost();
+    if (at_.found != Found::kNotYet) return at_.found;
+    bytes_before_ += record.taken();
     left = left.subspan(record.taken());
   }
-  if (at_.found == Found::kNotYet && left.size() > kRecordBytesMax) at_ = Lost();
+  if (left.size() > kRecordBytesMax) at_ = Lost();
   rest_.erase(rest_.begin(), rest_.end() - static_cast<ptrdiff_t>(left.size()));
   return at_.found;
 }

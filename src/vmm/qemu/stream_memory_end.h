@@ -25,6 +25,9 @@ class StreamMemoryEnd {
 
   // The next bytes, cut anywhere. What is not kNotYet stays.
   Found Add(std::span<const std::byte> bytes);
+  // Of the bytes of all calls until it was found: how many come before memory's last section, or
+  // before what is not known.
+  uint64_t bytes_before() const { return bytes_before_; }
 
  private:
   class Record;
@@ -45,6 +48,7 @@ class StreamMemoryEnd {
   static Position Lost() { return {.found = Found::kLost, .next = {}, .memory_id = {}}; }
 
   Position at_;
+  uint64_t bytes_before_ = 0;
   std::vector<std::byte> rest_;  // of a record that is not whole
 };
 

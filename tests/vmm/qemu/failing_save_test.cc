@@ -131,6 +131,7 @@ TEST_P(FailingSave, TheVmIsFrozenWhileTheSaveHangs) {
   ASSERT_TRUE(vm.ok()) << vm.status();
   EXPECT_TRUE(vm->running);
   EXPECT_GT(vm->stopped_at_ns, 0);
+  EXPECT_GT(source_->device_state().size(), 0u);  // memory that is not shared
   auto saved = source_->BeginSaveDevices();
   EXPECT_EQ(saved.wait_for(std::chrono::milliseconds(700)), std::future_status::timeout);
   bus_.GoOn();

@@ -78,6 +78,7 @@ TEST(StreamMemoryEndTest, HoweverTheStreamIsCut) {
       const Found found = Add(&end, std::string_view(whole).substr(at, piece));
       EXPECT_EQ(found, at + piece >= found_at ? Found::kEnd : Found::kNotYet) << at;
     }
+    EXPECT_EQ(end.bytes_before(), BeforeTheEnd().size());
   }
 }
 
@@ -108,7 +109,10 @@ TEST(StreamMemoryEndTest, WhatIsNotKnownIsSaid) {
     EXPECT_EQ(AddAlone(stream), Found::kLost);
     StreamMemoryEnd end;
     Add(&end, stream);
+    const uint64_t before = end.bytes_before();
+    EXPECT_LT(before, stream.size());
     EXPECT_EQ(Add(&end, End()), Found::kLost);
+    EXPECT_EQ(end.bytes_before(), before);
   }
 }
 
