@@ -66,7 +66,7 @@ void QemuSourceVmm::Freeze(FreezePoint point, DeviceStateSink sink, VmmDescribed
 
 void QemuSourceVmm::OnPiece(StreamPart part, std::vector<std::byte> bytes) {
   if (part == StreamPart::kMemory || freeze_told_) return GiveToSink(bytes);
-  held_.push_back(std::move(bytes));
+  if (sink_) held_.push_back(std::move(bytes));
 }
 
 void QemuSourceVmm::GiveToSink(std::span<const std::byte> bytes) {
@@ -80,6 +80,7 @@ void QemuSourceVmm::SaveDevices(VmmDone done) {
 void QemuSourceVmm::Rollback(VmmDone done) {
   worker_.CancelAll();
   sink_ = nullptr;
+  held_.clear();
   worker_.Run<absl::Status>([this] { return DoRollback(); }, std::move(done));
 }
 

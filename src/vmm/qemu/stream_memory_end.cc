@@ -25,6 +25,7 @@ constexpr uint64_t kBlocks = 0x04;
 constexpr uint64_t kPage = 0x08;
 constexpr uint64_t kSectionEnds = 0x10;
 constexpr uint64_t kSameBlock = 0x20;  // the page lies in the block of the one before
+constexpr uint64_t kFlush = 0x200;     // QEMU 8.1 says it also where there is nothing to flush
 
 constexpr uint16_t kSwitchoverStart = 11;  // a command that says nothing more
 
@@ -160,7 +161,9 @@ StreamMemoryEnd::Position StreamMemoryEnd::AfterSetup(Record* record) {
     left -= bytes;
     record->Skip(sizeof(uint64_t));  // where the guest has it: x-ignore-shared
   }
-  if (record->U64() != kSectionEnds) return Lost();
+  uint64_t last = record->U64();
+  if (last == kFlush) last = record->U64();
+  if (last != kSectionEnds) return Lost();
   return {.found = Found::kNotYet, .next = Next::kSection, .memory_id = {}};
 }
 
@@ -170,6 +173,7 @@ StreamMemoryEnd::Position StreamMemoryEnd::AfterMemory(Position at, Record* reco
     at.next = Next::kSection;
     return at;
   }
+  if (flags == kFlush) return at;
   const uint64_t kind = flags & ~kSameBlock;
   if (kind != kFilledPage && kind != kPage) return Lost();
   if ((flags & kSameBlock) == 0) record->Name();

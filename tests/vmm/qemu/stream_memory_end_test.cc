@@ -88,6 +88,14 @@ TEST(StreamMemoryEndTest, OlderMachinesHaveNoFooters) {
             Found::kEnd);
 }
 
+TEST(StreamMemoryEndTest, FlushesOfNothingArePassedOver) {
+  const std::string flush = Number(0x200, 8);
+  std::string stream = Header() + Machine() + Blocks();
+  stream.insert(stream.size() - 8, flush);
+  EXPECT_EQ(AddAlone(stream + Footer() + Memory(flush + FilledPage() + flush) + End()),
+            Found::kEnd);
+}
+
 TEST(StreamMemoryEndTest, WhatIsNotKnownIsSaid) {
   const std::string setup = Header() + Machine() + Blocks() + Footer();
   for (const std::string& stream : {
