@@ -1,9 +1,15 @@
 #include "vmm/qemu/stream_memory_end.h"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
+
+#include "base/file_descriptor.h"
+#include "vmm/qemu/device_relay.h"
 
 namespace faultline {
 namespace {
@@ -136,6 +142,35 @@ TEST(StreamMemoryEndTest, BlocksAreAsLongTogetherAsItWasSaid) {
   EXPECT_EQ(AddAlone(endless), Found::kNotYet);
   while (endless.size() < 70'000) endless += Block("a", 0);
   EXPECT_EQ(AddAlone(endless), Found::kLost);
+}
+
+// Whoever gets the pieces may load the first part before the VM stands still.
+TEST(DeviceStreamReaderTest, MemoryIsToldFromTheRest) {
+  for (const bool known : {true, false}) {
+    const std::string rest = known ? End() + Devices() : Blocks("dirty-bitmap") + Devices();
+    auto ends = MakeSocketPair();
+    ASSERT_TRUE(ends.ok()) << ends.status();
+    std::string memory_part;
+    std::string rest_part;
+    const std::string whole = BeforeTheEnd() + rest;
+    {
+      DeviceStreamReader reader(
+          std::move(ends->first), [&](StreamPart part, const std::vector<std::byte>& bytes) {
+            EXPECT_TRUE(part == StreamPart::kRest || rest_part.empty());
+            std::string& to = part == StreamPart::kMemory ? memory_part : rest_part;
+            to.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+          });
+      ASSERT_EQ(write(ends->second.get(), whole.data(), whole.size()),
+                static_cast<ssize_t>(whole.size()));
+      const absl::StatusOr<bool> found = reader.WaitForMemoryEnd(nullptr, 10'000);
+      ASSERT_TRUE(found.ok()) << found.status();
+      EXPECT_EQ(*found, known);
+      ends->second.Reset();
+      ASSERT_TRUE(reader.WaitForEnd(nullptr, 10'000).ok());
+    }  // its thread has ended
+    EXPECT_EQ(memory_part, BeforeTheEnd());
+    EXPECT_EQ(rest_part, rest);
+  }
 }
 
 }  // namespace
